@@ -1,0 +1,41 @@
+# make demo       set up .venv and make results/table2.csv in the demo study
+# make test       set up .venv and run the tests (minutes)
+# make test-all   every test, the slow ones too
+# make lint       what continuous integration checks beside the tests
+# make lock       resolve the dependencies anew (needs a network)
+PYTHON ?= python3
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake
+
+.PHONY: demo test test-all lint lock clean
+
+demo: .venv/.ready
+	$(SNAKEMAKE) --cores all results/table2.csv
+	@echo; cat results/table2.csv
+
+test: .venv/.ready
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/.ready lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint
+
+.venv/.ready: envs/requirements.lock envs/bootstrap.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/bootstrap.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r envs/requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra test \
+	    --constraint envs/pins.txt --custom-compile-command "make lock" pyproject.toml -o envs/requirements.lock
+
+clean:
+	rm -rf work logs results/demo results/*.csv .snakemake

@@ -1,0 +1,41 @@
+"""SAM-DiffSR, the whole study: see README.md. Run from the repository's root."""
+
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config.yaml"
+
+
+wildcard_constraints:
+    dataset="[a-z][a-z0-9_]*",
+    variant="[a-z][a-z0-9_]*",
+    encoder="[a-z][a-z0-9_]*",
+    table="table[a-z0-9]+",
+    scale="[248]",
+    seed="[0-9]+",
+    masks="[a-z][a-z0-9_]*(-x[248])?",
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/masks.smk"
+include: "rules/train.smk"
+include: "rules/sample.smk"
+include: "rules/evaluate.smk"
+include: "rules/tables.smk"
+
+
+localrules:
+    all,
+    data,
+    masks,
+    tables,
+    show_table,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.input,

@@ -1,0 +1,199 @@
+# Shared by all rule files - the validated configuration, names of files, small input functions.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# The package beside this Snakefile, whatever is installed; children inherit it.
+SRC = str(Path(workflow.basedir) / "src")
+sys.path.insert(0, SRC)
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [SRC, os.environ.get("PYTHONPATH")]))
+)
+
+from samdiffsr.config import Run, load_config, recipe_text
+from samdiffsr.data.demo import PHOTOGRAPHS
+from samdiffsr.errors import UserError
+from samdiffsr.fingerprint import fingerprint
+
+# Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
+os.environ.update(
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+)
+
+try:
+    CONFIG = load_config(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+STUDY = CONFIG.study
+CHOSEN = CONFIG.chosen
+RESULTS = f"results/{STUDY}"
+DEMO_IMAGES = [
+    f"data/demo/{photograph.split}/{photograph.name}.png" for photograph in PHOTOGRAPHS
+]
+ENCODINGS = {
+    CONFIG.encoding_name(v): CONFIG.encoding_recipe(v) for v in CONFIG.variants
+}
+
+
+def run_of(wildcards):
+    """The run that a path's wildcards name; an unknown variant is one line, not a missing input."""
+    if wildcards.variant not in CONFIG.variants:
+        raise WorkflowError(f"no variant {wildcards.variant!r} in config.yaml")
+    return Run(
+        variant=wildcards.variant, scale=int(wildcards.scale), seed=int(wildcards.seed)
+    )
+
+
+def mask_name(mask_set, scale):
+    """File name of a mask set's regions: those found on LR images belong to one scale factor."""
+    return (
+        mask_set if CONFIG.mask_sets[mask_set].image == "hr" else f"{mask_set}-x{scale}"
+    )
+
+
+def store(path):
+    """The files of an image store."""
+    return [f"{path}.json", f"{path}.bin"]
+
+
+def stem(files):
+    """What the command line calls an image store: its path without suffix."""
+    return files[0].removesuffix(".json")
+
+
+def trained(kind_folder, name):
+    return f"{RESULTS}/{kind_folder}/{name}/model.safetensors"
+
+
+def model_inputs(kind_folder, name):
+    """Input files that bring a model: trained here, or released (no rule makes those, so none is ever retrained)."""
+    if CONFIG.checkpoint_source == "trained":
+        return {"file": trained(kind_folder, name)}
+    path = f"checkpoints/{STUDY}/{name}.safetensors"
+    if not os.path.exists(path):
+        raise WorkflowError(
+            f"{path} is not here: fetch it with `dvc pull {path}`, or train it with --config checkpoint_source=trained"
+        )
+    pointer = f"{path}.dvc"
+    return {"file": ancient(path)} | (
+        {"pointer": pointer} if os.path.exists(pointer) else {}
+    )
+
+
+def encoder_name(run):
+    return f"{CONFIG.variants[run.variant].encoder}-x{run.scale}-s{run.seed}"
+
+
+# ---- data.smk ----
+
+
+def dataset_files(wildcards):
+    """What must be there before a data set's images can be read."""
+    folder = CONFIG.datasets[wildcards.dataset].folder
+    return [path for path in DEMO_IMAGES if path.startswith(f"{folder}/")]
+
+
+# ---- masks.smk ----
+
+
+def mask_source(wildcards):
+    """The store whose images are segmented."""
+    name, _, scale = wildcards.masks.partition("-x")
+    if name not in CONFIG.mask_sets:
+        raise WorkflowError(f"no mask set {name!r} in config.yaml")
+    return f"work/stores/{wildcards.dataset}/" + (f"lr-x{scale}" if scale else "hr")
+
+
+def mask_files(path):
+    return [f"{path}.json", f"{path}.bin", f"{path}.members.npz"]
+
+
+def structure_inputs(variant, dataset, mask_set, scale):
+    """Files that give e_sam: label maps and values."""
+    masks = mask_name(mask_set, scale)
+    return {
+        "labels": mask_files(f"data/masks/{dataset}/{masks}"),
+        "values": f"work/encodings/{dataset}/{masks}/{CONFIG.encoding_name(variant)}.npz",
+    }
+
+
+def structure_arguments(input):
+    """Their command-line arguments; nothing for a variant without masks."""
+    if "values" not in input.keys():
+        return ""
+    return f"--labels {stem(input.labels)} --values {input.values}"
+
+
+# ---- train.smk ----
+
+
+def denoiser_inputs(wildcards):
+    run = run_of(wildcards)
+    files = {
+        f"encoder_{k}": v
+        for k, v in model_inputs("encoders", encoder_name(run)).items()
+    }
+    if (mask_set := CONFIG.mask_set(run.variant)) is not None:
+        files |= structure_inputs(run.variant, CHOSEN.train_set, mask_set, run.scale)
+    return files
+
+
+# ---- sample.smk ----
+
+
+def sample_inputs(wildcards):
+    run = run_of(wildcards)
+    variant = CONFIG.variants[run.variant]
+    files = {}
+    if variant.kind != "bicubic":
+        files |= {
+            f"encoder_{k}": v
+            for k, v in model_inputs("encoders", encoder_name(run)).items()
+        }
+    if variant.kind == "denoiser":
+        files |= {f"denoiser_{k}": v for k, v in model_inputs("runs", run.name).items()}
+    if variant.formulation == "condition":
+        # there is no HR image at inference: its masks come from LR, whatever it was trained with
+        files |= structure_inputs(
+            run.variant, wildcards.dataset, CHOSEN.masks["low"], run.scale
+        )
+    return files
+
+
+def model_arguments(input):
+    return " ".join(
+        f"--{kind} {input[f'{kind}_file']}"
+        for kind in ("encoder", "denoiser")
+        if f"{kind}_file" in input.keys()
+    )
+
+
+# ---- evaluate.smk ----
+
+
+def score_files(variant, scale, dataset):
+    """The scores of all seeds of a variant on one data set."""
+    return [
+        f"{RESULTS}/scores/{run.name}/{dataset}.csv"
+        for run in CONFIG.runs(variant, scale)
+    ]
+
+
+# ---- tables.smk ----
+
+
+def table_scores(wildcards):
+    table = CONFIG.tables.get(wildcards.table)
+    if table is None:
+        raise WorkflowError(
+            f"no table {wildcards.table!r} in config.yaml; there are {', '.join(CONFIG.tables)}"
+        )
+    return [
+        path
+        for row in table.rows
+        for dataset in CONFIG.table_datasets(wildcards.table)
+        for path in score_files(row.variant, table.scale, dataset)
+    ]

@@ -1,0 +1,82 @@
+# sources -> data/<dataset>/ -> HR and LR stores
+
+
+rule data:
+    """All stores that the study needs."""
+    input:
+        [store(f"work/stores/{d}/hr") for d in (CHOSEN.train_set, *CHOSEN.test_sets)],
+        [
+            store(f"work/stores/{d}/lr-x{s}")
+            for d in (CHOSEN.train_set, *CHOSEN.test_sets)
+            for s in sorted({t.scale for t in CONFIG.tables.values()})
+        ],
+
+
+rule demo_data:
+    """Photographs that scikit-image and matplotlib install."""
+    output:
+        DEMO_IMAGES,
+        "data/demo/SOURCES.json",
+    log:
+        "logs/data/demo.log",
+    benchmark:
+        "logs/data/demo.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        code=fingerprint("samdiffsr.data.demo"),
+    shell:
+        "python -m samdiffsr demo-data --out data/demo > {log} 2>&1"
+
+
+rule prepare_hr:
+    """One flat file of decoded images."""
+    input:
+        dataset_files,
+    output:
+        hr=store("work/stores/{dataset}/hr"),
+    log:
+        "logs/data/{dataset}.hr.log",
+    benchmark:
+        "logs/data/{dataset}.hr.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    params:
+        folder=lambda wc: CONFIG.datasets[wc.dataset].folder,
+        out=lambda wc, output: stem(output.hr),
+        code=fingerprint("samdiffsr.data.prepare"),
+    shell:
+        "python -m samdiffsr prepare-hr --folder {params.folder} --out {params.out} > {log} 2>&1"
+
+
+rule prepare_lr:
+    """MATLAB's bicubic, by one scale factor."""
+    input:
+        hr=store("work/stores/{dataset}/hr"),
+    output:
+        lr=store("work/stores/{dataset}/lr-x{scale}"),
+    log:
+        "logs/data/{dataset}.lr-x{scale}.log",
+    benchmark:
+        "logs/data/{dataset}.lr-x{scale}.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    params:
+        hr=lambda wc, input: stem(input.hr),
+        out=lambda wc, output: stem(output.lr),
+        recipe=lambda wc: recipe_text(CONFIG.lr_recipe(int(wc.scale))),
+        code=fingerprint("samdiffsr.data.prepare"),
+    shell:
+        "python -m samdiffsr prepare-lr --hr {params.hr} --out {params.out} --recipe {params.recipe:q} > {log} 2>&1"

@@ -1,0 +1,33 @@
+# checkpoint + LR -> SR images. The declared output is a manifest; the PNG files lie in a folder beside it and are
+# kept when the job fails, so that it goes on with the image it was at.
+rule sample:
+    input:
+        unpack(sample_inputs),
+        lr=store("work/stores/{dataset}/lr-x{scale}"),
+    output:
+        manifest=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.json",
+        timing=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.timing.json",
+    log:
+        f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.log",
+    benchmark:
+        f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: CHOSEN.threads
+    resources:
+        gpu=lambda wc: 0 if CONFIG.variants[wc.variant].kind == "bicubic" else 1,
+        mem_mb=CHOSEN.memory_mb,
+        runtime=CHOSEN.hours * 60,
+    params:
+        lr=lambda wc, input: stem(input.lr),
+        out=lambda wc, output: stem([output.manifest]),
+        device=CONFIG.device,
+        progress=f"work/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.jsonl",
+        models=lambda wc, input: model_arguments(input),
+        structure=lambda wc, input: structure_arguments(input),
+        recipe=lambda wc: recipe_text(CONFIG.sampling_recipe(run_of(wc))),
+        code=fingerprint("samdiffsr.restore"),
+    shell:
+        "python -m samdiffsr sample --lr {params.lr} --out {params.out} --manifest {output.manifest}"
+        " --progress {params.progress} {params.models} {params.structure}"
+        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"

@@ -1,0 +1,79 @@
+# stores + label maps + values -> checkpoints: the encoder first, then each variant's denoiser.
+# Resume states lie in work/, which no rule declares: Snakemake removes declared outputs of a failed job.
+rule train_encoder:
+    """L1 pretraining of the RRDB encoder."""
+    input:
+        hr=store(f"work/stores/{CHOSEN.train_set}/hr"),
+        lr=store(f"work/stores/{CHOSEN.train_set}/lr-x{{scale}}"),
+    output:
+        model=trained("encoders", "{encoder}-x{scale}-s{seed}"),
+        curve=trained("encoders", "{encoder}-x{scale}-s{seed}").replace(
+            ".safetensors", ".curve.csv"
+        ),
+        timing=trained("encoders", "{encoder}-x{scale}-s{seed}").replace(
+            ".safetensors", ".timing.json"
+        ),
+    log:
+        f"logs/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}.log",
+    benchmark:
+        f"logs/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: CHOSEN.threads
+    resources:
+        gpu=1,
+        mem_mb=CHOSEN.memory_mb,
+        runtime=CHOSEN.hours * 60,
+    params:
+        hr=lambda wc, input: stem(input.hr),
+        lr=lambda wc, input: stem(input.lr),
+        device=CONFIG.device,
+        state=f"work/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}",
+        recipe=lambda wc: recipe_text(
+            CONFIG.encoder_recipe(wc.encoder, int(wc.scale), int(wc.seed))
+        ),
+        code=fingerprint("samdiffsr.training.encoder"),
+    shell:
+        "python -m samdiffsr train-encoder --name {wildcards.encoder}-x{wildcards.scale}-s{wildcards.seed}"
+        " --hr {params.hr} --lr {params.lr} --state {params.state} --out {output.model}"
+        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+
+
+rule train_denoiser:
+    """One variant, one seed."""
+    input:
+        unpack(denoiser_inputs),
+        hr=store(f"work/stores/{CHOSEN.train_set}/hr"),
+        lr=store(f"work/stores/{CHOSEN.train_set}/lr-x{{scale}}"),
+    output:
+        model=trained("runs", "{variant}-x{scale}-s{seed}"),
+        curve=trained("runs", "{variant}-x{scale}-s{seed}").replace(
+            ".safetensors", ".curve.csv"
+        ),
+        timing=trained("runs", "{variant}-x{scale}-s{seed}").replace(
+            ".safetensors", ".timing.json"
+        ),
+    log:
+        f"logs/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}.log",
+    benchmark:
+        f"logs/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: CHOSEN.threads
+    resources:
+        gpu=1,
+        mem_mb=CHOSEN.memory_mb,
+        runtime=CHOSEN.hours * 60,
+    params:
+        hr=lambda wc, input: stem(input.hr),
+        lr=lambda wc, input: stem(input.lr),
+        device=CONFIG.device,
+        state=f"work/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}",
+        structure=lambda wc, input: structure_arguments(input),
+        recipe=lambda wc: recipe_text(CONFIG.denoiser_recipe(run_of(wc))),
+        code=fingerprint("samdiffsr.training.denoiser"),
+    shell:
+        "python -m samdiffsr train-denoiser --name {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
+        " --hr {params.hr} --lr {params.lr} --encoder {input.encoder_file} {params.structure}"
+        " --state {params.state} --out {output.model}"
+        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"

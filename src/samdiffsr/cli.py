@@ -1,0 +1,246 @@
+"""The command line: one sub-command a stage. The workflow calls nothing else, and neither need a person.
+
+Each handler imports its stage when it is called, so `--help` and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from samdiffsr import __version__
+from samdiffsr.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one stage; a UserError becomes one line on stderr and exit status 1."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if getattr(args, "threads", None) is not None:
+        os.environ["OMP_NUM_THREADS"] = str(args.threads)  # read when numpy and torch are imported
+    try:
+        args.handler(args)
+    except UserError as error:
+        if args.debug:
+            raise
+        print(f"samdiffsr: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+# ---- argument types ----
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("must be a JSON object")
+    return value
+
+
+def _shard(text: str) -> tuple[int, int]:
+    try:
+        part, parts = (int(x) for x in text.split("/"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be PART/PARTS, e.g. 0/4") from None
+    if not 0 <= part < parts:
+        raise argparse.ArgumentTypeError(f"{text!r}: PART must be 0 to {parts - 1}")
+    return part, parts
+
+
+# ---- handlers ----
+
+
+def _demo_data(args: argparse.Namespace) -> None:
+    from samdiffsr.data.demo import make_demo
+
+    make_demo(args.out)
+
+
+def _prepare_hr(args: argparse.Namespace) -> None:
+    from samdiffsr.data.prepare import build_hr_store
+
+    build_hr_store(args.folder, args.out)
+
+
+def _prepare_lr(args: argparse.Namespace) -> None:
+    from samdiffsr.data.prepare import build_lr_store
+
+    build_lr_store(args.hr, args.out, args.recipe["scale"], rounding=args.recipe["rounding"])
+
+
+def _segment(args: argparse.Namespace) -> None:
+    from samdiffsr.masks.stage import segment
+
+    on = args.recipe["image"]
+    segment(
+        args.source,
+        args.out,
+        args.recipe["segmenter"],
+        on=on,
+        scale=args.scale if on == "lr" else 1,
+        shard=args.shard,
+        progress=lambda done, total, name: _say(f"{name}: {done} of {total}"),
+    )
+
+
+def _encode(args: argparse.Namespace) -> None:
+    from samdiffsr.masks.stage import encode
+
+    encode(args.labels, args.out, args.recipe)
+
+
+def _job(args: argparse.Namespace) -> Any:
+    from samdiffsr.training.loop import Job
+
+    return Job(
+        state=args.state,
+        out=args.out,
+        device=args.device,
+        precision=args.recipe["precision"],
+        threads=args.threads,
+        workers=args.workers,
+        save_every=args.save_every,
+    )
+
+
+def _train_encoder(args: argparse.Namespace) -> None:
+    from samdiffsr.training.encoder import train_encoder
+
+    train_encoder(_job(args), args.recipe, args.hr, args.lr, args.name)
+
+
+def _train_denoiser(args: argparse.Namespace) -> None:
+    from samdiffsr.training.denoiser import train_denoiser
+
+    train_denoiser(_job(args), args.recipe, args.hr, args.lr, args.encoder, args.labels, args.values, args.name)
+
+
+def _sample(args: argparse.Namespace) -> None:
+    from samdiffsr.restore import restore_dataset
+
+    models = {kind: path for kind in ("encoder", "denoiser") if (path := getattr(args, kind)) is not None}
+    restore_dataset(
+        args.lr,
+        args.out,
+        args.manifest,
+        args.progress,
+        args.recipe,
+        models,
+        labels=args.labels,
+        values=args.values,
+        shard=args.shard,
+        device=args.device,
+        threads=args.threads,
+        say=_say,
+    )
+
+
+def _score(args: argparse.Namespace) -> None:
+    from samdiffsr.evaluation.stage import score
+
+    score(
+        args.run, args.dataset, args.images, args.manifests, args.hr, args.lr, args.out, args.recipe, args.weights, _say
+    )
+
+
+def _gather(args: argparse.Namespace) -> None:
+    from samdiffsr.reporting.tables import gather
+
+    gather(args.recipe, args.scores, args.published, args.out, args.tidy)
+
+
+# ---- the parser ----
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="samdiffsr",
+        description="The stages of the SAM-DiffSR benchmark. `snakemake` runs them in order; see README.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"samdiffsr {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    stages = parser.add_subparsers(title="stages", metavar="STAGE", required=True)
+
+    def stage(name: str, handler: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
+        added = stages.add_parser(name, help=about, description=about)
+        added.set_defaults(handler=handler)
+        added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+        added.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+        return added
+
+    def paths(to: argparse.ArgumentParser, required: Sequence[str], optional: Sequence[str] = ()) -> None:
+        for name in required:
+            to.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+        for name in optional:
+            to.add_argument(f"--{name}", type=Path, metavar="PATH")
+
+    def recipe(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--recipe", type=_json, required=True, metavar="JSON", help="what decides the outcome")
+
+    def sharded(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--shard", type=_shard, default=(0, 1), metavar="PART/PARTS")
+
+    paths(stage("demo-data", _demo_data, "write the demo photographs"), ["out"])
+    paths(stage("prepare-hr", _prepare_hr, "pack a folder of images into an HR store"), ["folder", "out"])
+    lr = stage("prepare-lr", _prepare_lr, "shrink an HR store into an LR store")
+    paths(lr, ["hr", "out"])
+    recipe(lr)
+
+    masks = stage("segment", _segment, "find the regions of a store's images")
+    paths(masks, ["source", "out"])
+    recipe(masks)
+    sharded(masks)
+    masks.add_argument("--scale", type=int, default=1, help="scale factor of an LR store")
+    values = stage("encode", _encode, "give every region its value (paper equation 6)")
+    paths(values, ["labels", "out"])
+    recipe(values)
+
+    def training(to: argparse.ArgumentParser) -> None:
+        recipe(to)
+        to.add_argument("--name", default="training", help="what messages call this training")
+        to.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        to.add_argument("--workers", type=int, default=0, help="threads that cut patches ahead (default 0: in line)")
+        to.add_argument("--save-every", type=int, default=500, metavar="STEPS", help="between two resume states")
+
+    encoder = stage("train-encoder", _train_encoder, "pretrain the RRDB encoder")
+    paths(encoder, ["hr", "lr", "state", "out"])
+    training(encoder)
+    denoiser = stage("train-denoiser", _train_denoiser, "train a denoiser")
+    paths(denoiser, ["hr", "lr", "encoder", "state", "out"], ["labels", "values"])
+    training(denoiser)
+
+    sample = stage("sample", _sample, "restore the images of an LR store")
+    paths(sample, ["lr", "out", "manifest", "progress"], ["encoder", "denoiser", "labels", "values"])
+    recipe(sample)
+    sharded(sample)
+    sample.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+
+    score = stage("score", _score, "score restored images against their truth")
+    paths(score, ["images", "hr", "lr", "out"], ["weights"])
+    score.add_argument("--manifests", type=Path, nargs="+", required=True, metavar="PATH")
+    score.add_argument("--run", required=True)
+    score.add_argument("--dataset", required=True)
+    recipe(score)
+
+    gather = stage("gather", _gather, "make one table from the scores")
+    paths(gather, ["published", "out", "tidy"])
+    gather.add_argument("--scores", type=Path, nargs="+", required=True, metavar="PATH")
+    recipe(gather)
+    return parser

@@ -1,0 +1,466 @@
+"""config.yaml as validated, frozen objects, and the recipes that the stages are run with.
+
+A *run* is (variant, scale, seed). A *recipe* is the part of the configuration that decides what a stage
+computes, as plain JSON: the workflow hands it to the stage and re-runs the stage when it changes, and the
+stage writes it into what it makes. Every choice on which the paper and its released code differ is a field of
+`Variant`, with the paper's choice as default where the paper is clear (docs/deviations.md).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from samdiffsr.errors import UserError
+
+Level = Literal["high", "medium", "low"]
+Scale = Literal[2, 4, 8]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Dataset(Strict):
+    """A folder of images under data/."""
+
+    folder: str  # relative to the repository's root
+    source: str  # what makes or fetches it
+    label: str = ""  # column heading in tables; the name itself if empty
+    published: str = ""  # name in paper/published_tables.csv; empty if the paper does not use it
+    exclude: tuple[str, ...] = ()  # names left out, e.g. because they are also test images
+
+
+class MaskSet(Strict):
+    """One way of finding regions: which segmenter, on the HR or on the LR image."""
+
+    image: Literal["hr", "lr"]
+    segmenter: dict[str, Any]
+
+
+class Training(Strict):
+    """One optimisation. The defaults are the paper's (section 5.1)."""
+
+    steps: Positive = 400_000
+    batch: Positive = 16
+    patch: Positive = 160  # HR pixels
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
+    lr_step: Positive = 200_000  # `step`: halve every so many steps
+    warmup: Annotated[int, Field(ge=0)] = 0
+    loss: Literal["l2", "l1"] = "l2"
+    augment: bool = False  # flips and quarter turns
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
+    clip_grad: Annotated[float, Field(ge=0)] = 0.0  # largest gradient norm; 0 is no limit
+
+
+class Encoder(Strict):
+    """RRDB size, and how it is pretrained."""
+
+    blocks: Annotated[int, Field(ge=2)] = 17
+    features: Positive = 64
+    growth: Positive = 32
+    training: Training = Training(steps=100_000, batch=64, loss="l1")
+
+
+class UNet(Strict):
+    """Denoiser size."""
+
+    dim: Annotated[int, Field(gt=0, multiple_of=2)] = 64
+    mults: tuple[Positive, ...] = (1, 2, 3, 4)
+
+
+class Diffusion(Strict):
+    """The schedule (paper 5.1, after Nichol & Dhariwal) and the residual that is diffused (after SRDiff)."""
+
+    steps: Positive = 100  # T
+    s: float = 0.008
+    beta_max: float = 0.999
+    residual_scale: float = 2.0  # x_0 = residual_scale * (HR - upsampled LR), images in [-1, 1]
+
+
+class Sampling(Strict):
+    """How images are drawn from a trained denoiser."""
+
+    weights: Literal["ema", "raw"] = "ema"
+    steps: Positive | None = None  # None: all T
+    start: Positive | None = None  # first step of the chain; None: T
+
+
+class Degradation(Strict):
+    """LR images: MATLAB's antialiased bicubic; `each_axis` rounds as MATLAB does on uint8 images."""
+
+    rounding: Literal["each_axis", "end"] = "each_axis"
+
+
+class Study(Strict):
+    """Data, networks and effort of one study."""
+
+    about: str
+    train_set: Name
+    test_sets: tuple[Name, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    masks: dict[Level, Name]
+    encoders: dict[Name, Encoder] = {"default": Encoder()}
+    unet: UNet = UNet()
+    training: Training = Training()
+    sampling: Sampling = Sampling()
+    threads: Positive = 2  # CPU threads of a training or sampling process
+    memory_mb: Positive = 3000  # of the largest process
+    hours: Positive = 24  # upper limit of one training, for schedulers
+
+
+class Variant(Strict):
+    """One method, as data. What is not said is the paper's SAM-DiffSR, or what `base` says."""
+
+    label: str
+    kind: Literal["bicubic", "encoder", "denoiser"] = "denoiser"
+    base: Name | None = None
+    published: str = ""  # row name in the published tables; the label if empty
+    encoder: Name = "default"
+    # the diffusion (docs/formulations.md)
+    formulation: Literal[
+        "none", "published", "released", "released_nocoef", "coefficient_fix", "consistent", "condition"
+    ] = "published"
+    # the structure encoding (paper 4.2)
+    masks: Level | None = None
+    position: Literal["rope", "cosine", "linear"] = "rope"
+    rope_axis: Literal["width", "height"] = "width"  # the sequence axis; the released code: height
+    mean_over: Literal["region", "image"] = "region"  # the released code: image
+    overlap: Literal["sum", "overwrite", "smallest"] = "sum"  # the released code: overwrite
+    uncovered: Literal["zero", "own_region"] = "zero"
+    reduce: bool = True  # paper appendix B
+    mask_crop: Literal["aligned", "released"] = "aligned"  # the released script cuts the mask elsewhere
+    # training
+    lr_divisor: Literal[255, 256] = 255  # the released code up-samples LR / 256
+    training: dict[str, Any] = {}  # what differs from the study's
+
+    @property
+    def structured(self) -> bool:
+        """Whether region masks take part in training."""
+        return self.masks is not None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Variant:
+        if self.kind == "denoiser" and (self.formulation == "none") != (self.masks is None):
+            if self.masks is None:
+                raise ValueError(f"formulation {self.formulation!r} needs masks: high, medium or low")
+            raise ValueError("formulation 'none' uses no masks: leave `masks` out")
+        if self.kind != "denoiser" and self.masks is not None:
+            raise ValueError(f"kind {self.kind!r} uses no masks")
+        return self
+
+
+class Row(Strict):
+    """One row of a table; a bare name in config.yaml means the variant of that name."""
+
+    variant: Name
+    label: str = ""
+
+
+class Table(Strict):
+    """One table of the paper: which rows, which data sets, which metrics, in the paper's order."""
+
+    title: str
+    scale: Scale = 4
+    datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_names(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("rows"), list):
+            rows = [{"variant": row} if isinstance(row, str) else row for row in value["rows"]]
+            value = {**value, "rows": rows}
+        return value
+
+
+class Protocol(Strict):
+    """What is compared with what: see docs/protocol.md."""
+
+    border: Annotated[int, Field(ge=0)] = 0  # pixels left out on each side
+
+
+class Run(Strict):
+    """One trained (or trivial) method at one scale from one seed."""
+
+    variant: Name
+    scale: Scale
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}-x{self.scale}-s{self.seed}"
+
+
+class Config(Strict):
+    """All of config.yaml."""
+
+    study: Name
+    checkpoint_source: Literal["trained", "released"] = "trained"
+    mirror: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    missing_test_sets: Literal["skip", "fail"] = "skip"
+    degradation: Degradation = Degradation()
+    diffusion: Diffusion = Diffusion()
+    protocol: Protocol = Protocol()
+    datasets: dict[Name, Dataset]
+    mask_sets: dict[Name, MaskSet]
+    studies: dict[Name, Study]
+    variants: dict[Name, Variant]
+    tables: dict[Name, Table]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, value: Any) -> Any:
+        """Fill every variant with what its `base` says."""
+        variants = value.get("variants") if isinstance(value, dict) else None
+        if not isinstance(variants, dict):
+            return value
+
+        def full(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+            own = variants[name]
+            base = own.get("base") if isinstance(own, dict) else None
+            if base is None:
+                return own
+            if base in seen or base == name:
+                raise ValueError(f"variants.{name}.base: {base!r} leads back to itself")
+            if base not in variants:
+                raise ValueError(f"variants.{name}.base: no variant {base!r}{_similar(base, variants)}")
+            inherited = full(base, (*seen, name))
+            training = {**inherited.get("training", {}), **own.get("training", {})}
+            return {**inherited, "published": "", **own, "training": training}
+
+        return {**value, "variants": {name: full(name) for name in variants}}
+
+    @model_validator(mode="after")
+    def _references(self) -> Config:
+        def known(where: str, name: str, things: dict[str, Any], what: str) -> None:
+            if name not in things:
+                raise ValueError(f"{where}: no {what} {name!r}{_similar(name, things)}")
+
+        known("study", self.study, self.studies, "study")
+        for key, study in self.studies.items():
+            known(f"studies.{key}.train_set", study.train_set, self.datasets, "dataset")
+            for name in study.test_sets:
+                known(f"studies.{key}.test_sets", name, self.datasets, "dataset")
+            for level, name in study.masks.items():
+                known(f"studies.{key}.masks.{level}", name, self.mask_sets, "mask set")
+        for key, table in self.tables.items():
+            for row in table.rows:
+                known(f"tables.{key}.rows", row.variant, self.variants, "variant")
+            for name in table.datasets:
+                known(f"tables.{key}.datasets", name, self.datasets, "dataset")
+        study = self.studies[self.study]
+        for key, variant in self.variants.items():
+            known(f"variants.{key}.encoder", variant.encoder, study.encoders, f"encoder of study {self.study!r}")
+            if variant.masks is not None:
+                known(f"variants.{key}.masks", variant.masks, study.masks, f"mask level of study {self.study!r}")
+            self._training(key)
+        return self
+
+    # ---- the chosen study ----
+
+    @property
+    def chosen(self) -> Study:
+        return self.studies[self.study]
+
+    def _training(self, variant: str) -> Training:
+        base = self.chosen.training.model_dump()
+        unknown = sorted(set(self.variants[variant].training) - set(base))
+        if unknown:
+            raise ValueError(f"variants.{variant}.training.{unknown[0]}: unknown key{_similar(unknown[0], base)}")
+        try:
+            return Training.model_validate({**base, **self.variants[variant].training})
+        except ValidationError as error:
+            raise ValueError(f"variants.{variant}.training.{_first_error(error)}") from None
+
+    def runs(self, variant: str, scale: int) -> list[Run]:
+        """The runs whose mean is a table's cell: one a seed, or one where nothing is random."""
+        seeds = self.chosen.seeds[:1] if self.variants[variant].kind == "bicubic" else self.chosen.seeds
+        return [Run(variant=variant, scale=scale, seed=seed) for seed in seeds]
+
+    def scales(self, variant: str) -> list[int]:
+        """The scale factors at which some table has the variant; 4 if none has it."""
+        tables = self.tables.values()
+        return sorted({t.scale for t in tables if variant in (row.variant for row in t.rows)}) or [4]
+
+    def table_datasets(self, table: str) -> list[str]:
+        """The table's data sets that the study tests on, in the table's order."""
+        wanted = [name for name in self.tables[table].datasets if name in self.chosen.test_sets]
+        return wanted or list(self.chosen.test_sets)
+
+    def mask_set(self, variant: str) -> str | None:
+        """Name of the mask set that a variant trains with in this study."""
+        level = self.variants[variant].masks
+        return None if level is None else self.chosen.masks[level]
+
+    def dataset_label(self, name: str) -> str:
+        return self.datasets[name].label or name
+
+    # ---- recipes: what decides the outcome of a stage, as JSON ----
+
+    def lr_recipe(self, scale: int) -> dict[str, Any]:
+        """LR images of one data set."""
+        return {"scale": scale, **self.degradation.model_dump()}
+
+    def mask_recipe(self, mask_set: str) -> dict[str, Any]:
+        """Region maps of one data set."""
+        return self.mask_sets[mask_set].model_dump()
+
+    def encoding_recipe(self, variant: str) -> dict[str, Any]:
+        """Values per region (paper equation 6)."""
+        return self.variants[variant].model_dump(
+            include={"position", "rope_axis", "mean_over", "overlap", "uncovered"}
+        )
+
+    def encoding_name(self, variant: str) -> str:
+        """File name of an encoding: variants with equal encodings share it."""
+        v = self.variants[variant]
+        return f"{v.position}-{v.rope_axis}-{v.mean_over}-{v.overlap}-{v.uncovered}"
+
+    def encoder_recipe(self, encoder: str, scale: int, seed: int) -> dict[str, Any]:
+        """L1 pretraining of the RRDB encoder."""
+        sizes = self.chosen.encoders[encoder].model_dump()
+        return {
+            "kind": "encoder",
+            **sizes,
+            "scale": scale,
+            "seed": seed,
+            "train_set": self.chosen.train_set,
+            "precision": self.precision,
+        }
+
+    def denoiser_recipe(self, run: Run) -> dict[str, Any]:
+        """Training of one variant's denoiser."""
+        v = self.variants[run.variant]
+        recipe = {
+            "kind": "denoiser",
+            "scale": run.scale,
+            "seed": run.seed,
+            "train_set": self.chosen.train_set,
+            "encoder": v.encoder,
+            "unet": self.chosen.unet.model_dump(),
+            "diffusion": self.diffusion.model_dump(),
+            "formulation": v.formulation,
+            "lr_divisor": v.lr_divisor,
+            "training": self._training(run.variant).model_dump(),
+            "precision": self.precision,
+            "structure": None,
+        }
+        if v.structured:
+            recipe["structure"] = {
+                "mask_set": self.mask_set(run.variant),
+                **self.encoding_recipe(run.variant),
+                "reduce": v.reduce,
+                "mask_crop": v.mask_crop,
+            }
+        return recipe
+
+    def sampling_recipe(self, run: Run) -> dict[str, Any]:
+        """Drawing SR images from a run."""
+        kind = self.variants[run.variant].kind
+        recipe: dict[str, Any] = {"kind": kind, "scale": run.scale}
+        if kind == "denoiser":
+            recipe |= {"seed": run.seed, **self.chosen.sampling.model_dump()}
+        if kind != "bicubic":
+            recipe["precision"] = self.precision
+        return recipe
+
+    def score_recipe(self, scale: int) -> dict[str, Any]:
+        """Scoring one run on one data set: every metric that some table asks for."""
+        metrics = sorted({metric for table in self.tables.values() for metric in table.metrics})
+        return {"scale": scale, "metrics": metrics, "rounding": self.degradation.rounding, **self.protocol.model_dump()}
+
+    def table_recipe(self, table: str) -> dict[str, Any]:
+        """Everything a table needs beside the scores."""
+        spec = self.tables[table]
+        sets = self.table_datasets(table)
+        return {
+            "name": table,
+            "study": self.study,
+            "checkpoints": self.checkpoint_source,
+            "title": spec.title,
+            "scale": spec.scale,
+            "metrics": list(spec.metrics),
+            "datasets": [
+                {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published} for n in sets
+            ],
+            "rows": [
+                {
+                    "variant": row.variant,
+                    "label": row.label or self.variants[row.variant].label,
+                    "published": row.label or self.variants[row.variant].published or self.variants[row.variant].label,
+                    "masks": self.mask_set(row.variant),
+                    "runs": [run.name for run in self.runs(row.variant, spec.scale)],
+                }
+                for row in spec.rows
+            ],
+        }
+
+
+def load_config(value: dict[str, Any] | str | Path) -> Config:
+    """Validate a configuration, given as a mapping or as the path of a YAML file.
+
+    Raises:
+        UserError: one line that names the key and says what is wrong with it.
+    """
+    if not isinstance(value, dict):
+        try:
+            value = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{value}: no such file; run from the repository's root") from None
+        except yaml.YAMLError as error:
+            raise UserError(f"config: not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Config.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"config: {_first_error(error)}") from None
+
+
+def recipe_text(recipe: dict[str, Any]) -> str:
+    """A recipe as one line of canonical JSON."""
+    return json.dumps(recipe, sort_keys=True, separators=(",", ":"))
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_similar(str(first['loc'][-1]), _fields_beside(first['loc']))}"
+    if first["type"] == "missing":
+        return f"{where}: missing"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
+    return f"{where}: {message[0].lower()}{message[1:]}, not {first['input']!r}{more}"
+
+
+def _fields_beside(path: tuple[Any, ...]) -> list[str]:
+    """Field names of the model that the last part of `path` was looked for in."""
+    model: Any = Config
+    for part in path[:-1]:
+        fields = getattr(model, "model_fields", None)
+        if fields is None or part not in fields:
+            continue  # a key of a mapping or list: the model stays its values' model
+        inner = fields[part].annotation
+        candidates = [inner, *getattr(inner, "__args__", ())]
+        model = next((c for c in candidates if hasattr(c, "model_fields")), model)
+    return list(getattr(model, "model_fields", {}))
+
+
+def _similar(name: str, known: Any) -> str:
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {match[0]!r}?)" if match else ""

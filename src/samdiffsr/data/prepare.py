@@ -1,0 +1,79 @@
+"""From a folder of images to the two stores that everything else reads: HR once, LR once per scale factor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from samdiffsr.data.images import list_images, read_rgb
+from samdiffsr.data.resize import Border, Rounding, crop_to_multiple, downscale
+from samdiffsr.data.store import Store, StoreWriter
+from samdiffsr.errors import UserError
+
+
+def build_hr_store(
+    folder: str | Path, out: str | Path, *, min_size: int = 1, limit: int | None = None
+) -> None:
+    """Decode every image of `folder` into the store `out`, whole and in the order of the names.
+
+    Images are named by their file's stem. Only one is in memory at a time.
+
+    Args:
+        folder: of PNG, JPEG or BMP images.
+        out: the store, without suffix; replaced.
+        min_size: least height and width, in pixels.
+        limit: only the first so many images.
+
+    Raises UserError naming the image that is too small, unreadable, or called as another.
+    """
+    folder = Path(folder)
+    with StoreWriter(Path(out), "uint8", kind="hr") as store:
+        for path in list_images(folder)[:limit]:
+            image = read_rgb(path)
+            height, width = image.shape[:2]
+            if min(height, width) < min_size:
+                raise UserError(
+                    f"{path}: {width}x{height} pixels, at least {min_size} are needed; leave it out"
+                )
+            store.add(path.stem, image)
+
+
+def build_lr_store(
+    hr: str | Path, out: str | Path, scale: int, *, rounding: Rounding = "end", border: Border = "symmetric"
+) -> None:
+    """Shrink every image of the store `hr` by `scale` with MATLAB's bicubic into the store `out`.
+
+    Each image is first cropped, top left, to a multiple of 2 * scale (the U-Net halves the LR grid's
+    patches), so that the LR image of shape (h, w, 3) belongs to `hr[i][: h * scale, : w * scale]`. `rounding`
+    and `border` as in `imresize`; both are kept in the store's meta, with the HR store's digest.
+
+    Raises UserError naming an image smaller than 2 * scale.
+    """
+    source = Store(Path(hr))
+    meta = {"kind": "lr", "scale": scale, "rounding": rounding, "border": border, "hr_digest": source.digest}
+    with StoreWriter(Path(out), "uint8", **meta) as store:
+        for i, name in enumerate(source.names):
+            image = crop_to_multiple(source[i], 2 * scale)
+            if 0 in image.shape:
+                raise UserError(f"{hr}: image {name!r} is smaller than {2 * scale} pixels; leave it out")
+            store.add(name, downscale(image, scale, rounding, border))
+
+
+def prepare(
+    source: str | Path,
+    out_hr: str | Path | None,
+    out_lr: str | Path | None,
+    scale: int,
+    *,
+    rounding: Rounding = "end",
+    border: Border = "symmetric",
+    min_size: int = 1,
+    limit: int | None = None,
+) -> None:
+    """Both steps in one: `source` is a folder of images, or an HR store if `out_hr` is None.
+
+    `out_lr` None leaves the LR store out.
+    """
+    if out_hr is not None:
+        build_hr_store(source, out_hr, min_size=min_size, limit=limit)
+    if out_lr is not None:
+        build_lr_store(out_hr or source, out_lr, scale, rounding=rounding, border=border)

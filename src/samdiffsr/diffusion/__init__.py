@@ -1,0 +1,1 @@
+"""The diffusion process, plain and structure-modulated. Knows tensors, and no file."""

@@ -1,0 +1,72 @@
+"""Files are written beside their place and renamed, so nothing half-written is ever taken for whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from samdiffsr.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds, else remove it.
+
+    The suffix is kept, since some writers choose the format by it.
+    Raises UserError naming `path` when the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        with open(part, "rb+") as file:  # the rename must not overtake the data
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise _readable(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _readable(error: OSError, path: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{path}: no space left on the disk; make room and run the same command again")
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return UserError(f"{path}: cannot be written ({error.strerror}); check the folder's permissions")
+    return error
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as sorted, indented JSON (byte-identical for equal values)."""
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; UserError names the file if it is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hexadecimal SHA-256 of `value`'s canonical JSON text."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Region masks: segmenters behind one protocol, and the one stored form of what they find."""

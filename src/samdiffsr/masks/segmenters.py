@@ -1,0 +1,223 @@
+"""Segmenters behind one protocol: an image in, its Regions out. Those in this file need no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from samdiffsr.errors import UserError
+from samdiffsr.masks.regions import Regions
+
+# SR data sets crop their images, top left, to a multiple of twice the scale; a stored segmentation may be
+# larger than its image by less than this
+MAX_CROP = 16
+
+
+class Segmenter(Protocol):
+    """Finds the masks of an image. Equal images (and names) must give equal regions."""
+
+    def __call__(self, image: np.ndarray, name: str) -> Regions:
+        """Regions of `image`, (H, W, 3) uint8 RGB.
+
+        Masks come in the segmenter's own order (it matters where they overlap), with what it says of each in
+        `Regions.per_mask`. `name` is the image's name in its store, for segmenters that look masks up.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """What tables record: JSON, no paths, no machine; equal descriptions mean equal regions."""
+
+
+def make_segmenter(spec: Mapping[str, Any]) -> Segmenter:
+    """The segmenter that `spec` asks for: "kind", one of SEGMENTERS, and that kind's settings.
+
+    Raises:
+        UserError: names an unknown kind or setting, a missing one, or an impossible value.
+    """
+    kind = spec.get("kind")
+    if kind not in SEGMENTERS:
+        raise UserError(f"segmenter kind {kind!r}: must be one of {', '.join(SEGMENTERS)}")
+    return SEGMENTERS[kind]({key: value for key, value in spec.items() if key != "kind"})
+
+
+@dataclass(frozen=True)
+class Felzenszwalb:
+    """Graph-based segmentation (Felzenszwalb and Huttenlocher, 2004), through scikit-image. A partition.
+
+    Attributes:
+        scale: larger means larger regions (scikit-image's `scale`).
+        sigma: of the Gaussian smoothing before, in pixels.
+        min_size: smallest region, in pixels.
+    """
+
+    scale: float = 100.0
+    sigma: float = 0.8
+    min_size: int = 50
+
+    def __post_init__(self) -> None:
+        _check_number("felzenszwalb scale", self.scale, 0, exclusive=True)
+        _check_number("felzenszwalb sigma", self.sigma, 0)
+        _check_number("felzenszwalb min_size", self.min_size, 1, whole=True)
+
+    def __call__(self, image: np.ndarray, name: str) -> Regions:
+        from skimage.segmentation import felzenszwalb
+
+        labels = felzenszwalb(image, scale=self.scale, sigma=self.sigma, min_size=self.min_size)
+        return Regions.from_partition(labels + 1)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "felzenszwalb", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Ucm:
+    """BSDS500's published gPb-UCM contour hierarchy (Arbelaez et al., 2011) cut at a threshold. A partition.
+
+    Attributes:
+        root: a folder that holds BSDS500's `ucm2` folder, at most three levels down.
+        threshold: k in [0, 1]; contours of strength <= k vanish. About 81 regions an image at 0.1, 22 at 0.2,
+            8 at 0.4.
+    """
+
+    root: str
+    threshold: float = 0.1
+    files: dict[str, Path] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_number("ucm threshold", self.threshold, 0)
+        object.__setattr__(self, "files", _mat_files(self.root, "ucm2"))
+
+    def __call__(self, image: np.ndarray, name: str) -> Regions:
+        from scipy import ndimage
+
+        path = _file_of(self.files, name, f"ucm2 under {self.root}")
+        ucm2 = _load_mat(path, "ucm2")
+        labels, _ = ndimage.label(ucm2 <= self.threshold)
+        # in the doubled grid (2H+1, 2W+1) pixels sit at odd indices, contours at the others
+        return Regions.from_partition(_fit(labels[1::2, 1::2], image, path))
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "ucm", "threshold": self.threshold}
+
+
+@dataclass(frozen=True)
+class Human:
+    """BSDS500's human segmentations. A partition.
+
+    Attributes:
+        root: a folder that holds BSDS500's `groundTruth` folder, at most three levels down.
+        annotator: a number from 0 in the file's order; "finest" or "coarsest", the one with most or fewest
+            regions (of equal ones the first); "intersection", all annotators' borders at once.
+    """
+
+    root: str
+    annotator: int | str = "finest"
+    files: dict[str, Path] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.annotator, str):
+            if self.annotator not in ("finest", "coarsest", "intersection"):
+                raise UserError(
+                    f"human annotator {self.annotator!r}: a number, finest, coarsest or intersection"
+                )
+        else:
+            _check_number("human annotator", self.annotator, 0, whole=True)
+        object.__setattr__(self, "files", _mat_files(self.root, "groundTruth"))
+
+    def __call__(self, image: np.ndarray, name: str) -> Regions:
+        path = _file_of(self.files, name, f"groundTruth under {self.root}")
+        truth = _load_mat(path, "groundTruth")
+        annotations = [truth[0, i]["Segmentation"][0, 0].astype(np.int64) for i in range(truth.shape[1])]
+        return Regions.from_partition(_fit(self._choose(annotations, path), image, path))
+
+    def _choose(self, annotations: list[np.ndarray], path: Path) -> np.ndarray:
+        if self.annotator == "intersection":
+            labels = annotations[0]
+            for other in annotations[1:]:
+                _, labels = np.unique(labels * (other.max() + 1) + other, return_inverse=True)
+                labels = labels.reshape(other.shape) + 1
+            return labels
+        if isinstance(self.annotator, str):
+            counts = [len(np.unique(labels)) for labels in annotations]
+            return annotations[int(np.argmax(counts) if self.annotator == "finest" else np.argmin(counts))]
+        if self.annotator >= len(annotations):
+            raise UserError(
+                f"{path}: {len(annotations)} annotators, number {self.annotator} (from 0) is asked for"
+            )
+        return annotations[self.annotator]
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "human", "annotator": self.annotator}
+
+
+def _factory(segmenter: type) -> Callable[[dict[str, Any]], Segmenter]:
+    """Keyword settings checked against a dataclass's fields."""
+
+    def make(settings: dict[str, Any]) -> Segmenter:
+        kind = segmenter.__name__.lower()
+        known = {f.name: f for f in fields(segmenter) if f.init}
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise UserError(f"segmenter {kind}: unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+        missing = [name for name, f in known.items() if f.default is MISSING and name not in settings]
+        if missing:
+            raise UserError(f"segmenter {kind}: setting {missing[0]!r} is missing")
+        return segmenter(**settings)
+
+    return make
+
+
+SEGMENTERS: dict[str, Callable[[dict[str, Any]], Segmenter]] = {
+    "felzenszwalb": _factory(Felzenszwalb),
+    "ucm": _factory(Ucm),
+    "human": _factory(Human),
+}
+
+
+def _check_number(
+    what: str, value: Any, least: float, *, whole: bool = False, exclusive: bool = False
+) -> None:
+    kinds = (int,) if whole else (int, float)
+    good = isinstance(value, kinds) and not isinstance(value, bool) and least <= value < float("inf")
+    if not good or (exclusive and value == least):
+        number = "a whole number" if whole else "a number"
+        raise UserError(f"{what} {value!r}: must be {number} {'>' if exclusive else '>='} {least}")
+
+
+def _mat_files(root: str, folder: str) -> dict[str, Path]:
+    """Image id -> .mat file, in the splits of the one folder of that name under `root`."""
+    for depth in range(4):
+        for found in sorted(Path(root).glob("/".join(["*"] * depth + [folder]))):
+            files = {path.stem: path for path in sorted(found.glob("*/*.mat"))}
+            if files:
+                return files
+    raise UserError(f"{root}: no folder {folder!r} with BSDS500's .mat files in it; fetch the data set first")
+
+
+def _file_of(files: dict[str, Path], name: str, where: str) -> Path:
+    found = files.get(name) or files.get(Path(name).stem)
+    if found is None:
+        raise UserError(f"image {name!r}: no .mat file of that name in {where}; only BSDS500 images have one")
+    return found
+
+
+def _load_mat(path: Path, key: str) -> np.ndarray:
+    from scipy.io import loadmat
+
+    try:
+        return loadmat(path)[key]
+    except Exception as error:  # scipy raises many kinds for a damaged file
+        raise UserError(f"{path}: not readable as BSDS500's {key} ({error}); fetch it again") from None
+
+
+def _fit(labels: np.ndarray, image: np.ndarray, path: Path) -> np.ndarray:
+    """The labels' part under an image that was cropped top left."""
+    height, width = image.shape[:2]
+    if not all(0 <= a - b < MAX_CROP for a, b in zip(labels.shape, (height, width), strict=True)):
+        raise UserError(
+            f"{path}: segments {labels.shape[0]} x {labels.shape[1]} pixels, the image has {height} x {width}"
+        )
+    return labels[:height, :width]

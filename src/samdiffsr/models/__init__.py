@@ -1,0 +1,1 @@
+"""The networks: RRDB encoder and SRDiff's denoising U-Net."""

@@ -1,0 +1,234 @@
+"""From an LR image to an SR image: bicubic, the encoder alone, or a denoiser sampled from noise.
+
+A `Restorer` is called with one LR image and its name. The name seeds the noise, so neither the order of the images
+nor what else is in the batch or the folder changes an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samdiffsr.data.images import write_png
+from samdiffsr.data.resize import upscale
+from samdiffsr.data.store import Store
+from samdiffsr.diffusion.sampler import sample
+from samdiffsr.errors import UserError
+from samdiffsr.files import sha256_file, sha256_json, write_json
+from samdiffsr.masks.stage import load_values
+from samdiffsr.masks.store import RegionStore
+from samdiffsr.training.denoiser import build_formulation, load_denoiser, upsampled
+from samdiffsr.training.encoder import load_encoder
+from samdiffsr.training.loop import device_name, resolve_device, resolve_precision, sample_generator, set_threads
+
+Restorer = Callable[[np.ndarray, str], np.ndarray]  # LR uint8 (h, w, 3), name -> SR uint8 (scale h, scale w, 3)
+Structure = Callable[[str], np.ndarray]  # name -> e_sam float32 (scale h, scale w)
+
+
+def bicubic_restorer(scale: int) -> Restorer:
+    """MATLAB's bicubic enlargement."""
+    return lambda lr, name: upscale(lr, scale)
+
+
+def encoder_restorer(path: Path, device: torch.device, precision: str) -> Restorer:
+    """The RRDB encoder as the super-resolution network it was pretrained as."""
+    encoder, _ = load_encoder(path)
+    encoder.to(device)
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        with torch.inference_mode(), _autocast(device, precision):
+            sr = encoder(_to_tensor(lr, device).float() / 255)
+        return _to_image(sr)
+
+    return restore
+
+
+def denoiser_restorer(
+    path: Path,
+    encoder_path: Path,
+    recipe: dict[str, Any],
+    device: torch.device,
+    precision: str,
+    structure: Structure | None = None,
+) -> Restorer:
+    """A trained denoiser, sampled as its formulation wants it.
+
+    Args:
+        path, encoder_path: the model files.
+        recipe: of the sampling: seed, steps (None: all), start (None: T), weights (ema | raw).
+        structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
+
+    Raises:
+        UserError: the two models do not belong together; a structure is missing.
+    """
+    encoder, encoder_file = load_encoder(encoder_path)
+    unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, recipe["weights"])
+    trained = file.info["recipe"]
+    process = build_formulation(trained)
+    if trained["formulation"] == "condition" and structure is None:
+        raise UserError(f"{path}: this network takes region masks as an input; give --labels and --values")
+    encoder.to(device)
+    unet.to(device)
+    scale, shrink = trained["scale"], trained["diffusion"]["residual_scale"]
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        height, width = lr.shape[:2]
+        padded = _pad(lr, unet.size_multiple, scale)
+        small = _to_tensor(padded, device)
+        with torch.inference_mode():
+            with _autocast(device, precision):
+                features = encoder.features(small.float() / 255)
+                mask = None
+                if unet.mask_channels and structure is not None:
+                    e_sam = structure(name)
+                    grow = [(0, padded.shape[i] * scale - e_sam.shape[i]) for i in range(2)]
+                    mask = torch.from_numpy(np.pad(e_sam, grow, mode="edge"))[None, None].to(device)
+                cond = unet.project(features, mask)
+            up = upsampled(small, scale, trained["lr_divisor"])
+            key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) * 1024
+
+            def noise(i: int) -> Tensor:
+                generator = sample_generator(recipe["seed"], key + i, device)
+                return torch.randn(up.shape, generator=generator, device=device)
+
+            def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+                with _autocast(device, precision):
+                    return unet(x_t, t, cond)
+
+            x_0 = sample(
+                denoise,
+                noise(process.schedule.T),
+                process.schedule,
+                process,
+                noise,
+                steps=recipe["steps"],
+                start=recipe["start"],
+                e_max=file.info["e_max"],
+            )
+            sr = up + x_0 / (2 * shrink)
+        return _to_image(sr)[: height * scale, : width * scale]
+
+    return restore
+
+
+def structure_reader(labels: Path, values: Path) -> Structure:
+    """e_sam of the images of a region store."""
+    regions = RegionStore(labels)
+    vectors = load_values(values, regions)
+
+    def read(name: str) -> np.ndarray:
+        i = regions.index(name)
+        return vectors[i][regions.labels[i]]
+
+    return read
+
+
+def restore_dataset(
+    lr: Path,
+    out: Path,
+    manifest: Path,
+    progress: Path,
+    recipe: dict[str, Any],
+    models: dict[str, Path],
+    *,
+    labels: Path | None = None,
+    values: Path | None = None,
+    shard: tuple[int, int] = (0, 1),
+    device: str = "auto",
+    threads: int = 1,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Restore the images of one LR store (or one shard of them) into PNG files.
+
+    Args:
+        lr: the store. out: folder of the PNG files, `<name>.png`.
+        manifest: JSON, written last: recipe, model hashes, and every image with its file's hash.
+        progress: JSON lines, one a finished image; a rerun with the same recipe and models goes on from it.
+        recipe: Config.sampling_recipe. models: {"encoder": ..., "denoiser": ...} as far as the kind needs them.
+    """
+    store = Store(lr)
+    set_threads(threads)
+    where = resolve_device(device)
+    precision = resolve_precision(recipe.get("precision", "float32"), where)
+    hashes = {kind: sha256_file(path) for kind, path in models.items()}
+    if recipe["kind"] == "bicubic":
+        restore = bicubic_restorer(recipe["scale"])
+    elif recipe["kind"] == "encoder":
+        restore = encoder_restorer(models["encoder"], where, precision)
+    else:
+        structure = structure_reader(labels, values) if labels and values else None
+        restore = denoiser_restorer(models["denoiser"], models["encoder"], recipe, where, precision, structure)
+
+    identity = sha256_json([recipe, hashes, store.digest, precision])
+    finished = _finished(progress, identity, out)
+    part, parts = shard
+    chosen = range(part * len(store) // parts, (part + 1) * len(store) // parts)
+    images, seconds = [], []
+    progress.parent.mkdir(parents=True, exist_ok=True)
+    for number, i in enumerate(chosen, start=1):
+        name = store.names[i]
+        if name not in finished:
+            began = time.perf_counter()
+            sr = restore(store[i], name)
+            seconds.append(time.perf_counter() - began)
+            write_png(out / f"{name}.png", sr)
+            entry = {"identity": identity, "name": name, "sha256": sha256_file(out / f"{name}.png"), "s": seconds[-1]}
+            with open(progress, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            finished[name] = entry
+            say(f"{name}: {number} of {len(chosen)}, {seconds[-1]:.1f} s")
+        images.append({"name": name, "sha256": finished[name]["sha256"]})
+    write_json(
+        manifest.with_name(f"{manifest.stem}.timing.json"),
+        {"device": device_name(where), "seconds": {x["name"]: round(finished[x["name"]]["s"], 3) for x in images}},
+    )
+    write_json(
+        manifest, {"recipe": recipe, "models": hashes, "precision": precision, "lr": store.digest, "images": images}
+    )
+
+
+def _finished(progress: Path, identity: str, out: Path) -> dict[str, dict[str, Any]]:
+    """Images that an earlier, interrupted call has already made of the same inputs, and that are still whole."""
+    if not progress.exists():
+        return {}
+    entries = {}
+    for line in progress.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the line that was being written when the process was killed
+        path = out / f"{entry['name']}.png"
+        if entry["identity"] == identity and path.exists() and sha256_file(path) == entry["sha256"]:
+            entries[entry["name"]] = entry
+    return entries
+
+
+def _pad(lr: np.ndarray, multiple: int, scale: int) -> np.ndarray:
+    """Repeat the last rows and columns until the HR size is a multiple of `multiple` and at least twice it."""
+    step = max(1, multiple // scale)
+    sides = [max(-(-n // step) * step, -(-2 * multiple // scale)) for n in lr.shape[:2]]
+    return np.pad(lr, [(0, sides[0] - lr.shape[0]), (0, sides[1] - lr.shape[1]), (0, 0)], mode="edge")
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 (H, W, 3) -> uint8 (1, 3, H, W) on the device."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None]).to(device)
+
+
+def _to_image(x: Tensor) -> np.ndarray:
+    """(1, 3, H, W) float in [0, 1] -> uint8 (H, W, 3), rounded; UserError if it holds NaN."""
+    if not torch.isfinite(x).all():
+        raise UserError("the network gave values that are not finite; set precision: float32 or train it again")
+    return (x[0].float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()

@@ -1,0 +1,1 @@
+"""Training as a visible loop, exact in its resume."""

@@ -1,0 +1,165 @@
+"""Training of the denoiser, plain (SRDiff) and structure-modulated (SAM-DiffSR)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from samdiffsr.data.patches import PatchSource
+from samdiffsr.data.resize import upscale_batch
+from samdiffsr.data.store import Store
+from samdiffsr.diffusion.formulations import Formulation, formulation
+from samdiffsr.diffusion.schedule import cosine_schedule
+from samdiffsr.errors import UserError
+from samdiffsr.files import sha256_file
+from samdiffsr.masks.stage import load_values
+from samdiffsr.masks.store import RegionStore
+from samdiffsr.models.unet import DenoisingUNet
+from samdiffsr.training.checkpoint import ModelFile, open_model
+from samdiffsr.training.encoder import load_encoder, pixel_loss
+from samdiffsr.training.loop import Job, sample_generator, train
+
+NOISE = 1  # keeps the noise's random numbers apart from those of the patches
+
+
+class Conditioned(nn.Module):
+    """U-Net and the projection of its condition as one call, which DistributedDataParallel needs."""
+
+    def __init__(self, unet: DenoisingUNet) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x_t: Tensor, t: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
+        return self.unet(x_t, t, self.unet.project(features, mask))
+
+
+def build_denoiser(recipe: dict[str, Any], cond_channels: int) -> DenoisingUNet:
+    """The network of a denoiser recipe, with fresh weights, for an encoder of `cond_channels` feature maps."""
+    return DenoisingUNet(
+        recipe["unet"]["dim"],
+        recipe["unet"]["mults"],
+        cond_channels,
+        recipe["scale"],
+        mask_channels=1 if recipe["formulation"] == "condition" else 0,
+    )
+
+
+def build_formulation(recipe: dict[str, Any]) -> Formulation:
+    """The diffusion process of a denoiser recipe."""
+    process = recipe["diffusion"]
+    schedule = cosine_schedule(process["steps"], process["s"], process["beta_max"])
+    return formulation(recipe["formulation"], schedule)
+
+
+def load_denoiser(path: str | Path, encoder: ModelFile, cond_channels: int, weights: str) -> tuple[DenoisingUNet, ModelFile]:
+    """A trained denoiser, frozen, in evaluation mode.
+
+    Raises:
+        UserError: it was trained with another encoder than `encoder`.
+    """
+    file = open_model(path, "denoiser")
+    if file.info["digests"]["encoder"] != encoder.sha256:
+        raise UserError(f"{path}: was trained with another encoder than {encoder.path}; use the one it belongs to")
+    unet = build_denoiser(file.info["recipe"], cond_channels)
+    unet.load_state_dict(file.weights(weights))
+    return unet.eval().requires_grad_(False), file
+
+
+def upsampled(lr: Tensor, scale: int, divisor: int) -> Tensor:
+    """Bicubic up-sampling of LR to HR size, float32 in about [0, 1].
+
+    Args:
+        lr: (B, 3, h, w) uint8.
+        divisor: 255; the released code divides by 256 here and by 255 elsewhere.
+    """
+    return upscale_batch(lr.float() / divisor, scale)
+
+
+def residual(hr: Tensor, up: Tensor, residual_scale: float) -> Tensor:
+    """x_0, the image that is diffused: HR minus up-sampled LR in [-1, 1] units, scaled, clamped to [-1, 1].
+
+    Args:
+        hr, up: (B, 3, H, W) float in [0, 1].
+    """
+    return (2 * residual_scale * (hr - up)).clamp(-1, 1)
+
+
+def train_denoiser(
+    job: Job,
+    recipe: dict[str, Any],
+    hr: Path,
+    lr: Path,
+    encoder: Path,
+    labels: Path | None = None,
+    values: Path | None = None,
+    name: str = "denoiser",
+) -> None:
+    """Train the denoiser of `recipe`; writes `job.out`.
+
+    Args:
+        hr, lr: stores of the training set. encoder: a trained encoder's model file; its EMA weights are used, frozen.
+        labels, values: region maps and values per region, where the recipe has a structure.
+    """
+    training, seed, structure = recipe["training"], recipe["seed"], recipe["structure"]
+    hr_store, lr_store = Store(hr), Store(lr)
+    digests = {"hr": hr_store.digest, "lr": lr_store.digest}
+    options: dict[str, Any] = {"labels": None, "values": None}
+    e_max = 0.0
+    if structure is not None:
+        if labels is None or values is None:
+            raise UserError(f"{name}: its recipe has a structure; give --labels and --values")
+        regions = RegionStore(labels)
+        e_values = load_values(values, regions)
+        e_max = max(float(abs(v).max()) for v in e_values)
+        options = {
+            "labels": regions.labels,
+            "values": e_values,
+            "reduce": structure["reduce"],
+            "mask_crop": structure["mask_crop"],
+        }
+        digests |= {"labels": regions.digest, "values": sha256_file(values)}
+    patches = PatchSource(
+        hr_store,
+        lr_store,
+        scale=recipe["scale"],
+        patch=training["patch"],
+        seed=seed,
+        augment=training["augment"],
+        **options,
+    )
+    frozen, encoder_file = load_encoder(encoder)
+    digests["encoder"] = encoder_file.sha256
+    torch.manual_seed(seed)
+    net = build_denoiser(recipe, frozen.cond_channels)
+    process = build_formulation(recipe)
+    T = process.schedule.T
+    residual_scale = recipe["diffusion"]["residual_scale"]
+
+    def loss(model: nn.Module, batch: dict[str, Tensor], indices: list[int]) -> Tensor:
+        frozen.to(batch["lr"].device)
+        with torch.no_grad():
+            features = frozen.features(batch["lr"].float() / 255)
+            up = upsampled(batch["lr"], recipe["scale"], recipe["lr_divisor"])
+            x_0 = residual(batch["hr"].float() / 255, up, residual_scale)
+        # t is drawn where the tables are, epsilon where it is used
+        t = torch.stack(
+            [torch.randint(T, (), generator=sample_generator(seed, i)) for i in indices]
+        )
+        epsilon = torch.stack(
+            [
+                torch.randn(
+                    x_0.shape[1:], generator=sample_generator(seed ^ NOISE << 32, i, x_0.device), device=x_0.device
+                )
+                for i in indices
+            ]
+        )
+        e_sam = batch.get("e_sam")
+        x_t = process.noisy(x_0, e_sam, epsilon, t)
+        mask = e_sam if recipe["formulation"] == "condition" else None
+        prediction = model(x_t, t.to(x_t.device), features, mask)
+        return pixel_loss(training["loss"], prediction, process.target(e_sam, epsilon, t))
+
+    train(job, name, recipe, digests, net, patches.batch, loss, module=Conditioned(net), facts={"e_max": e_max})

@@ -1,0 +1,28 @@
+"""What the tests share: one thread per process, and the offline mirror where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """A local mirror of the upstream data repositories (config.yaml, `mirror`); tests that need it skip without one."""
+    path = Path(os.environ.get("SAMDIFFSR_MIRROR", ROOT.parent / "shared" / "mirror"))
+    if not path.is_dir():
+        pytest.skip("no mirror of BSDS500 and SelfExSR at hand: set SAMDIFFSR_MIRROR to run this test")
+    return path
