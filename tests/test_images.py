@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import struct
 import zlib
@@ -151,19 +150,21 @@ def test_every_truncation_is_a_user_error(tmp_path: Path, suffix: str) -> None:
         refused(path, "cannot be decoded|not a PNG")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.integers(0, 10_000), value=st.integers(0, 255), kind=st.sampled_from(["PNG", "JPEG", "BMP"]))
-def test_a_flipped_byte_never_escapes_as_another_error(
-    tmp_path: Path, place: int, value: int, kind: str
-) -> None:
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_a_damaged_byte_never_escapes_as_another_error(tmp_path: Path, kind: str) -> None:
+    """Each header byte in turn; Pillow has OSError, ValueError, SyntaxError and its bomb error for them."""
     buffer = io.BytesIO()
     Image.fromarray(PHOTO).save(buffer, kind)
-    content = bytearray(buffer.getvalue())
-    content[place % len(content)] = value
-    path = tmp_path / "broken"
-    path.write_bytes(content)
-    with contextlib.suppress(UserError):
-        assert read_rgb(path).dtype == np.uint8
+    whole, path, refusals = buffer.getvalue(), tmp_path / "damaged", 0
+    for place in range(min(len(whole), 270)):
+        for value in (255, whole[place] ^ 1):
+            path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            try:
+                assert read_rgb(path).dtype == np.uint8
+            except UserError:
+                refusals += 1
+    assert refusals > 20
 
 
 def test_not_an_image_missing_folder_and_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,9 @@ def _train_encoder(args: argparse.Namespace) -> None:
 def _train_denoiser(args: argparse.Namespace) -> None:
     from samdiffsr.training.denoiser import train_denoiser
 
-    train_denoiser(_job(args), args.recipe, args.hr, args.lr, args.encoder, args.labels, args.values, args.name)
+    train_denoiser(
+        _job(args), args.recipe, args.hr, args.lr, args.encoder, args.labels, args.values, args.name
+    )
 
 
 def _sample(args: argparse.Namespace) -> None:
@@ -156,7 +158,16 @@ def _score(args: argparse.Namespace) -> None:
     from samdiffsr.evaluation.stage import score
 
     score(
-        args.run, args.dataset, args.images, args.manifests, args.hr, args.lr, args.out, args.recipe, args.weights, _say
+        args.run,
+        args.dataset,
+        args.images,
+        args.manifests,
+        args.hr,
+        args.lr,
+        args.out,
+        args.recipe,
+        args.weights,
+        _say,
     )
 
 
@@ -178,7 +189,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     stages = parser.add_subparsers(title="stages", metavar="STAGE", required=True)
 
-    def stage(name: str, handler: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
+    def stage(
+        name: str, handler: Callable[[argparse.Namespace], None], about: str
+    ) -> argparse.ArgumentParser:
         added = stages.add_parser(name, help=about, description=about)
         added.set_defaults(handler=handler)
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
@@ -192,7 +205,9 @@ def _parser() -> argparse.ArgumentParser:
             to.add_argument(f"--{name}", type=Path, metavar="PATH")
 
     def recipe(to: argparse.ArgumentParser) -> None:
-        to.add_argument("--recipe", type=_json, required=True, metavar="JSON", help="what decides the outcome")
+        to.add_argument(
+            "--recipe", type=_json, required=True, metavar="JSON", help="what decides the outcome"
+        )
 
     def sharded(to: argparse.ArgumentParser) -> None:
         to.add_argument("--shard", type=_shard, default=(0, 1), metavar="PART/PARTS")
@@ -216,8 +231,12 @@ def _parser() -> argparse.ArgumentParser:
         recipe(to)
         to.add_argument("--name", default="training", help="what messages call this training")
         to.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-        to.add_argument("--workers", type=int, default=0, help="threads that cut patches ahead (default 0: in line)")
-        to.add_argument("--save-every", type=int, default=500, metavar="STEPS", help="between two resume states")
+        to.add_argument(
+            "--workers", type=int, default=0, help="threads that cut patches ahead (default 0: in line)"
+        )
+        to.add_argument(
+            "--save-every", type=int, default=500, metavar="STEPS", help="between two resume states"
+        )
 
     encoder = stage("train-encoder", _train_encoder, "pretrain the RRDB encoder")
     paths(encoder, ["hr", "lr", "state", "out"])

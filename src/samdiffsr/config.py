@@ -20,6 +20,17 @@ from samdiffsr.errors import UserError
 
 Level = Literal["high", "medium", "low"]
 Scale = Literal[2, 4, 8]
+Metric = Literal[
+    "psnr_y",
+    "ssim_y",
+    "psnr_rgb",
+    "lr_psnr",
+    "lpips",
+    "maniqa_pipal",
+    "maniqa_koniq",
+    "artifact",
+    "artifact_excess",
+]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -173,8 +184,8 @@ class Table(Strict):
     title: str
     scale: Scale = 4
     datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
-    metrics: tuple[str, ...]
-    rows: tuple[Row, ...]
+    metrics: tuple[Metric, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -264,9 +275,13 @@ class Config(Strict):
                 known(f"tables.{key}.datasets", name, self.datasets, "dataset")
         study = self.studies[self.study]
         for key, variant in self.variants.items():
-            known(f"variants.{key}.encoder", variant.encoder, study.encoders, f"encoder of study {self.study!r}")
+            known(
+                f"variants.{key}.encoder", variant.encoder, study.encoders, f"encoder of study {self.study!r}"
+            )
             if variant.masks is not None:
-                known(f"variants.{key}.masks", variant.masks, study.masks, f"mask level of study {self.study!r}")
+                known(
+                    f"variants.{key}.masks", variant.masks, study.masks, f"mask level of study {self.study!r}"
+                )
             self._training(key)
         return self
 
@@ -280,7 +295,9 @@ class Config(Strict):
         base = self.chosen.training.model_dump()
         unknown = sorted(set(self.variants[variant].training) - set(base))
         if unknown:
-            raise ValueError(f"variants.{variant}.training.{unknown[0]}: unknown key{_similar(unknown[0], base)}")
+            raise ValueError(
+                f"variants.{variant}.training.{unknown[0]}: unknown key{_similar(unknown[0], base)}"
+            )
         try:
             return Training.model_validate({**base, **self.variants[variant].training})
         except ValidationError as error:
@@ -381,7 +398,12 @@ class Config(Strict):
     def score_recipe(self, scale: int) -> dict[str, Any]:
         """Scoring one run on one data set: every metric that some table asks for."""
         metrics = sorted({metric for table in self.tables.values() for metric in table.metrics})
-        return {"scale": scale, "metrics": metrics, "rounding": self.degradation.rounding, **self.protocol.model_dump()}
+        return {
+            "scale": scale,
+            "metrics": metrics,
+            "rounding": self.degradation.rounding,
+            **self.protocol.model_dump(),
+        }
 
     def table_recipe(self, table: str) -> dict[str, Any]:
         """Everything a table needs beside the scores."""
@@ -395,13 +417,16 @@ class Config(Strict):
             "scale": spec.scale,
             "metrics": list(spec.metrics),
             "datasets": [
-                {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published} for n in sets
+                {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published}
+                for n in sets
             ],
             "rows": [
                 {
                     "variant": row.variant,
                     "label": row.label or self.variants[row.variant].label,
-                    "published": row.label or self.variants[row.variant].published or self.variants[row.variant].label,
+                    "published": row.label
+                    or self.variants[row.variant].published
+                    or self.variants[row.variant].label,
                     "masks": self.mask_set(row.variant),
                     "runs": [run.name for run in self.runs(row.variant, spec.scale)],
                 }

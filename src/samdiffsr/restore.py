@@ -27,9 +27,17 @@ from samdiffsr.masks.stage import load_values
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.training.denoiser import build_formulation, load_denoiser, upsampled
 from samdiffsr.training.encoder import load_encoder
-from samdiffsr.training.loop import device_name, resolve_device, resolve_precision, sample_generator, set_threads
+from samdiffsr.training.loop import (
+    device_name,
+    resolve_device,
+    resolve_precision,
+    sample_generator,
+    set_threads,
+)
 
-Restorer = Callable[[np.ndarray, str], np.ndarray]  # LR uint8 (h, w, 3), name -> SR uint8 (scale h, scale w, 3)
+Restorer = Callable[
+    [np.ndarray, str], np.ndarray
+]  # LR uint8 (h, w, 3), name -> SR uint8 (scale h, scale w, 3)
 Structure = Callable[[str], np.ndarray]  # name -> e_sam float32 (scale h, scale w)
 
 
@@ -165,7 +173,9 @@ def restore_dataset(
         restore = encoder_restorer(models["encoder"], where, precision)
     else:
         structure = structure_reader(labels, values) if labels and values else None
-        restore = denoiser_restorer(models["denoiser"], models["encoder"], recipe, where, precision, structure)
+        restore = denoiser_restorer(
+            models["denoiser"], models["encoder"], recipe, where, precision, structure
+        )
 
     identity = sha256_json([recipe, hashes, store.digest, precision])
     finished = _finished(progress, identity, out)
@@ -180,7 +190,12 @@ def restore_dataset(
             sr = restore(store[i], name)
             seconds.append(time.perf_counter() - began)
             write_png(out / f"{name}.png", sr)
-            entry = {"identity": identity, "name": name, "sha256": sha256_file(out / f"{name}.png"), "s": seconds[-1]}
+            entry = {
+                "identity": identity,
+                "name": name,
+                "sha256": sha256_file(out / f"{name}.png"),
+                "s": seconds[-1],
+            }
             with open(progress, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
             finished[name] = entry
@@ -188,10 +203,14 @@ def restore_dataset(
         images.append({"name": name, "sha256": finished[name]["sha256"]})
     write_json(
         manifest.with_name(f"{manifest.stem}.timing.json"),
-        {"device": device_name(where), "seconds": {x["name"]: round(finished[x["name"]]["s"], 3) for x in images}},
+        {
+            "device": device_name(where),
+            "seconds": {x["name"]: round(finished[x["name"]]["s"], 3) for x in images},
+        },
     )
     write_json(
-        manifest, {"recipe": recipe, "models": hashes, "precision": precision, "lr": store.digest, "images": images}
+        manifest,
+        {"recipe": recipe, "models": hashes, "precision": precision, "lr": store.digest, "images": images},
     )
 
 
@@ -230,5 +249,7 @@ def _to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
 def _to_image(x: Tensor) -> np.ndarray:
     """(1, 3, H, W) float in [0, 1] -> uint8 (H, W, 3), rounded; UserError if it holds NaN."""
     if not torch.isfinite(x).all():
-        raise UserError("the network gave values that are not finite; set precision: float32 or train it again")
+        raise UserError(
+            "the network gave values that are not finite; set precision: float32 or train it again"
+        )
     return (x[0].float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()

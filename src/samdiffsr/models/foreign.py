@@ -55,8 +55,8 @@ def load_foreign_rrdb(path: str | Path, encoder: RRDBEncoder | None = None) -> S
             (`rrdb_arguments` tells which it is).
 
     Returns:
-        A state dict for `RRDBEncoder.load_state_dict`, float32, on the CPU. The authors' encoder up-samples x4
-        at x2 too; its features serve any scale.
+        A state dict for `RRDBEncoder.load_state_dict`, float32, on the CPU. The authors' encoder has the
+        layers of x4 at x2 too; its features serve any scale.
 
     Raises:
         UserError: the file cannot be read, or its keys or shapes do not fit; the message names the first few.

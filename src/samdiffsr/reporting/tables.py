@@ -62,7 +62,9 @@ def gather(recipe: dict[str, Any], scores: list[Path], published: Path, wide: Pa
                     values = [float(r["value"]) for r in images if r["value"]]
                     mean = sum(values) / len(values) if values else None
                     means += [] if mean is None else [mean]
-                    why = sorted({r["why_empty"] for r in images if r["why_empty"]} or ({"not measured"} - {""}))
+                    why = sorted(
+                        {r["why_empty"] for r in images if r["why_empty"]} or ({"not measured"} - {""})
+                    )
                     tidy_rows.append(
                         {
                             "table": recipe["name"],
@@ -101,7 +103,9 @@ def read_scores(paths: list[Path]) -> dict[tuple[str, str, str], list[dict[str, 
                 raise UserError(f"{path}: not a score file (its columns differ); delete it and run again")
             for row in reader:
                 if row["value"] and not math.isfinite(float(row["value"])):
-                    raise UserError(f"{path}: {row['metric']} of {row['image']} is {row['value']}; score it again")
+                    raise UserError(
+                        f"{path}: {row['metric']} of {row['image']} is {row['value']}; score it again"
+                    )
                 found[row["run"], row["dataset"], row["metric"]].append(row)
     return found
 
@@ -110,14 +114,17 @@ def read_published(path: Path) -> dict[tuple[str, str, str, str, str], str]:
     """(table, method, scale, dataset, metric) -> value as printed in the paper."""
     with open(path, newline="", encoding="utf-8") as file:
         return {
-            (r["table"], r["method"], r["scale"], r["dataset"], r["metric"]): r["value"] for r in csv.DictReader(file)
+            (r["table"], r["method"], r["scale"], r["dataset"], r["metric"]): r["value"]
+            for r in csv.DictReader(file)
         }
 
 
 def _one_protocol(rows: list[dict[str, str]], run: str) -> str:
     names = sorted({row["protocol"] for row in rows})
     if len(names) > 1:
-        raise UserError(f"{run}: its images were scored under different protocols ({', '.join(names)}); score it again")
+        raise UserError(
+            f"{run}: its images were scored under different protocols ({', '.join(names)}); score it again"
+        )
     return names[0] if names else ""
 
 

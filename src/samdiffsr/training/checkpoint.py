@@ -77,7 +77,9 @@ def _opened(path: Path) -> Any:
         with safetensors.safe_open(path, "pt", device="cpu") as file:
             yield file
     except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged or not a safetensors file ({error}); delete it and make it again") from None
+        raise UserError(
+            f"{path}: damaged or not a safetensors file ({error}); delete it and make it again"
+        ) from None
 
 
 class StateFolder:

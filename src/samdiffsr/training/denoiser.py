@@ -54,7 +54,9 @@ def build_formulation(recipe: dict[str, Any]) -> Formulation:
     return formulation(recipe["formulation"], schedule)
 
 
-def load_denoiser(path: str | Path, encoder: ModelFile, cond_channels: int, weights: str) -> tuple[DenoisingUNet, ModelFile]:
+def load_denoiser(
+    path: str | Path, encoder: ModelFile, cond_channels: int, weights: str
+) -> tuple[DenoisingUNet, ModelFile]:
     """A trained denoiser, frozen, in evaluation mode.
 
     Raises:
@@ -62,7 +64,9 @@ def load_denoiser(path: str | Path, encoder: ModelFile, cond_channels: int, weig
     """
     file = open_model(path, "denoiser")
     if file.info["digests"]["encoder"] != encoder.sha256:
-        raise UserError(f"{path}: was trained with another encoder than {encoder.path}; use the one it belongs to")
+        raise UserError(
+            f"{path}: was trained with another encoder than {encoder.path}; use the one it belongs to"
+        )
     unet = build_denoiser(file.info["recipe"], cond_channels)
     unet.load_state_dict(file.weights(weights))
     return unet.eval().requires_grad_(False), file
@@ -145,13 +149,13 @@ def train_denoiser(
             up = upsampled(batch["lr"], recipe["scale"], recipe["lr_divisor"])
             x_0 = residual(batch["hr"].float() / 255, up, residual_scale)
         # t is drawn where the tables are, epsilon where it is used
-        t = torch.stack(
-            [torch.randint(T, (), generator=sample_generator(seed, i)) for i in indices]
-        )
+        t = torch.stack([torch.randint(T, (), generator=sample_generator(seed, i)) for i in indices])
         epsilon = torch.stack(
             [
                 torch.randn(
-                    x_0.shape[1:], generator=sample_generator(seed ^ NOISE << 32, i, x_0.device), device=x_0.device
+                    x_0.shape[1:],
+                    generator=sample_generator(seed ^ NOISE << 32, i, x_0.device),
+                    device=x_0.device,
                 )
                 for i in indices
             ]
@@ -162,4 +166,6 @@ def train_denoiser(
         prediction = model(x_t, t.to(x_t.device), features, mask)
         return pixel_loss(training["loss"], prediction, process.target(e_sam, epsilon, t))
 
-    train(job, name, recipe, digests, net, patches.batch, loss, module=Conditioned(net), facts={"e_max": e_max})
+    train(
+        job, name, recipe, digests, net, patches.batch, loss, module=Conditioned(net), facts={"e_max": e_max}
+    )

@@ -222,7 +222,9 @@ def train(
             if training["clip_grad"]:
                 torch.nn.utils.clip_grad_norm_(net.parameters(), training["clip_grad"])
             optimizer.step()
-            decay = min(training["ema"], (1 + step) / (10 + step))  # short memory at first: no trace of the start
+            decay = min(
+                training["ema"], (1 + step) / (10 + step)
+            )  # short memory at first: no trace of the start
             torch._foreach_lerp_(ema_list, net_list, 1 - decay)
             window.append(value.detach().float())
 
@@ -308,7 +310,9 @@ def _stop_signals() -> Iterator[list[str]]:
     """Collect the names of stop signals instead of dying of them."""
     seen: list[str] = []
     numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
-    before = {n: signal.signal(n, lambda number, _: seen.append(signal.Signals(number).name)) for n in numbers}
+    before = {
+        n: signal.signal(n, lambda number, _: seen.append(signal.Signals(number).name)) for n in numbers
+    }
     try:
         yield seen
     finally:

@@ -1,0 +1,160 @@
+"""config.yaml: what is accepted, what is refused and how, and what the recipes depend on."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from samdiffsr.config import Config, Run, load_config, recipe_text
+from samdiffsr.errors import UserError
+
+
+@pytest.fixture
+def raw(root: Path) -> dict[str, Any]:
+    return yaml.safe_load((root / "config.yaml").read_text())
+
+
+@pytest.fixture
+def config(raw: dict[str, Any]) -> Config:
+    return load_config(raw)
+
+
+def _set(path: str, value: Any) -> Any:
+    def change(raw: dict[str, Any]) -> None:
+        *keys, last = path.split("/")
+        for key in keys:
+            raw = raw[key]
+        raw[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_set("studdy", "demo"), ["studdy", "unknown key", "'study'"]),
+        (_set("study", "dmo"), ["study", "'dmo'", "'demo'"]),
+        (_set("device", "gpu"), ["device", "'cuda'", "'gpu'"]),
+        (_set("variants/srdiff/formulaton", "none"), ["variants.srdiff.formulaton", "'formulation'"]),
+        (_set("variants/srdiff/formulation", "gauss"), ["variants.srdiff.formulation", "'gauss'"]),
+        (_set("variants/srdiff/masks", "high"), ["variants.srdiff", "'none' uses no masks"]),
+        (_set("variants/sam_diffsr/masks", None), ["variants.sam_diffsr", "'published' needs masks"]),
+        (_set("variants/rrdb/masks", "high"), ["variants.rrdb", "uses no masks"]),
+        (_set("variants/mask_low/base", "nobody"), ["variants.mask_low.base", "'nobody'"]),
+        (_set("variants/sam_diffsr/base", "mask_low"), ["leads back to itself"]),
+        (_set("variants/mask_low/encoder", "huge"), ["variants.mask_low.encoder", "'huge'"]),
+        (_set("variants/mask_low/training", {"stepps": 3}), ["variants.mask_low.training.stepps", "'steps'"]),
+        (
+            _set("variants/mask_low/training", {"steps": "many"}),
+            ["variants.mask_low.training.steps", "'many'"],
+        ),
+        (_set("variants/Upper", {"label": "x"}), ["variants.Upper"]),
+        (_set("studies/demo/training/steps", 0), ["studies.demo.training.steps", "0"]),
+        (_set("studies/demo/seeds", []), ["studies.demo.seeds"]),
+        (_set("studies/demo/train_set", "nowhere"), ["studies.demo.train_set", "'nowhere'"]),
+        (_set("studies/demo/masks/high", "sam_h"), ["studies.demo.masks.high", "'sam_h'"]),
+        (_set("studies/demo/unet/dim", 7), ["studies.demo.unet.dim", "7"]),
+        (_set("mask_sets/felzenszwalb_fine/image", "sr"), ["mask_sets.felzenszwalb_fine.image", "'sr'"]),
+        (_set("tables/table2/rows", ["srdif"]), ["tables.table2.rows", "'srdif'", "'srdiff'"]),
+        (_set("tables/table2/rows", [{"varint": "srdiff"}]), ["tables.table2.rows.0"]),
+        (_set("tables/table2/metrics", "psnr_y"), ["tables.table2.metrics"]),
+        (_set("tables/table2/metrics", ["psnr"]), ["tables.table2.metrics", "'psnr'"]),
+        (_set("tables/table2/scale", 3), ["tables.table2.scale", "3"]),
+        (_set("datasets", []), ["datasets"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(raw: dict[str, Any], change: Any, words: list[str]) -> None:
+    change(raw)
+    with pytest.raises(UserError) as error:
+        load_config(raw)
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing\.yaml: no such file"):
+        load_config(tmp_path / "nothing.yaml")
+    (tmp_path / "bad.yaml").write_text("study: [demo")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(tmp_path / "bad.yaml")
+
+
+def test_every_study_of_the_shipped_configuration_is_valid(raw: dict[str, Any]) -> None:
+    assert set(raw["studies"]) >= {"demo", "reduced", "paper"}
+    for study in raw["studies"]:
+        assert load_config({**raw, "study": study}).study == study
+
+
+def test_the_papers_choices_are_the_defaults(config: Config) -> None:
+    v = config.variants["sam_diffsr"]
+    assert (v.formulation, v.position, v.rope_axis, v.mean_over, v.overlap, v.reduce, v.mask_crop) == (
+        "published", "rope", "width", "region", "sum", True, "aligned",
+    )  # fmt: skip
+    paper = load_config({**config.model_dump(), "study": "paper"})
+    training = paper.denoiser_recipe(Run(variant="sam_diffsr", scale=4, seed=0))["training"]
+    wanted = {"steps": 400_000, "batch": 16, "patch": 160, "lr": 2e-4, "lr_schedule": "cosine", "loss": "l2"}
+    assert {key: training[key] for key in wanted} == wanted
+    encoder = paper.encoder_recipe("default", 4, 0)
+    assert (encoder["blocks"], encoder["features"], encoder["growth"]) == (17, 64, 32)
+
+
+def test_a_variant_takes_what_it_does_not_say_from_its_base(raw: dict[str, Any]) -> None:
+    raw["variants"]["mine"] = {"base": "released", "label": "Mine", "training": {"batch": 4}}
+    config = load_config(raw)
+    mine, released = config.variants["mine"], config.variants["released"]
+    assert mine.rope_axis == released.rope_axis == "height"
+    training = config.denoiser_recipe(Run(variant="mine", scale=4, seed=0))["training"]
+    assert (training["loss"], training["batch"]) == ("l1", 4)  # base's and its own
+
+
+def _recipes(raw: dict[str, Any]) -> dict[str, str]:
+    config = load_config(raw)
+    found = {"encoder": recipe_text(config.encoder_recipe("default", 4, 0))}
+    for name, variant in config.variants.items():
+        run = Run(variant=name, scale=4, seed=0)
+        if variant.kind == "denoiser":
+            found[f"train {name}"] = recipe_text(config.denoiser_recipe(run))
+        found[f"sample {name}"] = recipe_text(config.sampling_recipe(run))
+    for table in config.tables:
+        found[table] = recipe_text(config.table_recipe(table))
+    found["score"] = recipe_text(config.score_recipe(4))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_set("variants/mask_low/reduce", False), {"train mask_low"}),
+        (_set("variants/mask_low/label", "Poor"), set()),
+        (_set("variants/srdiff/label", "Plain"), {"table2"}),
+        (_set("protocol", {"border": 4}), {"score"}),
+        (_set("device", "cpu"), set()),
+    ],
+)
+def test_a_change_reaches_only_what_it_decides(raw: dict[str, Any], change: Any, expected: set[str]) -> None:
+    before = _recipes(copy.deepcopy(raw))
+    change(raw)
+    after = _recipes(raw)
+    assert {key for key in before if before[key] != after[key]} == expected
+
+
+def test_every_metric_of_the_configuration_can_be_measured_and_printed() -> None:
+    from typing import get_args
+
+    from samdiffsr.config import Metric
+    from samdiffsr.evaluation import image_metrics
+    from samdiffsr.reporting import tables
+
+    assert set(get_args(Metric)) == set(image_metrics.METRICS) == set(tables.METRICS)
+
+
+def test_srdiff_and_sam_diffsr_differ_in_nothing_but_the_masks(config: Config) -> None:
+    """SRDiff here is the control: the same pipeline with e_sam = 0."""
+    plain = config.denoiser_recipe(Run(variant="srdiff", scale=4, seed=0))
+    modulated = config.denoiser_recipe(Run(variant="sam_diffsr", scale=4, seed=0))
+    assert {key for key in plain if plain[key] != modulated[key]} == {"formulation", "structure"}

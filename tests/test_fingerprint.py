@@ -1,0 +1,66 @@
+"""The code fingerprint: what it sees and what it does not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def package(root: Path, tmp_path: Path) -> Path:
+    """A copy of the package that may be changed."""
+    shutil.copytree(
+        root / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    return tmp_path / "src" / "samdiffsr"
+
+
+def prints(package: Path) -> dict[str, str]:
+    stages = {
+        "train": "samdiffsr.training.denoiser",
+        "encoder": "samdiffsr.training.encoder",
+        "sample": "samdiffsr.restore",
+        "score": "samdiffsr.evaluation.stage",
+        "masks": "samdiffsr.masks.stage",
+        "table": "samdiffsr.reporting.tables",
+    }
+    code = "import sys; from samdiffsr.fingerprint import fingerprint; print(*map(fingerprint, sys.argv[1:]))"
+    out = subprocess.run(
+        [sys.executable, "-c", code, *stages.values()],
+        cwd=package.parent, env={"PYTHONPATH": str(package.parent)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return dict(zip(stages, out.stdout.split(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "changed"),
+    [
+        ("diffusion/schedule.py", "alpha = 1 - beta", "alpha = 1.0 - 1 * beta", {"train", "sample"}),
+        ("structure/positions.py", "10", "11", {"masks", "train", "sample"}),
+        ("models/rrdb.py", "NEGATIVE_SLOPE = 0.2", "NEGATIVE_SLOPE = 0.1", {"train", "encoder", "sample"}),
+        ("evaluation/protocol.py", "% self.multiple", "% (self.multiple)+0", {"score", "table"}),
+        ("reporting/tables.py", "METRICS", "SCORES", {"table"}),
+    ],
+)
+def test_a_changed_formula_changes_the_stages_that_use_it(
+    package: Path, module: str, old: str, new: str, changed: set[str]
+) -> None:
+    before = prints(package)
+    path = package / module
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    after = prints(package)
+    assert {stage for stage in before if before[stage] != after[stage]} == changed
+
+
+def test_comments_docstrings_and_layout_change_nothing(package: Path) -> None:
+    before = prints(package)
+    for path in package.rglob("*.py"):
+        path.write_text("# a new comment\n\n" + path.read_text() + "\n\n# and another\n")
+    schedule = package / "diffusion" / "schedule.py"
+    schedule.write_text(schedule.read_text().replace('"""The noise schedule', '"""A noise schedule'))
+    assert prints(package) == before

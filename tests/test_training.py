@@ -1,0 +1,285 @@
+"""The training loop: exact resume, randomness by sample index, learning rates, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from samdiffsr.config import Training
+from samdiffsr.data.store import Store, StoreWriter
+from samdiffsr.errors import UserError
+from samdiffsr.masks.regions import Regions
+from samdiffsr.masks.stage import encode
+from samdiffsr.masks.store import RegionStoreWriter
+from samdiffsr.training import loop
+from samdiffsr.training.checkpoint import open_model
+from samdiffsr.training.loop import Job, learning_rate, sample_generator
+
+STEPS = 9
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small images with regions, as the stages would leave them."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    hr = [
+        rng.integers(0, 256, (48, 40, 3), dtype=np.uint8),
+        rng.integers(0, 256, (40, 56, 3), dtype=np.uint8),
+    ]
+    with StoreWriter(folder / "hr") as store:
+        for i, image in enumerate(hr):
+            store.add(f"image{i}", image)
+    with StoreWriter(folder / "lr", scale=4) as store:
+        for i, image in enumerate(hr):
+            store.add(f"image{i}", np.ascontiguousarray(image[::4, ::4]))
+    with RegionStoreWriter(folder / "labels") as store:
+        for i, image in enumerate(hr):
+            store.add(f"image{i}", Regions.from_partition(rng.integers(0, 5, image.shape[:2])))
+    encode(folder / "labels", folder / "values.npz", {"position": "rope"})
+    return folder
+
+
+def _training(**changes: Any) -> dict[str, Any]:
+    base = {"steps": STEPS, "batch": 2, "patch": 32, "lr": 1e-3, "ema": 0.9, "augment": True}
+    return Training.model_validate({**base, **changes}).model_dump()
+
+
+def _encoder_recipe(**changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "encoder", "blocks": 2, "features": 8, "growth": 4, "scale": 4, "seed": 0,
+        "training": _training(loss="l1", **changes), "precision": "float32",
+    }  # fmt: skip
+
+
+def _denoiser_recipe(formulation: str = "published", **changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "denoiser", "scale": 4, "seed": 0, "formulation": formulation, "lr_divisor": 255,
+        "unet": {"dim": 8, "mults": [1, 2]}, "training": _training(**changes), "precision": "float32",
+        "diffusion": {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0},
+        "structure": None if formulation == "none" else {"reduce": True, "mask_crop": "aligned"},
+    }  # fmt: skip
+
+
+def _command(data: Path, out: Path, kind: str, recipe: dict[str, Any], *more: str) -> list[str]:
+    command = [
+        sys.executable, "-m", "samdiffsr", f"train-{kind}", "--hr", str(data / "hr"), "--lr", str(data / "lr"),
+        "--state", str(out / "state"), "--out", str(out / "model.safetensors"), "--recipe", json.dumps(recipe),
+        "--device", "cpu", "--name", f"my-{kind}", *more,
+    ]  # fmt: skip
+    if kind == "denoiser":
+        command += ["--encoder", str(data / "encoder.safetensors")]
+        if recipe["structure"] is not None:
+            command += ["--labels", str(data / "labels"), "--values", str(data / "values.npz")]
+    return command
+
+
+def _train(data: Path, out: Path, kind: str, recipe: dict[str, Any], **job: Any) -> None:
+    from samdiffsr.training.denoiser import train_denoiser
+    from samdiffsr.training.encoder import train_encoder
+
+    settings = Job(
+        out / "state", out / "model.safetensors", device="cpu", precision=recipe["precision"], **job
+    )
+    if kind == "encoder":
+        train_encoder(settings, recipe, data / "hr", data / "lr")
+    else:
+        masks = (
+            {} if recipe["structure"] is None else {"labels": data / "labels", "values": data / "values.npz"}
+        )
+        train_denoiser(settings, recipe, data / "hr", data / "lr", data / "encoder.safetensors", **masks)
+
+
+@pytest.fixture(scope="module")
+def encoder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("encoder")
+    _train(data, out, "encoder", _encoder_recipe())
+    os.replace(out / "model.safetensors", data / "encoder.safetensors")
+    return data / "encoder.safetensors"
+
+
+def _same(a: Path, b: Path) -> bool:
+    return all((a / n).read_bytes() == (b / n).read_bytes() for n in ("model.safetensors", "model.curve.csv"))
+
+
+def _interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Make the training die, as by `kill -9`, once `after` steps are done."""
+
+    class Killed(BaseException):
+        pass
+
+    rate = loop.learning_rate
+
+    def dying(step: int, training: dict[str, Any]) -> float:
+        if step == after:
+            raise Killed
+        return rate(step, training)
+
+    monkeypatch.setattr(loop, "learning_rate", dying)
+    monkeypatch.setattr(loop, "Killed", Killed, raising=False)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "denoiser"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
+    data: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, workers: int
+) -> None:
+    recipe = _encoder_recipe() if kind == "encoder" else _denoiser_recipe()
+    monkeypatch.setattr(loop, "POINTS", 4)  # a point every 2 steps, a state every 3
+    _train(data, tmp_path / "whole", kind, recipe, save_every=3)
+    with monkeypatch.context() as broken:
+        _interrupt(broken, after=8)
+        with pytest.raises(BaseException) as killed:  # noqa: PT011
+            _train(data, tmp_path / "pieces", kind, recipe, save_every=3)
+        assert killed.typename == "Killed"
+    assert not (tmp_path / "pieces" / "model.safetensors").exists()
+    assert sorted(p.name for p in (tmp_path / "pieces/state").glob("*.pt")) == [
+        "state-00000003.pt",
+        "state-00000006.pt",
+    ]
+    _train(data, tmp_path / "pieces", kind, recipe, save_every=3, workers=workers)
+    assert _same(tmp_path / "whole", tmp_path / "pieces")
+    assert list((tmp_path / "pieces/state").iterdir()) == []  # nothing left to resume
+
+
+def test_kill_9_and_resume_through_the_command_line(data: Path, encoder: Path, tmp_path: Path) -> None:
+    recipe = _denoiser_recipe(steps=60)
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    subprocess.run(
+        _command(data, whole, "denoiser", recipe, "--save-every", "5"), check=True, capture_output=True
+    )
+    command = _command(data, pieces, "denoiser", recipe, "--save-every", "5")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((pieces / "state").glob("state-*.json")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "the training was over before it could be killed"
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "goes on after" in done.stdout
+    assert _same(whole, pieces)
+
+
+def test_sigterm_saves_the_state_and_says_how_to_go_on(data: Path, encoder: Path, tmp_path: Path) -> None:
+    recipe = _denoiser_recipe(steps=5000)
+    command = _command(data, tmp_path, "denoiser", recipe, "--save-every", "100000")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "step 50/" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "my-denoiser: stopped by SIGTERM after step" in err.splitlines()[-1]
+    assert "run the same command to go on" in err
+    assert len(list((tmp_path / "state").glob("state-*.pt"))) == 1
+
+
+def test_a_sample_is_the_same_whatever_batch_it_falls_into() -> None:
+    a = [torch.randn(4, generator=sample_generator(3, i)) for i in range(6)]
+    b = [torch.randn(4, generator=sample_generator(3, i)) for i in reversed(range(6))]
+    assert all(torch.equal(x, y) for x, y in zip(a, reversed(b), strict=True))
+    drawn = {
+        tuple(torch.randn(2, generator=sample_generator(s, i)).tolist()) for s in range(20) for i in range(50)
+    }
+    assert len(drawn) == 1000  # seeds and indices do not collide
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"lr_schedule": "cosine"}, {0: 2e-4, 50: 1e-4, 99: 2e-4 * (1 + np.cos(np.pi * 0.99)) / 2}),
+        ({"lr_schedule": "step", "lr_step": 40}, {0: 2e-4, 39: 2e-4, 40: 1e-4, 80: 5e-5}),
+        ({"lr_schedule": "constant", "warmup": 4}, {0: 5e-5, 3: 2e-4, 99: 2e-4}),
+    ],
+)
+def test_learning_rates(changes: dict[str, Any], expected: dict[int, float]) -> None:
+    training = Training.model_validate({"steps": 100, **changes}).model_dump()
+    for step, lr in expected.items():
+        assert learning_rate(step, training) == pytest.approx(lr, rel=1e-12)
+
+
+def test_ema_is_the_average_it_says(data: Path, tmp_path: Path) -> None:
+    """With a learning rate of almost nothing EMA and raw weights agree; with a real one they differ."""
+    _train(data, tmp_path / "still", "encoder", _encoder_recipe(lr=1e-12))
+    _train(data, tmp_path / "moving", "encoder", _encoder_recipe(lr=1e-2))
+    for name, close in (("still", True), ("moving", False)):
+        model = open_model(tmp_path / name / "model.safetensors")
+        raw, ema = model.weights("raw"), model.weights("ema")
+        assert all(torch.allclose(raw[key], ema[key], atol=1e-6) for key in raw) is close
+
+
+def test_a_loss_that_is_not_finite_stops_with_run_and_step(
+    data: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from samdiffsr.training import denoiser
+
+    calls = {"n": 0}
+    honest = denoiser.pixel_loss
+
+    def poisoned(*args: Any) -> torch.Tensor:
+        calls["n"] += 1
+        return honest(*args) * (float("nan") if calls["n"] == 5 else 1)
+
+    monkeypatch.setattr(denoiser, "pixel_loss", poisoned)
+    with pytest.raises(UserError, match="denoiser: the loss is not finite at step 5; lower its training.lr"):
+        _train(data, tmp_path, "denoiser", _denoiser_recipe())
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("formulation", ["none", "published", "released", "consistent", "condition"])
+def test_every_formulation_trains(data: Path, encoder: Path, tmp_path: Path, formulation: str) -> None:
+    _train(data, tmp_path, "denoiser", _denoiser_recipe(formulation, steps=3))
+    info = open_model(tmp_path / "model.safetensors", "denoiser").info
+    assert info["recipe"]["formulation"] == formulation
+    assert ("labels" in info["digests"]) == (formulation != "none")
+
+
+def test_published_with_an_empty_structure_trains_the_very_same_network_as_srdiff(
+    data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    """The control: e_sam = 0 through the same pipeline is SRDiff, bit for bit."""
+    hr = Store(data / "hr")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    with RegionStoreWriter(flat / "labels") as store:
+        for i, name in enumerate(hr.names):
+            store.add(name, Regions.from_masks([], shape=hr.shape(i)[:2]))
+    encode(flat / "labels", flat / "values.npz", {"position": "rope"})
+    for name in ("hr.bin", "hr.json", "lr.bin", "lr.json", "encoder.safetensors"):
+        (flat / name).write_bytes((data / name).read_bytes())
+    _train(data, tmp_path / "srdiff", "denoiser", _denoiser_recipe("none"))
+    _train(flat, tmp_path / "control", "denoiser", _denoiser_recipe("published"))
+    a, b = (open_model(tmp_path / n / "model.safetensors").weights("raw") for n in ("srdiff", "control"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_up_to_summation(data: Path, encoder: Path, tmp_path: Path) -> None:
+    recipe = _denoiser_recipe(batch=4)
+    _train(data, tmp_path / "one", "denoiser", recipe)
+    command = _command(data, tmp_path / "two", "denoiser", recipe)
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        *command[1:],
+    ]
+    subprocess.run(torchrun, check=True, capture_output=True)
+    a, b = (open_model(tmp_path / n / "model.safetensors").weights("raw") for n in ("one", "two"))
+    assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-6
