@@ -21,7 +21,8 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def mirror() -> Path:
-    """A local mirror of the upstream data repositories (config.yaml, `mirror`); tests that need it skip without one."""
+    """A local mirror of the upstream data repositories (config.yaml, `mirror`); tests that need it skip
+    without one."""
     path = Path(os.environ.get("SAMDIFFSR_MIRROR", ROOT.parent / "shared" / "mirror"))
     if not path.is_dir():
         pytest.skip("no mirror of BSDS500 and SelfExSR at hand: set SAMDIFFSR_MIRROR to run this test")

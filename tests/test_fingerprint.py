@@ -31,7 +31,8 @@ def prints(package: Path) -> dict[str, str]:
     code = "import sys; from samdiffsr.fingerprint import fingerprint; print(*map(fingerprint, sys.argv[1:]))"
     out = subprocess.run(
         [sys.executable, "-c", code, *stages.values()],
-        cwd=package.parent, env={"PYTHONPATH": str(package.parent)}, capture_output=True, text=True, check=True,
+        cwd=package.parent, env={"PYTHONPATH": str(package.parent)}, capture_output=True, text=True,
+        check=True,
     )  # fmt: skip
     return dict(zip(stages, out.stdout.split(), strict=True))
 

@@ -73,9 +73,9 @@ def _denoiser_recipe(formulation: str = "published", **changes: Any) -> dict[str
 
 def _command(data: Path, out: Path, kind: str, recipe: dict[str, Any], *more: str) -> list[str]:
     command = [
-        sys.executable, "-m", "samdiffsr", f"train-{kind}", "--hr", str(data / "hr"), "--lr", str(data / "lr"),
-        "--state", str(out / "state"), "--out", str(out / "model.safetensors"), "--recipe", json.dumps(recipe),
-        "--device", "cpu", "--name", f"my-{kind}", *more,
+        sys.executable, "-m", "samdiffsr", f"train-{kind}", "--name", f"my-{kind}", "--device", "cpu",
+        "--hr", str(data / "hr"), "--lr", str(data / "lr"), "--state", str(out / "state"),
+        "--out", str(out / "model.safetensors"), "--recipe", json.dumps(recipe), *more,
     ]  # fmt: skip
     if kind == "denoiser":
         command += ["--encoder", str(data / "encoder.safetensors")]
@@ -234,7 +234,9 @@ def test_a_loss_that_is_not_finite_stops_with_run_and_step(
         return honest(*args) * (float("nan") if calls["n"] == 5 else 1)
 
     monkeypatch.setattr(denoiser, "pixel_loss", poisoned)
-    with pytest.raises(UserError, match="denoiser: the loss is not finite at step 5; lower its training.lr"):
+    with pytest.raises(
+        UserError, match=r"denoiser: the loss is not finite at step 5; lower its training\.lr"
+    ):
         _train(data, tmp_path, "denoiser", _denoiser_recipe())
     assert not (tmp_path / "model.safetensors").exists()
 

@@ -1,8 +1,8 @@
-"""A hash of the code that a stage runs, so that the workflow re-runs a stage when its code changes, and only then.
+"""A hash of the code that a stage runs: the workflow re-runs a stage when its code changes, and only then.
 
-Snakemake does not see the modules that a command imports. Here the imports of a module are followed through the
-package by reading the source, and what remains of each module without comments, docstrings and layout is hashed:
-a new comment costs nothing, a changed formula re-runs exactly the stages that use it.
+Snakemake does not see the modules that a command imports. Here the imports of a module are followed through
+the package by reading the source, and what remains of each module without comments, docstrings and layout
+is hashed: a new comment costs nothing, a changed formula re-runs exactly the stages that use it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From an LR image to an SR image: bicubic, the encoder alone, or a denoiser sampled from noise.
 
-A `Restorer` is called with one LR image and its name. The name seeds the noise, so neither the order of the images
-nor what else is in the batch or the folder changes an image.
+A `Restorer` is called with one LR image and its name. The name seeds the noise, so neither the order of the
+images nor what else is in the batch or the folder changes an image.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def restore_dataset(
         lr: the store. out: folder of the PNG files, `<name>.png`.
         manifest: JSON, written last: recipe, model hashes, and every image with its file's hash.
         progress: JSON lines, one a finished image; a rerun with the same recipe and models goes on from it.
-        recipe: Config.sampling_recipe. models: {"encoder": ..., "denoiser": ...} as far as the kind needs them.
+        recipe: Config.sampling_recipe. models: {"encoder": ..., "denoiser": ...} as the kind needs them.
     """
     store = Store(lr)
     set_threads(threads)
@@ -215,7 +215,7 @@ def restore_dataset(
 
 
 def _finished(progress: Path, identity: str, out: Path) -> dict[str, dict[str, Any]]:
-    """Images that an earlier, interrupted call has already made of the same inputs, and that are still whole."""
+    """Images that an earlier, interrupted call made of the same inputs and that are still whole."""
     if not progress.exists():
         return {}
     entries = {}
@@ -231,7 +231,7 @@ def _finished(progress: Path, identity: str, out: Path) -> dict[str, dict[str, A
 
 
 def _pad(lr: np.ndarray, multiple: int, scale: int) -> np.ndarray:
-    """Repeat the last rows and columns until the HR size is a multiple of `multiple` and at least twice it."""
+    """Repeat the last rows and columns until the HR size is a multiple of `multiple`, at least twice it."""
     step = max(1, multiple // scale)
     sides = [max(-(-n // step) * step, -(-2 * multiple // scale)) for n in lr.shape[:2]]
     return np.pad(lr, [(0, sides[0] - lr.shape[0]), (0, sides[1] - lr.shape[1]), (0, 0)], mode="edge")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ def score(
         images: folder of `<name>.png`; `manifests` say which, and their hashes.
         hr, lr: stores of the data set. recipe: {scale, border, metrics, rounding}.
 
-    An image that is gone since it was made gets an empty value and the reason, and a warning line. One that was
-    changed or has the wrong size is an error.
+    An image that is gone since it was made gets an empty value and the reason, and a warning line. One that
+    was changed or has the wrong size is an error.
     """
     protocol = Protocol.for_scale(recipe["scale"], recipe["border"])
     hr_store, lr_store = Store(hr), Store(lr)
@@ -70,6 +71,8 @@ def score(
                 raise UserError(f"{path}: {error}") from None
         for metric in recipe["metrics"]:
             value = values.get(metric)
+            if value is not None and math.isnan(value):  # artifact_excess of a perfect image
+                value, why[metric] = None, "undefined for identical images"
             rows.append(
                 {
                     "run": run,

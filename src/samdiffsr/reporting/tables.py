@@ -1,7 +1,8 @@
 """The gather stage: per-image scores of many runs into one table, wide for people and tidy for programs.
 
-The wide table has the paper's rows and columns. The tidy one has a row for each cell and seed, with the spread over
-images, the published value where the paper has one, the masks, and the protocol: a number never travels without it.
+The wide table has the paper's rows and columns. The tidy one has a row for each cell and seed, with the
+spread over images, the published value where the paper has one, the masks, and the protocol: a number never
+travels without it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Two kinds of file: the model, which other stages read, and the state, from which training goes on.
 
-Both are written beside their place and renamed, carry what they were made from, and are refused by name when they
-do not fit. Nothing is ever loaded by pickle.
+Both are written beside their place and renamed, carry what they were made from, and are refused by name
+when they do not fit. Nothing is ever loaded by pickle.
 """
 
 from __future__ import annotations

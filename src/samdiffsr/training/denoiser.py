@@ -37,7 +37,7 @@ class Conditioned(nn.Module):
 
 
 def build_denoiser(recipe: dict[str, Any], cond_channels: int) -> DenoisingUNet:
-    """The network of a denoiser recipe, with fresh weights, for an encoder of `cond_channels` feature maps."""
+    """The network of a denoiser recipe, with fresh weights; `cond_channels` is the encoder's."""
     return DenoisingUNet(
         recipe["unet"]["dim"],
         recipe["unet"]["mults"],
@@ -104,7 +104,8 @@ def train_denoiser(
     """Train the denoiser of `recipe`; writes `job.out`.
 
     Args:
-        hr, lr: stores of the training set. encoder: a trained encoder's model file; its EMA weights are used, frozen.
+        hr, lr: stores of the training set. encoder: a trained encoder's model file; its EMA weights are
+        used, frozen.
         labels, values: region maps and values per region, where the recipe has a structure.
     """
     training, seed, structure = recipe["training"], recipe["seed"], recipe["structure"]
