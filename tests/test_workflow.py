@@ -1,0 +1,209 @@
+"""The real workflow, end to end on the demo photographs at a tiny size, and what it runs again after a change."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.workflow import ROOT, Workflow
+
+pytestmark = pytest.mark.workflow
+TABLE = "results/table2.csv"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A folder in which table 2 has been made. Not to be changed: take a copy."""
+    workflow = Workflow.new(tmp_path_factory.mktemp("workflow") / "repository")
+    result = workflow(TABLE)
+    assert result.code == 0, result.text
+    return workflow
+
+
+@pytest.fixture
+def copy(finished: Workflow, tmp_path: Path) -> Workflow:
+    return finished.copy(tmp_path / "copy")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_has_the_papers_rows_and_measured_numbers(finished: Workflow) -> None:
+    wide = _rows(finished.folder / TABLE)
+    assert [row["Method"] for row in wide] == ["Bicubic", "RRDB (encoder alone)", "SRDiff", "SAM-DiffSR"]
+    assert list(wide[0]) == ["Method", "Demo PSNR-Y (dB)", "Demo SSIM-Y", "Demo LR-PSNR (dB)"]
+    # bicubic is not random: astronaut and chelsea by the authors' protocol
+    assert (wide[0]["Demo PSNR-Y (dB)"], wide[0]["Demo SSIM-Y"]) == ("29.22", "0.8190")
+    tidy = _rows(finished.folder / "results/table2_tidy.csv")
+    assert len(tidy) == 4 * 3
+    assert {row["study"] for row in tidy} == {"demo"}
+    assert {row["protocol"] for row in tidy} == {"Y(BT.601 studio), crop 0, HR mod 8"}
+    assert {row["n"] for row in tidy} == {"2"}
+    assert {(row["method"], row["masks"]) for row in tidy} >= {
+        ("SAM-DiffSR", "felzenszwalb_fine"),
+        ("SRDiff", "none"),
+    }
+    for row in tidy:
+        mean = float(next(r for r in wide if r["Method"] == row["method"])["Demo PSNR-Y (dB)"])
+        if row["metric"] == "psnr_y":
+            assert float(row["mean"]) == pytest.approx(mean, abs=0.0051)
+
+
+def test_the_images_behind_the_table_are_there_and_of_the_right_size(finished: Workflow) -> None:
+    for run in ("bicubic", "rrdb", "srdiff", "sam_diffsr"):
+        folder = finished.folder / f"results/demo/samples/{run}-x4-s0/demo_test"
+        assert {p.stem: Image.open(p).size for p in folder.iterdir()} == {
+            "astronaut": (512, 512),
+            "chelsea": (448, 296),
+        }
+
+
+def test_a_second_run_has_nothing_to_do(finished: Workflow) -> None:
+    assert finished.dry(TABLE).nothing_to_do
+
+
+def test_changing_one_variant_runs_it_and_its_tables_and_nothing_else(copy: Workflow) -> None:
+    copy.edit(
+        "config.yaml", "{label: SAM-DiffSR, masks: high}", "{label: SAM-DiffSR, masks: high, reduce: false}"
+    )
+    assert copy.dry(TABLE).jobs == Counter(train_denoiser=1, sample=1, score=1, gather=1, show_table=1)
+
+
+def test_changing_a_label_makes_only_the_table_again(copy: Workflow) -> None:
+    copy.edit("config.yaml", "{label: SRDiff,", "{label: Plain,")
+    assert copy.dry(TABLE).jobs == Counter(gather=1, show_table=1)
+    result = copy(TABLE)
+    assert result.code == 0, result.text
+    assert [row["Method"] for row in _rows(copy.folder / TABLE)][2] == "Plain"
+
+
+def test_a_changed_formula_runs_the_stages_that_use_it(copy: Workflow) -> None:
+    copy.edit("src/samdiffsr/diffusion/schedule.py", "alpha = 1 - beta", "alpha = 1.0 - beta")
+    # both trainings and what follows; the encoder and the encoder's row stay
+    jobs = copy.dry(TABLE).jobs
+    assert jobs["train_denoiser"] == 2
+    assert not jobs.keys() & {"train_encoder", "prepare_hr", "prepare_lr", "segment", "encode", "demo_data"}
+
+
+def test_a_new_comment_runs_nothing(copy: Workflow) -> None:
+    path = copy.folder / "src/samdiffsr/diffusion/schedule.py"
+    path.write_text(path.read_text() + "\n# a remark\n")
+    assert copy.dry(TABLE).nothing_to_do
+
+
+def test_one_variant_alone(copy: Workflow) -> None:
+    expected = Counter(segment=1, encode=1, train_denoiser=1, sample=1, score=1, ablation_mask_low=1)
+    assert copy.dry("ablation_mask_low").jobs == expected
+    result = copy("ablation_mask_low")
+    assert result.code == 0, result.text
+    rows = _rows(copy.folder / "results/demo/scores/mask_low-x4-s0/demo_test.csv")
+    assert {(row["image"], row["metric"]) for row in rows} >= {("chelsea", "psnr_y"), ("astronaut", "ssim_y")}
+
+
+def test_a_new_variant_of_two_lines_appears_in_the_table_without_touching_code(copy: Workflow) -> None:
+    copy.edit("config.yaml", "rows: [bicubic,", "rows: [mine, bicubic,")
+    copy.edit(
+        "config.yaml", "variants:\n", "variants:\n  mine: {base: srdiff, label: Mine, training: {steps: 3}}\n"
+    )
+    result = copy(TABLE)
+    assert result.code == 0, result.text
+    assert [row["Method"] for row in _rows(copy.folder / TABLE)][:2] == ["Mine", "Bicubic"]
+
+
+def test_an_image_that_is_gone_leaves_its_cell_and_says_so(copy: Workflow) -> None:
+    base = copy.folder / "results/demo"
+    (base / "samples/srdiff-x4-s0/demo_test/chelsea.png").unlink()
+    (base / "scores/srdiff-x4-s0/demo_test.csv").unlink()
+    result = copy(TABLE)
+    assert result.code == 0, result.text
+    row = next(
+        r
+        for r in _rows(copy.folder / "results/table2_tidy.csv")
+        if (r["method"], r["metric"]) == ("SRDiff", "psnr_y")
+    )
+    assert row["n"] == "1"
+    assert "chelsea.png" in row["why_empty"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("label: SRDiff,", "labl: SRDiff,", "variants.srdiff.labl: unknown key (did you mean 'label'?)"),
+        (
+            "rows: [bicubic,",
+            "rows: [bicubik,",
+            "tables.table2.rows: no variant 'bicubik' (did you mean 'bicubic'?)",
+        ),
+        ("study: demo ", "study: demos ", "study: no study 'demos' (did you mean 'demo'?)"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:
+    workflow = Workflow.new(tmp_path / "repository")
+    workflow.edit("config.yaml", old, new)
+    result = workflow.dry(TABLE)
+    assert result.code != 0
+    assert f"config: {words}" in result.text
+    assert "Traceback" not in result.text
+
+
+def test_a_table_or_run_that_is_not_in_the_configuration_is_named(tmp_path: Path) -> None:
+    workflow = Workflow.new(tmp_path / "repository")
+    result = workflow.dry("results/table99.csv")
+    assert result.code != 0
+    assert "no table 'table99' in config.yaml" in result.text
+    result = workflow.dry("results/demo/runs/nobody-x4-s0/model.safetensors")
+    assert result.code != 0
+    assert "no variant 'nobody' in config.yaml" in result.text
+
+
+@pytest.mark.parametrize("damage", ["truncated", "16 bit", "transparent", "too small"])
+def test_a_bad_image_is_named_and_after_the_mend_the_run_completes(copy: Workflow, damage: str) -> None:
+    path = copy.folder / "data/demo/train/coffee.png"
+    good = path.read_bytes()
+    if damage == "truncated":
+        path.write_bytes(good[: len(good) // 2])
+    elif damage == "16 bit":
+        Image.new("I;16", (200, 200)).save(path)
+    elif damage == "transparent":
+        Image.new("RGBA", (200, 200), (1, 2, 3, 4)).save(path)
+    else:
+        Image.new("RGB", (24, 24)).save(path)
+    target = "results/demo/encoders/default-x4-s0/model.safetensors"
+    result = copy(target)
+    assert result.code != 0
+    assert "samdiffsr: error:" in result.text
+    assert "coffee" in result.text
+    assert "Traceback" not in result.text
+    path.write_bytes(good)
+    assert copy(target).code == 0
+
+
+def test_released_checkpoints_that_are_not_there_are_asked_for_by_name(finished: Workflow) -> None:
+    result = finished.dry(TABLE, "--config", "checkpoint_source=released")
+    assert result.code != 0
+    assert "dvc pull checkpoints/demo/" in result.text
+    assert "--config checkpoint_source=trained" in result.text
+
+
+@pytest.mark.slow
+def test_two_clones_give_the_same_bytes(finished: Workflow, tmp_path: Path) -> None:
+    second = Workflow.new(tmp_path / "second")
+    result = second(TABLE)
+    assert result.code == 0, result.text
+    for name in (TABLE, "results/table2_tidy.csv", "results/demo/runs/sam_diffsr-x4-s0/model.safetensors"):
+        assert (finished.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
+
+
+def test_lint_and_format_of_the_rules() -> None:
+    lint = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert lint.returncode == 0, lint.stdout + lint.stderr

@@ -1,0 +1,86 @@
+"""A copy of the repository's workflow in a scratch folder, and Snakemake on it. Used by the workflow tests."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("Snakefile", "config.yaml", "rules", "src", "envs", "profiles", "paper")
+TINY = ROOT / "tests" / "configs" / "tiny.yaml"
+
+
+@dataclass
+class Result:
+    """What a call of Snakemake printed."""
+
+    code: int
+    text: str
+
+    @property
+    def jobs(self) -> Counter[str]:
+        """Rule -> number of jobs, out of the statistics that a dry run prints."""
+        stats = re.search(r"^Job stats:\n(.*?)^total", self.text, re.M | re.S)
+        rows = re.findall(r"^(\w+) +(\d+)$", stats.group(1), re.M) if stats else []
+        return Counter({name: int(number) for name, number in rows})
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return self.code == 0 and "Nothing to be done" in self.text
+
+
+class Workflow:
+    """The workflow in `folder`, run with the tiny configuration unless `config` says otherwise."""
+
+    def __init__(self, folder: Path, config: Path = TINY) -> None:
+        self.folder, self.config = folder, config
+
+    @classmethod
+    def new(cls, folder: Path) -> Workflow:
+        """A fresh copy of the repository's workflow."""
+        folder.mkdir(parents=True)
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+                shutil.copytree(source, folder / part, ignore=ignored)
+            else:
+                shutil.copy2(source, folder / part)
+        return cls(folder)
+
+    def copy(self, folder: Path) -> Workflow:
+        """This folder with all results and Snakemake's records, modification times kept."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Workflow(folder, self.config)
+
+    def __call__(self, *arguments: str, cores: int = 2) -> Result:
+        command = [
+            sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", str(self.config),
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONPATH", None)
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        return Result(done.returncode, done.stdout)
+
+    def dry(self, *arguments: str) -> Result:
+        return self("-n", *arguments)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text in one of the copied files; the text must be there."""
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{path} no longer holds {old!r}"
+        file.write_text(text.replace(old, new))
