@@ -1,4 +1,4 @@
-"""The real workflow, end to end on the demo photographs at a tiny size, and what it runs again after a change."""
+"""The real workflow, end to end on the demo photographs at a tiny size; what runs again after a change."""
 
 from __future__ import annotations
 

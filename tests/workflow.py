@@ -1,4 +1,4 @@
-"""A copy of the repository's workflow in a scratch folder, and Snakemake on it. Used by the workflow tests."""
+"""A copy of the repository's workflow in a scratch folder, and Snakemake on it, for the tests."""
 
 from __future__ import annotations
 
@@ -60,9 +60,8 @@ class Workflow:
         return Workflow(folder, self.config)
 
     def __call__(self, *arguments: str, cores: int = 2) -> Result:
-        command = [
-            sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", str(self.config),
-        ]  # fmt: skip
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+        command += ["--configfile", str(self.config)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)
         done = subprocess.run(
