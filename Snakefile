@@ -15,6 +15,7 @@ wildcard_constraints:
     table="table[a-z0-9]+",
     scale="[248]",
     seed="[0-9]+",
+    weights="ema|raw|none",
     masks="[a-z][a-z0-9_]*(-x[248])?",
 
 

@@ -174,6 +174,16 @@ def model_arguments(input):
 # ---- evaluate.smk ----
 
 
+def manifests(wildcards):
+    """What was sampled from a run: one manifest for each kind of its weights."""
+    run = run_of(wildcards)
+    folder = f"{RESULTS}/samples/{run.name}"
+    return [
+        f"{folder}/{weights}/{wildcards.dataset}.json"
+        for weights in CONFIG.weights(run.variant)
+    ]
+
+
 def score_files(variant, scale, dataset):
     """The scores of all seeds of a variant on one data set."""
     return [

@@ -1,7 +1,7 @@
 # SR + HR -> one CSV row per image and metric
 rule score:
     input:
-        manifest=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.json",
+        manifests=manifests,
         hr=store("work/stores/{dataset}/hr"),
         lr=store("work/stores/{dataset}/lr-x{scale}"),
     output:
@@ -17,14 +17,13 @@ rule score:
         mem_mb=3000,
         runtime=240,
     params:
-        images=lambda wc, input: stem([input.manifest]),
         hr=lambda wc, input: stem(input.hr),
         lr=lambda wc, input: stem(input.lr),
         recipe=lambda wc: recipe_text(CONFIG.score_recipe(int(wc.scale))),
         code=fingerprint("samdiffsr.evaluation.stage"),
     shell:
         "python -m samdiffsr score --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
-        " --dataset {wildcards.dataset} --images {params.images} --manifests {input.manifest}"
+        " --dataset {wildcards.dataset} --manifests {input.manifests}"
         " --hr {params.hr} --lr {params.lr} --out {output} --threads {threads}"
         " --recipe {params.recipe:q} > {log} 2>&1"
 

@@ -5,27 +5,29 @@ rule sample:
         unpack(sample_inputs),
         lr=store("work/stores/{dataset}/lr-x{scale}"),
     output:
-        manifest=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.json",
-        timing=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.timing.json",
+        manifest=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.json",
+        timing=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.timing.json",
     log:
-        f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.log",
+        f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{weights}}.{{dataset}}.log",
     benchmark:
-        f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.tsv"
+        f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{weights}}.{{dataset}}.tsv"
     conda:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads
     resources:
-        gpu=lambda wc: 0 if CONFIG.variants[wc.variant].kind == "bicubic" else 1,
+        gpu=lambda wc: (
+            0 if CONFIG.variants[wc.variant].kind == "bicubic" else CHOSEN.gpus
+        ),
         mem_mb=CHOSEN.memory_mb,
         runtime=CHOSEN.hours * 60,
     params:
         lr=lambda wc, input: stem(input.lr),
         out=lambda wc, output: stem([output.manifest]),
         device=CONFIG.device,
-        progress=f"work/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.jsonl",
+        progress=f"work/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.jsonl",
         models=lambda wc, input: model_arguments(input),
         structure=lambda wc, input: structure_arguments(input),
-        recipe=lambda wc: recipe_text(CONFIG.sampling_recipe(run_of(wc))),
+        recipe=lambda wc: recipe_text(CONFIG.sampling_recipe(run_of(wc), wc.weights)),
         code=fingerprint("samdiffsr.restore"),
     shell:
         "python -m samdiffsr sample --lr {params.lr} --out {params.out} --manifest {output.manifest}"

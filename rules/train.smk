@@ -21,7 +21,7 @@ rule train_encoder:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads
     resources:
-        gpu=1,
+        gpu=CHOSEN.gpus,
         mem_mb=CHOSEN.memory_mb,
         runtime=CHOSEN.hours * 60,
     params:
@@ -61,7 +61,7 @@ rule train_denoiser:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads
     resources:
-        gpu=1,
+        gpu=CHOSEN.gpus,
         mem_mb=CHOSEN.memory_mb,
         runtime=CHOSEN.hours * 60,
     params:

@@ -119,7 +119,7 @@ def _recipes(raw: dict[str, Any]) -> dict[str, str]:
         run = Run(variant=name, scale=4, seed=0)
         if variant.kind == "denoiser":
             found[f"train {name}"] = recipe_text(config.denoiser_recipe(run))
-        found[f"sample {name}"] = recipe_text(config.sampling_recipe(run))
+        found[f"sample {name}"] = recipe_text(config.sampling_recipe(run, "raw"))
     for table in config.tables:
         found[table] = recipe_text(config.table_recipe(table))
     found["score"] = recipe_text(config.score_recipe(4))

@@ -28,9 +28,6 @@ FILES = {
     "test/chelsea.png": "15f0bda8c1ae14b5a33f3e545c218aecee7996c4475a36dbe3b937f93ed83565",
     "train/coffee.png": "119c80653559439594587b5af9721f84588b3a5edc64f6e9d39c90791d276986",
     "train/grace_hopper.png": "57680ac76cbad34f536681e241cf181040b79b9e51f2659fba8c511b33817aa5",
-    "train/grass.png": "ae1f35315f951036a3c3baf129700e0d119ca395e2f07263bde9d8ab031918d8",
-    "train/gravel.png": "476f2ff226405ef1018695c1af3f2bda4ce162253028cde14a622b4854088314",
-    "train/ihc.png": "cdd31244c032ef2eaccb0c707ae5bde9fedb2c73d51ff09a96b939eba9621c43",
     "train/rocket.png": "012959b00fcc86d7a7852310fa946715bb0c4261b270b65e4e39deeed08ca078",
 }
 

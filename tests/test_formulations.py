@@ -165,3 +165,10 @@ def test_t_out_of_range(t: int, error: type):
     x_0, e_sam, epsilon, _ = batch()
     with pytest.raises(error):
         formulation("published", SCHEDULE).noisy(x_0, e_sam, epsilon, torch.full((4,), t))
+
+
+def test_only_arms_without_a_taming_clamp_skip_the_first_step():
+    schedule = cosine_schedule(100)
+    starts = {name: formulation(name, schedule).start for name in FORMULATIONS}
+    assert starts == {name: 99 if name in ("published", "consistent") else 100 for name in FORMULATIONS}
+    assert formulation("published", schedule, clip="srdiff").start == 100

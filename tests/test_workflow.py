@@ -43,7 +43,7 @@ def test_the_table_has_the_papers_rows_and_measured_numbers(finished: Workflow) 
     # bicubic is not random: astronaut and chelsea by the authors' protocol
     assert (wide[0]["Demo PSNR-Y (dB)"], wide[0]["Demo SSIM-Y"]) == ("29.22", "0.8190")
     tidy = _rows(finished.folder / "results/table2_tidy.csv")
-    assert len(tidy) == 4 * 3
+    assert len(tidy) == (1 + 3 * 2) * 3  # bicubic once, the others with averaged and raw weights
     assert {row["study"] for row in tidy} == {"demo"}
     assert {row["protocol"] for row in tidy} == {"Y(BT.601 studio), crop 0, HR mod 8"}
     assert {row["n"] for row in tidy} == {"2"}
@@ -53,13 +53,15 @@ def test_the_table_has_the_papers_rows_and_measured_numbers(finished: Workflow) 
     }
     for row in tidy:
         mean = float(next(r for r in wide if r["Method"] == row["method"])["Demo PSNR-Y (dB)"])
-        if row["metric"] == "psnr_y":
+        if row["metric"] == "psnr_y" and row["weights"] != "raw":
             assert float(row["mean"]) == pytest.approx(mean, abs=0.0051)
 
 
 def test_the_images_behind_the_table_are_there_and_of_the_right_size(finished: Workflow) -> None:
-    for run in ("bicubic", "rrdb", "srdiff", "sam_diffsr"):
-        folder = finished.folder / f"results/demo/samples/{run}-x4-s0/demo_test"
+    runs = ["bicubic-x4-s0/none"]
+    runs += [f"{name}-x4-s0/{w}" for name in ("rrdb", "srdiff", "sam_diffsr") for w in ("ema", "raw")]
+    for run in runs:
+        folder = finished.folder / "results/demo/samples" / run / "demo_test"
         assert {p.stem: Image.open(p).size for p in folder.iterdir()} == {
             "astronaut": (512, 512),
             "chelsea": (448, 296),
@@ -74,7 +76,7 @@ def test_changing_one_variant_runs_it_and_its_tables_and_nothing_else(copy: Work
     copy.edit(
         "config.yaml", "{label: SAM-DiffSR, masks: high}", "{label: SAM-DiffSR, masks: high, reduce: false}"
     )
-    assert copy.dry(TABLE).jobs == Counter(train_denoiser=1, sample=1, score=1, gather=1, show_table=1)
+    assert copy.dry(TABLE).jobs == Counter(train_denoiser=1, sample=2, score=1, gather=1, show_table=1)
 
 
 def test_changing_a_label_makes_only_the_table_again(copy: Workflow) -> None:
@@ -100,7 +102,7 @@ def test_a_new_comment_runs_nothing(copy: Workflow) -> None:
 
 
 def test_one_variant_alone(copy: Workflow) -> None:
-    expected = Counter(segment=1, encode=1, train_denoiser=1, sample=1, score=1, ablation_mask_low=1)
+    expected = Counter(segment=1, encode=1, train_denoiser=1, sample=2, score=1, ablation_mask_low=1)
     assert copy.dry("ablation_mask_low").jobs == expected
     result = copy("ablation_mask_low")
     assert result.code == 0, result.text
@@ -120,14 +122,14 @@ def test_a_new_variant_of_two_lines_appears_in_the_table_without_touching_code(c
 
 def test_an_image_that_is_gone_leaves_its_cell_and_says_so(copy: Workflow) -> None:
     base = copy.folder / "results/demo"
-    (base / "samples/srdiff-x4-s0/demo_test/chelsea.png").unlink()
+    (base / "samples/srdiff-x4-s0/ema/demo_test/chelsea.png").unlink()
     (base / "scores/srdiff-x4-s0/demo_test.csv").unlink()
     result = copy(TABLE)
     assert result.code == 0, result.text
     row = next(
         r
         for r in _rows(copy.folder / "results/table2_tidy.csv")
-        if (r["method"], r["metric"]) == ("SRDiff", "psnr_y")
+        if (r["method"], r["metric"], r["weights"]) == ("SRDiff", "psnr_y", "ema")
     )
     assert row["n"] == "1"
     assert "chelsea.png" in row["why_empty"]

@@ -160,7 +160,6 @@ def _score(args: argparse.Namespace) -> None:
     score(
         args.run,
         args.dataset,
-        args.images,
         args.manifests,
         args.hr,
         args.lr,
@@ -252,7 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
 
     score = stage("score", _score, "score restored images against their truth")
-    paths(score, ["images", "hr", "lr", "out"], ["weights"])
+    paths(score, ["hr", "lr", "out"], ["weights"])
     score.add_argument("--manifests", type=Path, nargs="+", required=True, metavar="PATH")
     score.add_argument("--run", required=True)
     score.add_argument("--dataset", required=True)

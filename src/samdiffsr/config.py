@@ -102,9 +102,11 @@ class Diffusion(Strict):
 class Sampling(Strict):
     """How images are drawn from a trained denoiser."""
 
-    weights: Literal["ema", "raw"] = "ema"
-    steps: Positive | None = None  # None: all T
-    start: Positive | None = None  # first step of the chain; None: T
+    weights: tuple[Literal["ema", "raw"], ...] = Field(
+        ("ema", "raw"), min_length=1
+    )  # the first is the headline
+    steps: Positive | None = None  # network calls an image; None: all T
+    start: Positive | None = None  # the t it begins at; None: T, or T - 1 where the formulation wants it
 
 
 class Degradation(Strict):
@@ -126,6 +128,9 @@ class Study(Strict):
     training: Training = Training()
     sampling: Sampling = Sampling()
     threads: Positive = 2  # CPU threads of a training or sampling process
+    gpus: Annotated[int, Field(ge=0)] = (
+        1  # that such a process asks for; with 0, several share the CPU's cores
+    )
     memory_mb: Positive = 3000  # of the largest process
     hours: Positive = 24  # upper limit of one training, for schedulers
 
@@ -385,12 +390,22 @@ class Config(Strict):
             }
         return recipe
 
-    def sampling_recipe(self, run: Run) -> dict[str, Any]:
+    def _sampling_words(self, variant: str) -> str:
+        if self.variants[variant].kind != "denoiser":
+            return "not random"
+        steps = self.chosen.sampling.steps
+        return f"{steps} of {self.diffusion.steps} steps" if steps else f"all {self.diffusion.steps} steps"
+
+    def weights(self, variant: str) -> list[str]:
+        """Which weights of a variant's runs are scored, the headline first; "none" where there are none."""
+        return ["none"] if self.variants[variant].kind == "bicubic" else list(self.chosen.sampling.weights)
+
+    def sampling_recipe(self, run: Run, weights: str) -> dict[str, Any]:
         """Drawing SR images from a run."""
         kind = self.variants[run.variant].kind
-        recipe: dict[str, Any] = {"kind": kind, "scale": run.scale}
+        recipe: dict[str, Any] = {"kind": kind, "scale": run.scale, "weights": weights}
         if kind == "denoiser":
-            recipe |= {"seed": run.seed, **self.chosen.sampling.model_dump()}
+            recipe |= {"seed": run.seed, **self.chosen.sampling.model_dump(exclude={"weights"})}
         if kind != "bicubic":
             recipe["precision"] = self.precision
         return recipe
@@ -429,6 +444,8 @@ class Config(Strict):
                     or self.variants[row.variant].label,
                     "masks": self.mask_set(row.variant),
                     "runs": [run.name for run in self.runs(row.variant, spec.scale)],
+                    "weights": self.weights(row.variant),
+                    "sampling": self._sampling_words(row.variant),
                 }
                 for row in spec.rows
             ],

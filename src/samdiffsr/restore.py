@@ -46,9 +46,9 @@ def bicubic_restorer(scale: int) -> Restorer:
     return lambda lr, name: upscale(lr, scale)
 
 
-def encoder_restorer(path: Path, device: torch.device, precision: str) -> Restorer:
-    """The RRDB encoder as the super-resolution network it was pretrained as."""
-    encoder, _ = load_encoder(path)
+def encoder_restorer(path: Path, weights: str, device: torch.device, precision: str) -> Restorer:
+    """The RRDB encoder as the super-resolution network it was pretrained as; weights: ema | raw."""
+    encoder, _ = load_encoder(path, weights)
     encoder.to(device)
 
     def restore(lr: np.ndarray, name: str) -> np.ndarray:
@@ -71,7 +71,7 @@ def denoiser_restorer(
 
     Args:
         path, encoder_path: the model files.
-        recipe: of the sampling: seed, steps (None: all), start (None: T), weights (ema | raw).
+        recipe: of the sampling: seed, steps (None: all), start (None: as the formulation wants it), weights (ema | raw).
         structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
 
     Raises:
@@ -118,7 +118,7 @@ def denoiser_restorer(
                 process,
                 noise,
                 steps=recipe["steps"],
-                start=recipe["start"],
+                start=recipe["start"] or process.start,
                 e_max=file.info["e_max"],
             )
             sr = up + x_0 / (2 * shrink)
@@ -170,7 +170,7 @@ def restore_dataset(
     if recipe["kind"] == "bicubic":
         restore = bicubic_restorer(recipe["scale"])
     elif recipe["kind"] == "encoder":
-        restore = encoder_restorer(models["encoder"], where, precision)
+        restore = encoder_restorer(models["encoder"], recipe["weights"], where, precision)
     else:
         structure = structure_reader(labels, values) if labels and values else None
         restore = denoiser_restorer(

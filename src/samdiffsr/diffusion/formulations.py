@@ -43,6 +43,15 @@ class Formulation:
         return bool(self.m.any() or self.k.any())
 
     @property
+    def start(self) -> int:
+        """The t at which its sampling is best begun: T, or T - 1 where no clamp tames the step at T.
+
+        That step multiplies an error of the network by 1 / sqrt(alpha_T) = 31.6 (cosine schedule). "srdiff" cuts
+        the result to [-1, 1]; the "wide" bound is past 100 there, and the error stays in the image.
+        """
+        return self.schedule.T - (self.clip == "wide" and self.schedule.T > 1)
+
+    @property
     def b(self) -> Tensor:
         """b_t, (T,) float64: (x_t - sqrt(1-abar_t) target) / sqrt(abar_t) = x_0 + b_t e_sam."""
         alpha_bar = self.schedule.alpha_bar

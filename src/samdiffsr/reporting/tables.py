@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
+import statistics
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ METRICS: dict[str, tuple[str, int, str]] = {
     "artifact_excess": ("Artifact excess", 4, ""),
 }
 TIDY_COLUMNS = (
-    "table", "method", "variant", "run", "seed", "dataset", "scale", "metric", "n", "mean", "std",
-    "published", "why_empty", "masks", "checkpoints", "study", "protocol",
+    "table", "method", "variant", "run", "seed", "weights", "dataset", "scale", "metric", "n", "mean", "std",
+    "published", "why_empty", "masks", "sampling", "checkpoints", "study", "protocol",
 )  # fmt: skip
+Scores = dict[tuple[str, ...], list[dict[str, str]]]
 
 
 def gather(recipe: dict[str, Any], scores: list[Path], published: Path, wide: Path, tidy: Path) -> None:
@@ -41,52 +43,42 @@ def gather(recipe: dict[str, Any], scores: list[Path], published: Path, wide: Pa
     Args:
         recipe: Config.table_recipe. scores: the CSVs of the score stage, of all its runs and data sets.
         published: paper/published_tables.csv.
-        wide: methods x (data set, metric), each the mean over images, then over seeds; empty if not measured.
-        tidy: see TIDY_COLUMNS; `std` is the sample standard deviation over images.
+        wide: methods x (data set, metric), each the mean over images, then over seeds, of the headline
+            weights; empty if not measured.
+        tidy: see TIDY_COLUMNS; one row for each run and kind of weights. `std` is the sample standard
+            deviation over images, `n` their number.
 
     Raises:
-        UserError: a score file that is not one, or scores of different protocols in one column.
+        UserError: a score file that is not one, or scores of different protocols in one cell.
     """
-    measured = read_scores(scores)
-    printed = read_published(published)
-    tidy_rows, wide_rows = [], []
+    measured, printed = read_scores(scores), read_published(published)
+    wide_rows, tidy_rows = [], []
     for row in recipe["rows"]:
         cells = {"Method": row["label"]}
         for dataset in recipe["datasets"]:
             for metric in recipe["metrics"]:
-                heading, decimals, paper_metric = METRICS[metric]
+                heading, decimals, in_paper = METRICS[metric]
                 key = (recipe["name"].removeprefix("table"), row["published"], str(recipe["scale"]))
-                paper = printed.get((*key, dataset["published"], paper_metric), "")
-                means = []
-                for run in row["runs"]:
-                    images = measured.get((run, dataset["name"], metric), [])
-                    values = [float(r["value"]) for r in images if r["value"]]
-                    mean = sum(values) / len(values) if values else None
-                    means += [] if mean is None else [mean]
-                    why = sorted(
-                        {r["why_empty"] for r in images if r["why_empty"]} or ({"not measured"} - {""})
-                    )
-                    tidy_rows.append(
-                        {
-                            "table": recipe["name"],
-                            "method": row["label"],
-                            "variant": row["variant"],
-                            "run": run,
-                            "seed": run.rsplit("-s", 1)[1],
-                            "dataset": dataset["label"],
-                            "scale": recipe["scale"],
-                            "metric": metric,
-                            "n": len(values),
-                            "mean": "" if mean is None else f"{mean:.6f}",
-                            "std": "" if len(values) < 2 else f"{_std(values):.6f}",
-                            "published": paper,
-                            "why_empty": "; ".join(why) if len(values) < max(1, len(images)) else "",
-                            "masks": row["masks"] or "none",
-                            "checkpoints": recipe["checkpoints"],
-                            "study": recipe["study"],
-                            "protocol": _one_protocol(images, run),
-                        }
-                    )
+                shared = {
+                    "table": recipe["name"],
+                    "method": row["label"],
+                    "variant": row["variant"],
+                    "dataset": dataset["label"],
+                    "scale": recipe["scale"],
+                    "metric": metric,
+                    "published": printed.get((*key, dataset["published"], in_paper), ""),
+                    "masks": row["masks"] or "none",
+                    "sampling": row["sampling"],
+                    "checkpoints": recipe["checkpoints"],
+                    "study": recipe["study"],
+                }
+                made = [
+                    shared | _cell(measured, run, weights, dataset["name"], metric)
+                    for weights in row["weights"]
+                    for run in row["runs"]
+                ]
+                tidy_rows += made
+                means = [float(r["mean"]) for r in made if r["mean"] and r["weights"] == row["weights"][0]]
                 value = f"{sum(means) / len(means):.{decimals}f}" if means else ""
                 cells[f"{dataset['label']} {heading}"] = value
         wide_rows.append(cells)
@@ -94,9 +86,29 @@ def gather(recipe: dict[str, Any], scores: list[Path], published: Path, wide: Pa
     write_csv(wide, tuple(wide_rows[0]), wide_rows)
 
 
-def read_scores(paths: list[Path]) -> dict[tuple[str, str, str], list[dict[str, str]]]:
-    """(run, data set, metric) -> rows, one an image."""
-    found: dict[tuple[str, str, str], list[dict[str, str]]] = defaultdict(list)
+def _cell(measured: Scores, run: str, weights: str, dataset: str, metric: str) -> dict[str, Any]:
+    """What one run and one kind of its weights give for one data set and metric."""
+    images = measured.get((run, weights, dataset, metric), [])
+    values = [float(image["value"]) for image in images if image["value"]]
+    reasons = sorted({image["why_empty"] for image in images if not image["value"]})
+    protocols = sorted({image["protocol"] for image in images})
+    if len(protocols) > 1:
+        raise UserError(f"{run}: scored under different protocols ({'; '.join(protocols)}); score it again")
+    return {
+        "run": run,
+        "seed": run.rsplit("-s", 1)[1],
+        "weights": weights,
+        "n": len(values),
+        "mean": f"{statistics.fmean(values):.6f}" if values else "",
+        "std": f"{statistics.stdev(values):.6f}" if len(values) > 1 else "",
+        "why_empty": "; ".join(reasons) if images else "not scored",
+        "protocol": protocols[0] if protocols else "",
+    }
+
+
+def read_scores(paths: list[Path]) -> Scores:
+    """(run, weights, data set, metric) -> rows, one an image."""
+    found: Scores = defaultdict(list)
     for path in paths:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -107,7 +119,7 @@ def read_scores(paths: list[Path]) -> dict[tuple[str, str, str], list[dict[str, 
                     raise UserError(
                         f"{path}: {row['metric']} of {row['image']} is {row['value']}; score it again"
                     )
-                found[row["run"], row["dataset"], row["metric"]].append(row)
+                found[row["run"], row["weights"], row["dataset"], row["metric"]].append(row)
     return found
 
 
@@ -118,17 +130,3 @@ def read_published(path: Path) -> dict[tuple[str, str, str, str, str], str]:
             (r["table"], r["method"], r["scale"], r["dataset"], r["metric"]): r["value"]
             for r in csv.DictReader(file)
         }
-
-
-def _one_protocol(rows: list[dict[str, str]], run: str) -> str:
-    names = sorted({row["protocol"] for row in rows})
-    if len(names) > 1:
-        raise UserError(
-            f"{run}: its images were scored under different protocols ({', '.join(names)}); score it again"
-        )
-    return names[0] if names else ""
-
-
-def _std(values: list[float]) -> float:
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))

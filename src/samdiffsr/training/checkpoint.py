@@ -42,7 +42,7 @@ class ModelFile:
 def save_model(path: Path, raw: dict[str, Tensor], ema: dict[str, Tensor], info: dict[str, Any]) -> None:
     """Write a model file (safetensors). Equal content gives equal bytes."""
     tensors = {f"raw.{k}": v for k, v in raw.items()} | {f"ema.{k}": v for k, v in ema.items()}
-    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
     with atomic_path(path) as part:
         # one metadata key: the library keeps several in no fixed order
         save_file(tensors, part, metadata={"samdiffsr": json.dumps(info, sort_keys=True)})

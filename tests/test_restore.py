@@ -1,0 +1,192 @@
+"""Sampling: reproducible by name, any size, resumable, and only with models that belong together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from samdiffsr.data.resize import upscale
+from samdiffsr.data.store import StoreWriter
+from samdiffsr.errors import UserError
+from samdiffsr.files import sha256_file
+from samdiffsr.masks.regions import Regions
+from samdiffsr.masks.stage import encode
+from samdiffsr.masks.store import RegionStoreWriter
+from samdiffsr.restore import (
+    bicubic_restorer,
+    denoiser_restorer,
+    encoder_restorer,
+    restore_dataset,
+    structure_reader,
+)
+from samdiffsr.training.checkpoint import save_model
+from samdiffsr.training.denoiser import build_denoiser
+from samdiffsr.training.encoder import build_encoder
+
+CPU = torch.device("cpu")
+RECIPE = {"kind": "denoiser", "scale": 4, "seed": 0, "weights": "ema", "steps": 13, "start": None}
+
+
+def _models(folder: Path, scale: int = 4, formulation: str = "published") -> tuple[Path, Path]:
+    torch.manual_seed(0)
+    encoder_recipe = {"kind": "encoder", "blocks": 2, "features": 8, "growth": 4, "scale": scale}
+    encoder = build_encoder(encoder_recipe)
+    save_model(folder / "encoder", encoder.state_dict(), encoder.state_dict(), {"recipe": encoder_recipe})
+    recipe = {
+        "kind": "denoiser", "scale": scale, "formulation": formulation, "lr_divisor": 255,
+        "unet": {"dim": 8, "mults": [1, 2, 2]},
+        "diffusion": {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0},
+    }  # fmt: skip
+    unet = build_denoiser(recipe, encoder.cond_channels)
+    raw = {k: v * 0.5 for k, v in unet.state_dict().items()}
+    info = {"recipe": recipe, "e_max": 1.4, "digests": {"encoder": sha256_file(folder / "encoder")}}
+    save_model(folder / "denoiser", raw, unet.state_dict(), info)
+    return folder / "encoder", folder / "denoiser"
+
+
+def _lr(height: int = 9, width: int = 14, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _denoiser(encoder: Path, denoiser: Path, **changes: Any) -> Any:
+    return denoiser_restorer(denoiser, encoder, RECIPE | changes, CPU, "float32")
+
+
+def test_an_image_depends_on_its_name_and_seed_and_on_nothing_else(tmp_path: Path) -> None:
+    models = _models(tmp_path)
+    first, second = _denoiser(*models), _denoiser(*models)
+    a = first(_lr(), "a")
+    second(_lr(seed=1), "b")  # another image before it changes nothing
+    assert np.array_equal(second(_lr(), "a"), a)
+    assert not np.array_equal(second(_lr(), "b"), a)
+    assert not np.array_equal(_denoiser(*models, seed=1)(_lr(), "a"), a)
+    assert not np.array_equal(_denoiser(*models, weights="raw")(_lr(), "a"), a)
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("size", [(9, 14), (1, 1), (8, 8), (13, 5)])
+def test_any_size_comes_back_scaled(tmp_path: Path, scale: int, size: tuple[int, int]) -> None:
+    encoder, denoiser = _models(tmp_path, scale)
+    lr = _lr(*size)
+    wanted = (size[0] * scale, size[1] * scale, 3)
+    for restore in (
+        bicubic_restorer(scale),
+        encoder_restorer(encoder, "ema", CPU, "float32"),
+        denoiser_restorer(denoiser, encoder, RECIPE | {"scale": scale}, CPU, "float32"),
+    ):
+        sr = restore(lr, "x")
+        assert sr.shape == wanted
+        assert sr.dtype == np.uint8
+
+
+def test_bicubic_is_the_enlargement_of_the_tables() -> None:
+    assert np.array_equal(bicubic_restorer(4)(_lr(), "x"), upscale(_lr(), 4))
+
+
+def test_a_denoiser_that_predicts_the_noise_exactly_gives_the_upsampled_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way from LR to SR and back to pixels: with x_0 = 0 the result is bicubic up-sampling."""
+    from samdiffsr.models.unet import DenoisingUNet
+
+    encoder, denoiser = _models(tmp_path, formulation="none")
+    from samdiffsr.diffusion.schedule import cosine_schedule
+
+    sigma = (1 - cosine_schedule(100).alpha_bar).sqrt().float()
+    monkeypatch.setattr(
+        DenoisingUNet, "forward", lambda self, x_t, t, cond: x_t / sigma[t].reshape(-1, 1, 1, 1)
+    )
+    sr = _denoiser(encoder, denoiser, steps=None)(_lr(), "x")
+    assert np.abs(sr.astype(int) - upscale(_lr(), 4).astype(int)).max() <= 1  # float32 against float64
+
+
+def test_models_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    encoder, denoiser = _models(tmp_path / "a")
+    other = tmp_path / "other"
+    torch.manual_seed(1)
+    recipe = {"kind": "encoder", "blocks": 2, "features": 8, "growth": 4, "scale": 4}
+    net = build_encoder(recipe)
+    save_model(other, net.state_dict(), net.state_dict(), {"recipe": recipe})
+    with pytest.raises(UserError, match=r"denoiser: was trained with another encoder than .*other"):
+        _denoiser(other, denoiser)
+    with pytest.raises(UserError, match="holds the weights of a encoder"):
+        _denoiser(encoder, encoder)
+
+
+def _store(folder: Path, names: list[str]) -> Path:
+    with StoreWriter(folder / "lr", scale=4) as store:
+        for i, name in enumerate(names):
+            store.add(name, _lr(seed=i))
+    return folder / "lr"
+
+
+def _restore(folder: Path, lr: Path, models: tuple[Path, Path], say: Any, **more: Any) -> dict[str, Any]:
+    restore_dataset(
+        lr, folder / "sr", folder / "sr.json", folder / "progress.jsonl", RECIPE | {"precision": "float32"},
+        {"encoder": models[0], "denoiser": models[1]}, device="cpu", say=say, **more,
+    )  # fmt: skip
+    return json.loads((folder / "sr.json").read_text())
+
+
+def test_shards_give_the_images_of_one_run(tmp_path: Path) -> None:
+    models, lr = _models(tmp_path), _store(tmp_path, ["a", "b", "c"])
+    whole = _restore(tmp_path / "whole", lr, models, print)
+    parts = [_restore(tmp_path / f"part{i}", lr, models, print, shard=(i, 2)) for i in range(2)]
+    assert whole["images"] == parts[0]["images"] + parts[1]["images"]
+
+
+def test_an_interrupted_sampling_goes_on_with_the_image_it_was_at(tmp_path: Path) -> None:
+    models, lr = _models(tmp_path), _store(tmp_path, ["a", "b", "c"])
+    whole = _restore(tmp_path / "whole", lr, models, print)
+
+    class Killed(BaseException):
+        pass
+
+    def die(line: str) -> None:
+        if line.startswith("b"):
+            raise Killed
+
+    said: list[str] = []
+    folder = tmp_path / "pieces"
+    with pytest.raises(Killed):
+        _restore(folder, lr, models, die)
+    with open(folder / "progress.jsonl", "a") as file:
+        file.write('{"identity": "ab')  # what a kill leaves of the last line
+    (folder / "sr/a.png").write_bytes(b"damaged since")
+    assert _restore(folder, lr, models, said.append) == whole
+    assert [line.split(":")[0] for line in said] == ["a", "c"]  # b was whole
+    for name in "abc":
+        assert (folder / f"sr/{name}.png").read_bytes() == (tmp_path / f"whole/sr/{name}.png").read_bytes()
+
+
+def test_a_network_that_wants_masks_gets_them_or_says_so(tmp_path: Path) -> None:
+    encoder, denoiser = _models(tmp_path, formulation="condition")
+    with pytest.raises(UserError, match="takes region masks as an input"):
+        _denoiser(encoder, denoiser)
+    images = {}
+    for i, regions in enumerate(([], [np.ones((36, 56), bool)])):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        with RegionStoreWriter(folder / "labels") as store:
+            store.add("x", Regions.from_masks(regions, shape=(36, 56)))
+        encode(folder / "labels", folder / "v.npz", {"position": "linear"})
+        structure = structure_reader(folder / "labels", folder / "v.npz")
+        images[i] = denoiser_restorer(denoiser, encoder, RECIPE, CPU, "float32", structure)(_lr(), "x")
+    assert not np.array_equal(images[0], images[1])
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    encoder, denoiser = _models(tmp_path, formulation="none")
+    from samdiffsr.training.checkpoint import open_model
+
+    file = open_model(denoiser)
+    broken = {k: v * float("nan") for k, v in file.weights("ema").items()}
+    save_model(denoiser, broken, broken, file.info)
+    with pytest.raises(UserError, match="not finite"):
+        _denoiser(encoder, denoiser)(_lr(), "x")
