@@ -71,7 +71,8 @@ def denoiser_restorer(
 
     Args:
         path, encoder_path: the model files.
-        recipe: of the sampling: seed, steps (None: all), start (None: as the formulation wants it), weights (ema | raw).
+        recipe: of the sampling: seed, steps (None: all), start (None: as the formulation wants it), weights
+            (ema | raw).
         structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
 
     Raises:

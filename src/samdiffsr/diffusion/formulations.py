@@ -46,8 +46,8 @@ class Formulation:
     def start(self) -> int:
         """The t at which its sampling is best begun: T, or T - 1 where no clamp tames the step at T.
 
-        That step multiplies an error of the network by 1 / sqrt(alpha_T) = 31.6 (cosine schedule). "srdiff" cuts
-        the result to [-1, 1]; the "wide" bound is past 100 there, and the error stays in the image.
+        That step multiplies an error of the network by 1 / sqrt(alpha_T) = 31.6 (cosine schedule). "srdiff"
+        cuts the result to [-1, 1]; the "wide" bound is past 100 there, and the error stays in the image.
         """
         return self.schedule.T - (self.clip == "wide" and self.schedule.T > 1)
 
