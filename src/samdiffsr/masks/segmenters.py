@@ -1,8 +1,12 @@
-"""Segmenters behind one protocol: an image in, its Regions out. Those in this file need no weights."""
+"""Segmenters behind one protocol: an image in, its Regions out. Those in this file need no weights.
+
+SAM and MobileSAM are in modules of their own (LEARNED), which are imported only when they are asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,16 +35,31 @@ class Segmenter(Protocol):
         """What tables record: JSON, no paths, no machine; equal descriptions mean equal regions."""
 
 
-def make_segmenter(spec: Mapping[str, Any]) -> Segmenter:
-    """The segmenter that `spec` asks for: "kind", one of SEGMENTERS, and that kind's settings.
+def make_segmenter(spec: Mapping[str, Any], places: Mapping[str, Any] | None = None) -> Segmenter:
+    """The segmenter that `spec` asks for: "kind", one of KINDS, and that kind's settings.
+
+    Args:
+        spec: what decides the outcome.
+        places: what belongs to the machine and not to the recipe, for the segmenters that take it: "root" (a
+            folder that holds BSDS500), "weights" (a folder of weight files), "device".
 
     Raises:
         UserError: names an unknown kind or setting, a missing one, or an impossible value.
     """
     kind = spec.get("kind")
-    if kind not in SEGMENTERS:
-        raise UserError(f"segmenter kind {kind!r}: must be one of {', '.join(SEGMENTERS)}")
-    return SEGMENTERS[kind]({key: value for key, value in spec.items() if key != "kind"})
+    if kind not in KINDS:
+        raise UserError(f"segmenter kind {kind!r}: must be one of {', '.join(KINDS)}")
+    segmenter = SEGMENTERS[kind] if kind in SEGMENTERS else _learned(*LEARNED[kind])
+    known = {f.name: f for f in fields(segmenter) if f.init}
+    given = {key: value for key, value in (places or {}).items() if key in known and value is not None}
+    settings = {**given, **{key: value for key, value in spec.items() if key != "kind"}}
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise UserError(f"segmenter {kind}: unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+    missing = [name for name, f in known.items() if f.default is MISSING and name not in settings]
+    if missing:
+        raise UserError(f"segmenter {kind}: setting {missing[0]!r} is missing")
+    return segmenter(**settings)
 
 
 @dataclass(frozen=True)
@@ -58,9 +77,9 @@ class Felzenszwalb:
     min_size: int = 50
 
     def __post_init__(self) -> None:
-        _check_number("felzenszwalb scale", self.scale, 0, exclusive=True)
-        _check_number("felzenszwalb sigma", self.sigma, 0)
-        _check_number("felzenszwalb min_size", self.min_size, 1, whole=True)
+        check_number("felzenszwalb scale", self.scale, 0, exclusive=True)
+        check_number("felzenszwalb sigma", self.sigma, 0)
+        check_number("felzenszwalb min_size", self.min_size, 1, whole=True)
 
     def __call__(self, image: np.ndarray, name: str) -> Regions:
         from skimage.segmentation import felzenszwalb
@@ -87,7 +106,7 @@ class Ucm:
     files: dict[str, Path] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_number("ucm threshold", self.threshold, 0)
+        check_number("ucm threshold", self.threshold, 0)
         object.__setattr__(self, "files", _mat_files(self.root, "ucm2"))
 
     def __call__(self, image: np.ndarray, name: str) -> Regions:
@@ -124,7 +143,7 @@ class Human:
                     f"human annotator {self.annotator!r}: a number, finest, coarsest or intersection"
                 )
         else:
-            _check_number("human annotator", self.annotator, 0, whole=True)
+            check_number("human annotator", self.annotator, 0, whole=True)
         object.__setattr__(self, "files", _mat_files(self.root, "groundTruth"))
 
     def __call__(self, image: np.ndarray, name: str) -> Regions:
@@ -153,38 +172,40 @@ class Human:
         return {"kind": "human", "annotator": self.annotator}
 
 
-def _factory(segmenter: type) -> Callable[[dict[str, Any]], Segmenter]:
-    """Keyword settings checked against a dataclass's fields."""
-
-    def make(settings: dict[str, Any]) -> Segmenter:
-        kind = segmenter.__name__.lower()
-        known = {f.name: f for f in fields(segmenter) if f.init}
-        unknown = sorted(set(settings) - set(known))
-        if unknown:
-            raise UserError(f"segmenter {kind}: unknown setting {unknown[0]!r}; known are {', '.join(known)}")
-        missing = [name for name, f in known.items() if f.default is MISSING and name not in settings]
-        if missing:
-            raise UserError(f"segmenter {kind}: setting {missing[0]!r} is missing")
-        return segmenter(**settings)
-
-    return make
-
-
-SEGMENTERS: dict[str, Callable[[dict[str, Any]], Segmenter]] = {
-    "felzenszwalb": _factory(Felzenszwalb),
-    "ucm": _factory(Ucm),
-    "human": _factory(Human),
+SEGMENTERS: dict[str, type] = {"felzenszwalb": Felzenszwalb, "ucm": Ucm, "human": Human}
+# kind -> module and class
+LEARNED = {
+    "sam": ("samdiffsr.masks.sam", "Sam"),
+    "mobile_sam": ("samdiffsr.masks.mobile_sam", "MobileSam"),
 }
+KINDS = (*SEGMENTERS, *LEARNED)
 
 
-def _check_number(
-    what: str, value: Any, least: float, *, whole: bool = False, exclusive: bool = False
+def segmenter_module(kind: str) -> str:
+    """The module whose code finds the masks of this kind."""
+    return LEARNED[kind][0] if kind in LEARNED else __name__
+
+
+def _learned(module: str, name: str) -> type:
+    return getattr(importlib.import_module(module), name)
+
+
+def check_number(
+    what: str,
+    value: Any,
+    least: float,
+    *,
+    most: float = float("inf"),
+    whole: bool = False,
+    exclusive: bool = False,
 ) -> None:
+    """UserError unless `value` is a finite number in [least, most], or in (least, most] if `exclusive`."""
     kinds = (int,) if whole else (int, float)
-    good = isinstance(value, kinds) and not isinstance(value, bool) and least <= value < float("inf")
-    if not good or (exclusive and value == least):
+    good = isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most
+    if not good or value == float("inf") or (exclusive and value == least):
         number = "a whole number" if whole else "a number"
-        raise UserError(f"{what} {value!r}: must be {number} {'>' if exclusive else '>='} {least}")
+        limit = "" if most == float("inf") else f" and <= {most}"
+        raise UserError(f"{what} {value!r}: must be {number} {'>' if exclusive else '>='} {least}{limit}")
 
 
 def _mat_files(root: str, folder: str) -> dict[str, Path]:
