@@ -1,4 +1,4 @@
-"""SAM and MobileSAM: weight files, the mapping of names, and the real networks with random weights end to end."""
+"""SAM and MobileSAM: weight files, the mapping of names, and real networks with random weights end to end."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Masks from SAM (Kirillov et al., 2023), through the `segment-anything` package's automatic mask generator.
 
 The generator prompts the network with a grid of points and keeps the masks that pass its thresholds; its
-parameters have the defaults of the released package, which the paper and its released masks use. Masks stay in
-the generator's order: descending predicted IoU, where no crops are used.
+parameters have the defaults of the released package, which the paper and its released masks use. Masks stay
+in the generator's order: descending predicted IoU, where no crops are used.
 
 Images whose masks do not fit the memory: fewer points at once (`points_per_batch`); large images with small
 things in them: the generator's own crops (`crop_n_layers`).
@@ -193,7 +193,7 @@ def wrong_network(path: Path, wanted: str, found: str) -> WrongWeights:
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -> None:
-    """Load `state`; WrongWeights names the first key that is missing, not the model's, or of another shape."""
+    """Load `state`; WrongWeights names the first key that is missing, unknown, or of another shape."""
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in state.items()}
     wrong = sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
