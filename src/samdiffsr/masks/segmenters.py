@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from samdiffsr.errors import UserError
+from samdiffsr.files import sha256_file, sha256_json
 from samdiffsr.masks.regions import Regions
 
 # SR data sets crop their images, top left, to a multiple of twice the scale; a stored segmentation may be
@@ -116,7 +117,7 @@ class Ucm:
         ucm2 = _load_mat(path, "ucm2")
         labels, _ = ndimage.label(ucm2 <= self.threshold)
         # in the doubled grid (2H+1, 2W+1) pixels sit at odd indices, contours at the others
-        return Regions.from_partition(_fit(labels[1::2, 1::2], image, path))
+        return Regions.from_partition(_fit(labels[1::2, 1::2], image.shape[:2], path))
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "ucm", "threshold": self.threshold}
@@ -147,10 +148,18 @@ class Human:
         object.__setattr__(self, "files", _mat_files(self.root, "groundTruth"))
 
     def __call__(self, image: np.ndarray, name: str) -> Regions:
-        path = _file_of(self.files, name, f"groundTruth under {self.root}")
+        annotations = self.annotations(name, image.shape[:2])
+        return Regions.from_partition(self._choose(annotations, self._path(name)))
+
+    def annotations(self, name: str, shape: tuple[int, int]) -> list[np.ndarray]:
+        """All annotators' segmentations of an image of `shape`, (H, W) int64 each, labels from 1."""
+        path = self._path(name)
         truth = _load_mat(path, "groundTruth")
-        annotations = [truth[0, i]["Segmentation"][0, 0].astype(np.int64) for i in range(truth.shape[1])]
-        return Regions.from_partition(_fit(self._choose(annotations, path), image, path))
+        labels = (truth[0, i]["Segmentation"][0, 0].astype(np.int64) for i in range(truth.shape[1]))
+        return [_fit(each, shape, path) for each in labels]
+
+    def _path(self, name: str) -> Path:
+        return _file_of(self.files, name, f"groundTruth under {self.root}")
 
     def _choose(self, annotations: list[np.ndarray], path: Path) -> np.ndarray:
         if self.annotator == "intersection":
@@ -172,7 +181,47 @@ class Human:
         return {"kind": "human", "annotator": self.annotator}
 
 
-SEGMENTERS: dict[str, type] = {"felzenszwalb": Felzenszwalb, "ucm": Ucm, "human": Human}
+@dataclass(frozen=True)
+class Imported:
+    """Masks from files: COCO run lengths, one `<image>.json` an image, as segment-anything's amg.py and the
+    authors' released masks have them (masks/rle.py).
+
+    Attributes:
+        folder: of the JSON files.
+        digest: SHA-256 over their names and contents.
+    """
+
+    folder: str
+    digest: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        files = sorted(Path(self.folder).glob("*.json"))
+        if not files:
+            raise UserError(f"{self.folder}: no .json file in it; put the masks there, one file an image")
+        object.__setattr__(self, "digest", sha256_json({path.stem: sha256_file(path) for path in files}))
+
+    def __call__(self, image: np.ndarray, name: str) -> Regions:
+        from samdiffsr.masks.rle import read_rle
+
+        path = Path(self.folder) / f"{name}.json"
+        if not path.is_file():
+            raise UserError(f"image {name!r}: {path} is missing; an image without masks has a file with []")
+        regions = read_rle(path, empty=image.shape[:2])
+        if regions.shape == image.shape[:2]:
+            return regions
+        _check_crop(regions.shape, image.shape[:2], path)
+        return regions.crop(*image.shape[:2])
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "imported", "files": self.digest}
+
+
+SEGMENTERS: dict[str, type] = {
+    "felzenszwalb": Felzenszwalb,
+    "ucm": Ucm,
+    "human": Human,
+    "imported": Imported,
+}
 # kind -> module and class
 LEARNED = {
     "sam": ("samdiffsr.masks.sam", "Sam"),
@@ -234,11 +283,14 @@ def _load_mat(path: Path, key: str) -> np.ndarray:
         raise UserError(f"{path}: not readable as BSDS500's {key} ({error}); fetch it again") from None
 
 
-def _fit(labels: np.ndarray, image: np.ndarray, path: Path) -> np.ndarray:
-    """The labels' part under an image that was cropped top left."""
-    height, width = image.shape[:2]
-    if not all(0 <= a - b < MAX_CROP for a, b in zip(labels.shape, (height, width), strict=True)):
+def _fit(labels: np.ndarray, shape: tuple[int, int], path: Path) -> np.ndarray:
+    """The labels' part under an image of `shape` that was cropped top left."""
+    _check_crop(labels.shape, shape, path)
+    return labels[: shape[0], : shape[1]]
+
+
+def _check_crop(found: tuple[int, int], shape: tuple[int, int], path: Path) -> None:
+    if not all(0 <= a - b < MAX_CROP for a, b in zip(found, shape, strict=True)):
         raise UserError(
-            f"{path}: segments {labels.shape[0]} x {labels.shape[1]} pixels, the image has {height} x {width}"
+            f"{path}: segments {found[0]} x {found[1]} pixels, the image has {shape[0]} x {shape[1]}"
         )
-    return labels[:height, :width]

@@ -1,11 +1,11 @@
-"""The two mask stages: `segment` (images -> regions) and `encode` (regions -> one value per atom)."""
+"""The mask stages: `segment` (images -> regions), `encode` (regions -> one value per atom), JSON export."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from samdiffsr.data.store import Store
 from samdiffsr.errors import UserError
 from samdiffsr.files import atomic_path, sha256_json
 from samdiffsr.masks.regions import Regions
+from samdiffsr.masks.rle import write_rle
 from samdiffsr.masks.segmenters import make_segmenter
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter, read_regions, write_regions
+from samdiffsr.progress import Progress
 from samdiffsr.structure.positions import position_map
 from samdiffsr.structure.values import Encoding, region_values
-
-Progress = Callable[[int, int, str], None]  # images done, images in all, the last one's name
 
 
 def segment(
@@ -34,6 +34,7 @@ def segment(
     label_dtype: str = "uint16",
     places: Mapping[str, Any] | None = None,
     state: str | Path | None = None,
+    code: str = "",
     progress: Progress | None = None,
 ) -> None:
     """Segment the images of a store into a region store (both paths without suffix).
@@ -49,6 +50,7 @@ def segment(
         places: see `make_segmenter`.
         state: a folder that keeps each image's regions until the store is written: the same call after a
             crash goes on where it stopped. Shards share it.
+        code: names the code; images that other code has kept in `state` are done again.
         progress: called after each image.
 
     Raises:
@@ -70,7 +72,7 @@ def segment(
         "source": {"digest": images.digest, "names": sha256_json(list(images.names))},
     }
     chosen = range(part * len(images) // parts, (part + 1) * len(images) // parts)
-    kept = None if state is None else _Kept(Path(state), sha256_json(meta))
+    kept = None if state is None else _Kept(Path(state), sha256_json([meta, code]))
     with RegionStoreWriter(out, label_dtype, **meta) as writer:
         for done, i in enumerate(chosen, start=1):
             name = images.names[i]
@@ -84,6 +86,18 @@ def segment(
                 progress(done, len(chosen), name)
     if kept:
         kept.drop(chosen)
+
+
+def export_masks(region_store: str | Path, out: str | Path, *, progress: Progress | None = None) -> None:
+    """Write a region store's masks into the folder `out`, one `<image>.json` an image (masks/rle.py).
+
+    `segment` with {"kind": "imported", "folder": out} makes the same regions of them again.
+    """
+    store = RegionStore(region_store)
+    for i, name in enumerate(store.names):
+        write_rle(Path(out) / f"{name}.json", store[i])
+        if progress:
+            progress(i + 1, len(store), name)
 
 
 class _Kept:
