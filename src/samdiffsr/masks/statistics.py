@@ -1,9 +1,9 @@
 """What the masks of a data set are like, and how far they agree with people.
 
 Per image: how many masks, how large, how much no mask covers, and how many of the possible training patches
-hold a single region, so that the paper's "reduce" (appendix B) sets their structure map to zero. Where BSDS500's
-human segmentations exist, the measures of Arbelaez et al. (2011) against them: segmentation covering, variation
-of information, boundary F-measure.
+hold a single region, so that the paper's "reduce" (appendix B) sets their structure map to zero. Where people
+segmented the images too (BSDS500), the measures of Arbelaez et al. (2011) against them: covering, variation of
+information, boundary F-measure.
 """
 
 from __future__ import annotations
@@ -238,8 +238,8 @@ def boundary_f(labels: np.ndarray, truths: Sequence[np.ndarray]) -> float:
     """F-measure of the borders between labels against those of all annotators.
 
     A border pixel counts as found if the other side has one within BOUNDARY_TOLERANCE of the diagonal:
-    precision against any annotator, recall over all of them. The BSDS500 benchmark also pairs the pixels one to
-    one, which needs a bipartite matching; without it values are a little higher.
+    precision against any annotator, recall over all of them. The BSDS500 benchmark also pairs the pixels one
+    to one, which needs a bipartite matching; without it values are a little higher.
     """
     from scipy.ndimage import distance_transform_edt
 

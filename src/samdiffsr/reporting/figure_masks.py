@@ -54,7 +54,7 @@ def draw_masks(
     figure, axes = plt.subplots(
         len(chosen),
         columns,
-        figsize=(COLUMN_INCHES * columns, COLUMN_INCHES * sum(ratios) + 0.22 * len(chosen) + 0.5),
+        figsize=(COLUMN_INCHES * columns, COLUMN_INCHES * sum(ratios) + 0.13 * len(chosen) + 0.15),
         gridspec_kw={"height_ratios": ratios},
         squeeze=False,
         layout="constrained",
@@ -62,7 +62,7 @@ def draw_masks(
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
     for row, i in enumerate(chosen):
         name = store.names[i]
-        _show(axes[row, 0], store[i], f"image {name}" if row else f"image\n{name}")
+        _show(axes[row, 0], store[i], name if row else f"Image\n{name}")
         for axis, (heading, mask_set, labels) in zip(axes[row, 1:], regions, strict=True):
             masks = labels[labels.index(name)]
             height, width = masks.shape
