@@ -80,7 +80,7 @@ else:
     rule merge_masks:
         """Byte for byte what one job would have written."""
         input:
-            shards=lambda wc: [mask_files(path) for path in mask_shards(wc)],
+            shards=lambda wc: [f for path in mask_shards(wc) for f in mask_files(path)],
         output:
             masks=mask_files("data/masks/{dataset}/{masks}"),
         log:

@@ -346,3 +346,19 @@ def test_after_kill_9(tmp_path, images):
         assert not (tmp_path / "r.json").exists()
     subprocess.run(command, check=True)
     assert content(tmp_path / "r") == content(tmp_path / "whole")
+
+
+def test_a_bar_on_a_terminal_and_lines_in_a_log(capsys, monkeypatch):
+    from samdiffsr.progress import progress_bar
+
+    with progress_bar("masks") as show:
+        show(1, 2, "a")
+    assert capsys.readouterr().out == "a: 1 of 2\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress_bar("masks") as show:
+        show(1, 2, "a")
+        show(2, 2, "b")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "masks: 100%" in err
+    assert "2/2" in err

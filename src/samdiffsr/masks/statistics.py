@@ -2,7 +2,7 @@
 
 Per image: how many masks, how large, how much no mask covers, and how many of the possible training patches
 hold a single region, so that the paper's "reduce" (appendix B) sets their structure map to zero. Where people
-segmented the images too (BSDS500), the measures of Arbelaez et al. (2011) against them: covering, variation of
+segmented the images too (BSDS500), the measures of Arbelaez et al. (2011): covering, variation of
 information, boundary F-measure.
 """
 
