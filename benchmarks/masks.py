@@ -5,8 +5,8 @@
 PATH is a checkout of the authors' code (github.com/lose4578/SAM-DiffSR). It has no licence and therefore is
 not part of this repository. Run on one core (OMP_NUM_THREADS=1). Needs the package rotary-embedding-torch.
 
-Their `data_gen/merge_mask_to_one.py` goes over the whole image once per mask, for one position scheme. Here
-the label map of the masks' atoms is built once from the run lengths, and each scheme is one pass over it. Both
+Their `data_gen/merge_mask_to_one.py` goes over the whole image once per mask, for one scheme. Here
+the label map of the masks' atoms is built once from the run lengths, and each scheme is a pass over it. Both
 make the full map E_SAM. The values are compared with their settings (RoPE with the sequence along the height,
 mean over the image, later masks overwrite); their other schemes cannot take masks of this type and shape.
 """

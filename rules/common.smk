@@ -141,11 +141,8 @@ def mask_shards(wildcards):
     return [f"{folder}/{part}of{parts}" for part in range(parts)]
 
 
-def bsds_root():
-    """A folder that holds BSDS500's ucm2 and groundTruth: as fetched, or the mirror's."""
-    fetched = "data/bsds500"
-    mirror = CONFIG.mirror or ""
-    return mirror if os.path.isdir(mirror) and not os.path.isdir(fetched) else fetched
+# The stamp of the fetched data set, whose folder holds BSDS500's ucm2 and groundTruth.
+BSDS = "data/bsds500/SOURCE.json"
 
 
 def segmenter_spec(wildcards):
@@ -155,7 +152,7 @@ def segmenter_spec(wildcards):
 
 
 def segmenter_inputs(wildcards):
-    """What a segmenter reads beside the images. Only its content matters, which is checked: never its date."""
+    """What a segmenter reads beside the images. Of weights only the content matters, which is checked: no date."""
     spec = segmenter_spec(wildcards)
     kind = spec["kind"]
     if kind in LEARNED:
@@ -167,7 +164,7 @@ def segmenter_inputs(wildcards):
             )
         return {"weights": ancient(f"weights/{spec.get('file') or table[key].file}")}
     if kind in ("ucm", "human"):
-        return {"root": ancient(bsds_root())}
+        return {"bsds": BSDS}
     if kind == "imported":
         return {"folder": ancient(spec["folder"])}
     return {}
@@ -175,15 +172,16 @@ def segmenter_inputs(wildcards):
 
 def annotations(wildcards):
     """People's segmentations, where the images are BSDS500's."""
-    source = CONFIG.datasets[wildcards.dataset].source
-    return {"root": ancient(bsds_root())} if source.startswith("bsds") else {}
+    return (
+        {"bsds": BSDS} if "bsds500" in CONFIG.datasets[wildcards.dataset].source else {}
+    )
 
 
 def segmenter_arguments(input):
     """Machine paths travel beside the recipe, not in it."""
     weights = ["--weights weights"] if "weights" in input.keys() else []
-    root = [f"--root {input.root}"] if "root" in input.keys() else []
-    return " ".join(weights + root)
+    bsds = [f"--root {os.path.dirname(input.bsds)}"] if "bsds" in input.keys() else []
+    return " ".join(weights + bsds)
 
 
 def segmenter_code(wildcards):

@@ -43,12 +43,12 @@ def test_weights_and_annotations_are_inputs(tmp_path: Path) -> None:
     (workflow.folder / "weights").mkdir()
     for file in ("sam_vit_h_4b8939.pth", "mobile_sam.pt"):
         (workflow.folder / "weights" / file).touch()
-    mirror = tmp_path / "mirror"
-    mirror.mkdir()
-    result = workflow.dry("masks", "-p", "--config", f"mirror={mirror}")
+    (workflow.folder / "data/bsds500").mkdir(parents=True)
+    (workflow.folder / "data/bsds500/SOURCE.json").touch()
+    result = workflow.dry("masks", "-p")
     assert result.code == 0, result.text
     assert result.text.count("--weights weights") == 2
-    assert result.text.count("--root ") >= 1
+    assert result.text.count("--root data/bsds500") == 1
     commands = [line for line in result.text.splitlines() if "samdiffsr segment" in line]
     assert len(commands) == 3
     recipes = [line.partition("--recipe ")[2] for line in commands]
