@@ -500,7 +500,8 @@ def recipe_text(recipe: dict[str, Any]) -> str:
 
 
 def _first_error(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # a misspelt key is also a missing one: name what was written
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key{_similar(str(first['loc'][-1]), _fields_beside(first['loc']))}"
