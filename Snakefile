@@ -20,6 +20,7 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
+include: "rules/fetch.smk"
 include: "rules/data.smk"
 include: "rules/masks.smk"
 include: "rules/train.smk"

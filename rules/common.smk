@@ -1,9 +1,11 @@
 # Shared by all rule files - the validated configuration, names of files, small input functions.
 import os
+import re
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # The package beside this Snakefile, whatever is installed; children inherit it.
 SRC = str(Path(workflow.basedir) / "src")
@@ -13,9 +15,13 @@ os.environ.update(
 )
 
 from samdiffsr.config import Run, load_config, recipe_text
+from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
+from samdiffsr.data.fetch import check_disk, source_version
+from samdiffsr.data.images import list_images
 from samdiffsr.errors import UserError
 from samdiffsr.fingerprint import fingerprint
+from samdiffsr.presence import needed_sources, needed_weights, with_present_test_sets
 
 # Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
 os.environ.update(
@@ -23,9 +29,12 @@ os.environ.update(
 )
 
 try:
-    CONFIG = load_config(config)
+    CONFIG = with_present_test_sets(load_config(config))
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+for name, why in CONFIG.left_out.items():
+    logger.warning(f"left out (missing_test_sets: skip): test set {name}: {why}")
 
 STUDY = CONFIG.study
 CHOSEN = CONFIG.chosen
@@ -33,6 +42,11 @@ RESULTS = f"results/{STUDY}"
 DEMO_IMAGES = [
     f"data/demo/{photograph.split}/{photograph.name}.png" for photograph in PHOTOGRAPHS
 ]
+STUDY_SOURCES = [source.key for source in needed_sources(CONFIG)]
+SOURCES = sources()
+WEIGHTS = {row.file: row for row in weights().values()}
+if CONFIG.mirror:
+    os.environ.update(SAMDIFFSR_MIRROR=CONFIG.mirror)
 ENCODINGS = {
     CONFIG.encoding_name(v): CONFIG.encoding_recipe(v) for v in CONFIG.variants
 }
@@ -87,13 +101,38 @@ def encoder_name(run):
     return f"{CONFIG.variants[run.variant].encoder}-x{run.scale}-s{run.seed}"
 
 
+# ---- fetch.smk ----
+
+
+def fetch_targets(wildcards):
+    """What the study needs from outside; refused before anything starts if the disk cannot hold what is missing."""
+    missing = [SOURCES[key] for key in STUDY_SOURCES if not SOURCES[key].stamp.exists()]
+    need = sum(source.disk for source in missing)
+    files = [f"weights/{weights()[key].file}" for key in needed_weights(CONFIG)]
+    need += sum(
+        WEIGHTS[Path(f).name].bytes or 0 for f in files if not os.path.exists(f)
+    )
+    check_disk(need, Path("data"), f"study {STUDY!r}")
+    return [str(SOURCES[key].stamp) for key in STUDY_SOURCES] + files
+
+
 # ---- data.smk ----
 
 
 def dataset_files(wildcards):
-    """What must be there before a data set's images can be read."""
-    folder = CONFIG.datasets[wildcards.dataset].folder
-    return [path for path in DEMO_IMAGES if path.startswith(f"{folder}/")]
+    """What must be there before a data set's images can be read: small files, so that their content decides."""
+    dataset = CONFIG.datasets.get(wildcards.dataset)
+    if dataset is None:
+        raise WorkflowError(f"no dataset {wildcards.dataset!r} in config.yaml")
+    files = [str(SOURCES[key].stamp) for key in dataset.source if key in SOURCES]
+    if "demo" in dataset.source:
+        files += [f for f in DEMO_IMAGES if os.path.dirname(f) in dataset.folder]
+    if "local" in dataset.source:
+        try:
+            files += [str(f) for folder in dataset.folder for f in list_images(folder)]
+        except UserError as error:
+            raise WorkflowError(f"dataset {wildcards.dataset}: {error}") from None
+    return files
 
 
 # ---- masks.smk ----

@@ -34,7 +34,7 @@ rule demo_data:
 
 
 rule prepare_hr:
-    """One flat file of decoded images."""
+    """One flat file of decoded images, each compared with its manifest on the way."""
     input:
         dataset_files,
     output:
@@ -50,11 +50,11 @@ rule prepare_hr:
         mem_mb=1000,
         runtime=120,
     params:
-        folder=lambda wc: CONFIG.datasets[wc.dataset].folder,
         out=lambda wc, output: stem(output.hr),
+        recipe=lambda wc: recipe_text(CONFIG.dataset_recipe(wc.dataset)),
         code=fingerprint("samdiffsr.data.prepare"),
     shell:
-        "python -m samdiffsr prepare-hr --folder {params.folder} --out {params.out} > {log} 2>&1"
+        "python -m samdiffsr prepare-hr --out {params.out} --recipe {params.recipe:q} > {log} 2>&1"
 
 
 rule prepare_lr:

@@ -110,7 +110,11 @@ def train_denoiser(
     """
     training, seed, structure = recipe["training"], recipe["seed"], recipe["structure"]
     hr_store, lr_store = Store(hr), Store(lr)
-    digests = {"hr": hr_store.digest, "lr": lr_store.digest}
+    digests = {
+        "hr": hr_store.digest,
+        "lr": lr_store.digest,
+        "images": hr_store.meta.get("images_digest"),
+    }
     options: dict[str, Any] = {"labels": None, "values": None}
     e_max = 0.0
     if structure is not None:
