@@ -40,4 +40,5 @@ localrules:
 rule all:
     default_target: True
     input:
+        rules.data.input,
         rules.tables.input,

@@ -10,6 +10,7 @@ rule data:
             for d in (CHOSEN.train_set, *CHOSEN.test_sets)
             for s in sorted({t.scale for t in CONFIG.tables.values()})
         ],
+        f"{RESULTS}/overlaps.csv",
 
 
 rule demo_data:
@@ -80,3 +81,30 @@ rule prepare_lr:
         code=fingerprint("samdiffsr.data.prepare"),
     shell:
         "python -m samdiffsr prepare-lr --hr {params.hr} --out {params.out} --recipe {params.recipe:q} > {log} 2>&1"
+
+
+rule overlap:
+    """No test image may be a training image, whole, cropped or rescaled; fails naming the one that is."""
+    input:
+        train=store(f"work/stores/{CHOSEN.train_set}/hr"),
+        tests=[store(f"work/stores/{d}/hr") for d in CHOSEN.test_sets],
+    output:
+        f"{RESULTS}/overlaps.csv",
+    log:
+        f"logs/{STUDY}/overlap.log",
+    benchmark:
+        f"logs/{STUDY}/overlap.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        train=lambda wc, input: f"{CHOSEN.train_set}={stem(input.train)}",
+        tests=[f"{d}=work/stores/{d}/hr" for d in CHOSEN.test_sets],
+        recipe=recipe_text(CONFIG.dataset_recipe(CHOSEN.train_set)),
+        code=fingerprint("samdiffsr.data.overlap"),
+    shell:
+        "python -m samdiffsr overlap --train {params.train} --test {params.tests} --out {output}"
+        " --recipe {params.recipe:q} > {log} 2>&1"

@@ -64,6 +64,13 @@ def _shard(text: str) -> tuple[int, int]:
     return part, parts
 
 
+def _named(text: str) -> tuple[str, Path]:
+    name, sign, path = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be NAME=PATH")
+    return name, Path(path)
+
+
 # ---- handlers ----
 
 
@@ -181,6 +188,13 @@ def _prepare_lr(args: argparse.Namespace) -> None:
     from samdiffsr.data.prepare import build_lr_store
 
     build_lr_store(args.hr, args.out, args.recipe["scale"], rounding=args.recipe["rounding"])
+
+
+def _overlap(args: argparse.Namespace) -> None:
+    from samdiffsr.data.overlap import check_split
+
+    folders, exclude = args.recipe["folder"], args.recipe["exclude"]
+    check_split(args.out, args.train, args.test, [Path(f) for f in folders], exclude, _say)
 
 
 def _segment(args: argparse.Namespace) -> None:
@@ -342,6 +356,18 @@ def _parser() -> argparse.ArgumentParser:
     lr = stage("prepare-lr", _prepare_lr, "shrink an HR store into an LR store")
     paths(lr, ["hr", "out"])
     recipe(lr)
+
+    overlap = stage("overlap", _overlap, "find test images among the training images")
+    paths(overlap, ["out"])
+    overlap.add_argument("--train", type=_named, required=True, metavar="NAME=STORE")
+    overlap.add_argument("--test", type=_named, nargs="+", required=True, metavar="NAME=STORE")
+    overlap.add_argument(
+        "--recipe",
+        type=_json,
+        default={"folder": [], "exclude": []},
+        metavar="JSON",
+        help="what training leaves out",
+    )
 
     masks = stage("segment", _segment, "find the regions of a store's images")
     paths(masks, ["source", "out"])
