@@ -124,7 +124,8 @@ def test_what_is_left_out_is_reported(stores: Path) -> None:
 
 
 def test_the_known_overlaps_of_the_benchmarks(mirror: Path) -> None:
-    """Set5's woman is BSDS500 train/302003; Set14's face is a crop of Set5's head, its monarch holds the butterfly."""
+    """Set5's woman is BSDS500 train/302003; Set14's face is a crop of Set5's head, its monarch holds the
+    butterfly."""
     bsds = mirror / "BSDS500-a04b7c6c3a9f0ace74bf205c72a43d32e1c72722/BSDS500/data/images/train"
     tests = mirror / "SelfExSR-8f6dd8c1d20cb7e8792a7177b4f6fd677633f598/data"
     train = [(p.stem, read_rgb(p)) for p in sorted(bsds.glob("302*.jpg")) + sorted(bsds.glob("10*.jpg"))[:6]]

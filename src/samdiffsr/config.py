@@ -348,7 +348,7 @@ class Config(Strict):
         return self.datasets[name].label or name
 
     def without(self, missing: dict[str, str]) -> Config:
-        """The same without some of the chosen study's test sets; `missing`: name -> why. UserError if none is left."""
+        """The same without the test sets `missing` (name -> why); UserError if none is left."""
         kept = tuple(name for name in self.chosen.test_sets if name not in missing)
         if not kept:
             name, why = next(iter(missing.items()))

@@ -1,4 +1,4 @@
-"""What a study needs from outside, and which of its test sets can be had. Reads names of files, never their content."""
+"""What a study needs from outside, and which of its test sets can be had, by names of files alone."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def needed_weights(config: Config) -> list[str]:
 def missing_test_sets(config: Config, root: Path = Path()) -> dict[str, str]:
     """The chosen study's test sets that cannot be had here: name -> why, and what to do.
 
-    With a mirror folder set, the machine counts as one without internet: a set that is neither there nor in the
-    mirror is missing. Without one, whatever has an address can be had.
+    With a mirror folder set, the machine counts as one without internet: a set that is neither there nor in
+    the mirror is missing. Without one, whatever has an address can be had.
     """
     found = {}
     for name in config.chosen.test_sets:
@@ -63,7 +63,7 @@ def _missing(source: Source, mirror: str | None, root: Path) -> str:
 
 
 def with_present_test_sets(config: Config, root: Path = Path()) -> Config:
-    """The configuration without the test sets that are missing, or UserError if config says they must be there."""
+    """The configuration without the missing test sets; UserError with `missing_test_sets: fail`."""
     missing = missing_test_sets(config, root)
     if not missing:
         return config

@@ -1,4 +1,5 @@
-"""What can be fetched, out of two tables in `sources/`: image sets (sources.yaml) and networks (weights.yaml).
+"""What can be fetched, out of two tables in `sources/`: image sets (sources.yaml) and networks
+(weights.yaml).
 
 Nothing here touches the network or the data.
 """

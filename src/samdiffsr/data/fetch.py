@@ -1,9 +1,9 @@
 """Getting files: out of a mirror if there is one, else from the table's addresses, one after the other.
 
-A download goes on where it stopped, is tried again with growing pauses, and is used only when its size and checksum
-are right. An archive is unpacked beside its place, and refused as a whole if a member would land elsewhere, is a
-link, or is out of all proportion. Files move into place one rename at a time, and the stamp that says "complete" is
-written last, so whatever kills a fetch, the same command mends it.
+A download goes on where it stopped, is tried again with growing pauses, and is used only when its size and
+checksum are right. An archive is unpacked beside its place, and refused as a whole if a member would land
+elsewhere, is a link, or is out of all proportion. Files move into place one rename at a time, and the stamp
+that says "complete" is written last, so whatever kills a fetch, the same command mends it.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _receive(url: str, part: Path, wanted: Wanted, timeout: float, say: Say) -> 
             open(part, "ab" if have else "wb") as file,
             _bar(PurePosixPath(urllib.parse.urlparse(url).path).name, have, total, say) as advance,
         ):
-            while block := answer.read(BLOCK):
+            while block := answer.read1(BLOCK):  # what there is: a stall loses nothing
                 file.write(block)
                 advance(len(block))
     size = part.stat().st_size
@@ -235,7 +235,8 @@ def unpack(archive: Path, out: Path, picks: Callable[[str], str | None], limit: 
         limit: bytes that the wanted members may have together.
 
     Raises:
-        Refused: no readable archive, or one with a member (wanted or not) that is absolute, leads upwards, is a
+        Refused: no readable archive, or one with a member (wanted or not) that is absolute, leads upwards, is
+        a
             link or a device, or is out of proportion.
     """
     try:
@@ -334,7 +335,8 @@ def fetch_source(
     What is there already and right (pulled, placed by hand) is kept. Then come the mirror, and the urls.
 
     Raises:
-        UserError: no way led there (each is named with its reason), a wrong file is in the way, the disk is too
+        UserError: no way led there (each is named with its reason), a wrong file is in the way, the disk is
+        too
             small, or it must be supplied by hand.
     """
     folder = root / source.folder
@@ -521,7 +523,7 @@ def _archive_from(
 
 
 def _pick(takes: tuple[Take, ...], tree: str, name: str) -> str | None:
-    """Where a member of an archive goes; None if it is not wanted. The tree may or may not be its top folder."""
+    """Where a member of an archive goes, or None; the tree may or may not be its top folder."""
     path = PurePosixPath(name.removeprefix("./"))
     for take in takes:
         pattern = PurePosixPath(take.pattern)
@@ -537,7 +539,7 @@ def is_url(place: str) -> bool:
 
 
 def in_mirror(source: Source, mirror: str | None) -> bool:
-    """Whether a local mirror folder has the source, as a tree or an archive; False for no mirror and for URLs."""
+    """Whether a local mirror folder has the source, as a tree or an archive; False for a mirror by URL."""
     if mirror is None or is_url(mirror):
         return False
     attempts = (
@@ -622,13 +624,14 @@ def check_disk(need: int, folder: Path, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < need:
         raise UserError(
-            f"{what} needs {need / 1e9:.1f} GB on the disk of {place.resolve()}, {free / 1e9:.1f} GB are free; "
+            f"{what} needs {need / 1e9:.1f} GB on the disk of {place.resolve()}, "
+            f"{free / 1e9:.1f} GB are free; "
             "make room, or let data/ be a link to a larger disk"
         )
 
 
 def source_version(source: Source) -> str:
-    """Changes when other files are wanted, and not when they can be had elsewhere; the workflow fetches by it."""
+    """Changes when other files are wanted, and not when they can be had elsewhere."""
     manifest = read_manifest(source.key)
     text = json.dumps([[list(vars(take).values()) for take in source.take], manifest], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,11 +1,11 @@
 """Split hygiene: test images that are training images too, whole, cropped or rescaled.
 
-Images are described by small upright patches around the strongest blobs of a scale pyramid, each normalised to
-zero mean and unit length, so that the same place in a brighter, smaller or cropped copy has nearly the same
-vector. Pairs of vectors that agree vote for a scale and a shift; where enough votes agree, one image is laid over
-the other at that scale and the normalised cross-correlation of the common part decides. Rotated and mirrored
-copies are not looked for. The cost is one pyramid an image and one matrix product per pair of blocks: minutes for
-thousands of images.
+Images are described by small upright patches around the strongest blobs of a scale pyramid, each normalised
+to zero mean and unit length, so that the same place in a brighter, smaller or cropped copy has nearly the
+same vector. Pairs of vectors that agree vote for a scale and a shift; where enough votes agree, one image is
+laid over the other at that scale and the normalised cross-correlation of the common part decides. Rotated and
+mirrored copies are not looked for. The cost is one pyramid an image and one matrix product per pair of
+blocks: minutes for thousands of images.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ Images = Sequence[tuple[str, np.ndarray]]  # name, uint8 (H, W, 3); an image may
 
 @dataclass(frozen=True)
 class Patches:
-    """Patches of one image: unit vectors (n, PATCH**2) float32, centres (n, 2) as row, column and size (n,) in the
-    pixels of the image at its own size."""
+    """Patches of one image: unit vectors (n, PATCH**2) float32, centres (n, 2) as row, column and size (n,)
+    in the pixels of the image at its own size."""
 
     vectors: np.ndarray
     centres: np.ndarray
@@ -145,7 +145,7 @@ def find_overlaps(
     """All pairs of an image of `first` and one of `second` that show the same photograph, the surest first.
 
     Args:
-        first, second: (name, uint8 (H, W, 3)), looked at one at a time; pairs of equal names are compared too.
+        first, second: (name, uint8 (H, W, 3)), looked at one at a time; equal names do not matter.
         say: called with a progress line now and then.
         patches: `describe_all` of both, if at hand.
     """
@@ -170,7 +170,7 @@ def describe_all(images: Images) -> list[Patches]:
 
 
 def place(a: Patches, b: Patches) -> tuple[float, np.ndarray, int] | None:
-    """Scale and shift that lay `b` over `a`: a's pixel = scale * b's pixel + shift, and how many patches agree."""
+    """Scale and shift (a's pixel = scale * b's pixel + shift), and how many patches agree on them."""
     if len(a.vectors) < VOTES or len(b.vectors) < VOTES:
         return None
     alike = b.vectors @ a.vectors.T
@@ -206,8 +206,8 @@ def lay_over(
 ) -> Overlap | None:
     """The overlap of two gray images placed so, or None if their common part is too small or differs.
 
-    The common part of both is brought to at most GRID pixels a side and freed of slow changes, which any two skies
-    share; the best correlation over small corrections of scale and shift counts.
+    The common part of both is brought to at most GRID pixels a side and freed of slow changes, which any two
+    skies share; the best correlation over small corrections of scale and shift counts.
     """
     box = _common(a.shape, b.shape, scale, shift)
     sides = box[2:] - box[:2]
@@ -307,7 +307,7 @@ def check_split(
     exclude: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> None:
-    """Compare the training images with all test images, and the test sets with each other; write the pairs found.
+    """Compare the training images with all test images, and the test sets with each other.
 
     Args:
         out: CSV, columns COLUMNS; `left_out` is "yes" for a training image that training does not see.

@@ -21,7 +21,8 @@ def build_hr_store(
     min_size: int = 1,
     limit: int | None = None,
 ) -> None:
-    """Decode every image of a folder, or of several, into the store `out`, whole and in the order of the names.
+    """Decode every image of a folder, or of several, into the store `out`, whole and in the order of the
+    names.
 
     Images are named by their file's stem. Only one is in memory at a time. The store's meta holds
     `images_digest` (data/verify.py) and what was left out.
@@ -30,12 +31,12 @@ def build_hr_store(
         folders: of PNG, JPEG or BMP images; a set may be the union of several.
         out: the store, without suffix; replaced.
         exclude: stems that are left out, e.g. of images that are test images too.
-        expected: the manifest entries that the images must equal, no fewer and no more; None: whatever is there.
-        min_size: least height and width, in pixels.
+        expected: the manifest entries that the images must equal, no fewer and no more; None: whatever is
+        there. min_size: least height and width, in pixels.
         limit: only the first so many images.
 
-    Raises UserError naming the image that is too small, unreadable, called as another, missing, or not the one
-    that the manifest means.
+    Raises UserError naming the image that is too small, unreadable, called as another, missing, or not the
+    one that the manifest means.
     """
     folders = [folders] if isinstance(folders, str | Path) else folders
     paths = sorted(

@@ -1,7 +1,7 @@
 """Whether a source's files are the right ones: every file against the manifest (data/manifest.py).
 
-Sources whose bytes nobody has checked yet have no manifest: for them the numbers of files are all that is known,
-and what is found says so.
+Sources whose bytes nobody has checked yet have no manifest: for them the numbers of files are all that is
+known, and what is found says so.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def verify_source(
         say: called with a progress line now and then.
 
     Raises:
-        UserError: names the first file, in the order of names, that is missing, extra, unreadable or different.
+        UserError: names the first file, in the order of names, that is missing, extra, unreadable or
+        different.
     """
     manifest = read_manifest(source.key) if manifest is None else manifest
     files = {name: path for path, name in taken_files(source, folder)}
@@ -130,7 +131,7 @@ def _check_counts(source: Source, folder: Path, files: dict[str, Path]) -> None:
 
 
 def write_stamp(source: Source, verified: Verified, root: Path) -> None:
-    """Leave SOURCE.json beside the files: what they are. Equal files, equal bytes; it is what the workflow looks at."""
+    """Leave SOURCE.json beside the files, for the workflow to look at. Equal files, equal bytes."""
     images = sum(entry.is_image for entry in verified.entries)
     write_json(
         root / source.stamp,

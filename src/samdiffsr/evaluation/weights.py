@@ -1,9 +1,9 @@
 """Which weight file is meant, and whether the file at hand is that one.
 
-The table is `data/sources/weights.yaml`, read by data/catalogue.py; the stage that downloads reads the same. No
-library checks the hash of a file that is already in its cache, and pyiqa not even at download, so a wrong file
-would give wrong numbers in silence: here a file is used only after its size and SHA-256 agree with the table.
-Nothing here touches the network.
+The table is `data/sources/weights.yaml`, read by data/catalogue.py; the stage that downloads reads the same.
+No library checks the hash of a file that is already in its cache, and pyiqa not even at download, so a wrong
+file would give wrong numbers in silence: here a file is used only after its size and SHA-256 agree with the
+table. Nothing here touches the network.
 """
 
 from __future__ import annotations
