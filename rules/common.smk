@@ -21,6 +21,7 @@ from samdiffsr.data.fetch import check_disk, source_version
 from samdiffsr.data.images import list_images
 from samdiffsr.errors import UserError
 from samdiffsr.fingerprint import fingerprint
+from samdiffsr.released import check_model, models_of, released_path, trained_path
 from samdiffsr.presence import needed_sources, needed_weights, with_present_test_sets
 
 # Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
@@ -73,32 +74,45 @@ def store(path):
     return [f"{path}.json", f"{path}.bin"]
 
 
+def store_input(path):
+    """The same as an input. The index holds the digest of the data, and small files count by their content: a store
+    that was made again with the same content re-runs nothing, whatever its data file's time stamp says.
+    """
+    return [f"{path}.json", ancient(f"{path}.bin")]
+
+
 def stem(files):
     """What the command line calls an image store: its path without suffix."""
     return files[0].removesuffix(".json")
 
 
-def trained(kind_folder, name):
-    return f"{RESULTS}/{kind_folder}/{name}/model.safetensors"
+def trained(kind, name):
+    return f"{RESULTS}/{kind}/{name}/model.safetensors"
 
 
-def model_inputs(kind_folder, name):
+def model_inputs(kind, run):
     """Input files that bring a model: trained here, or released (no rule makes those, so none is ever retrained)."""
     if CONFIG.checkpoint_source == "trained":
-        return {"file": trained(kind_folder, name)}
-    path = f"checkpoints/{STUDY}/{name}.safetensors"
+        return {"file": str(trained_path(CONFIG, kind, run))}
+    path = str(released_path(CONFIG, kind, run))
     if not os.path.exists(path):
         raise WorkflowError(
             f"{path} is not here: fetch it with `dvc pull {path}`, or train it with --config checkpoint_source=trained"
         )
+    try:
+        check_model(Path(path), CONFIG, kind, run)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     pointer = f"{path}.dvc"
     return {"file": ancient(path)} | (
         {"pointer": pointer} if os.path.exists(pointer) else {}
     )
 
 
-def encoder_name(run):
-    return f"{CONFIG.variants[run.variant].encoder}-x{run.scale}-s{run.seed}"
+def model_files(kind, run):
+    """The same, named after the kind of model."""
+    name = {"encoders": "encoder", "runs": "denoiser"}[kind]
+    return {f"{name}_{k}": v for k, v in model_inputs(kind, run).items()}
 
 
 # ---- fetch.smk ----
@@ -146,15 +160,29 @@ def mask_source(wildcards):
     return f"work/stores/{wildcards.dataset}/" + (f"lr-x{scale}" if scale else "hr")
 
 
+def mask_source_input(wildcards):
+    """The same as an input. Regions cost hours and are pulled: a newer store alone does not make them again, other
+    images do (by the rule's params; and training refuses regions of other images)."""
+    files = store(mask_source(wildcards))
+    local = "local" in CONFIG.datasets[wildcards.dataset].source
+    return files if local else ancient(files)
+
+
 def mask_files(path):
     return [f"{path}.json", f"{path}.bin", f"{path}.members.npz"]
+
+
+def mask_input(path):
+    """The same as an input, by its index alone; see `store_input`."""
+    index, *data = mask_files(path)
+    return [index, *ancient(data)]
 
 
 def structure_inputs(variant, dataset, mask_set, scale):
     """Files that give e_sam: label maps and values."""
     masks = mask_name(mask_set, scale)
     return {
-        "labels": mask_files(f"data/masks/{dataset}/{masks}"),
+        "labels": mask_input(f"data/masks/{dataset}/{masks}"),
         "values": f"work/encodings/{dataset}/{masks}/{CONFIG.encoding_name(variant)}.npz",
     }
 
@@ -171,10 +199,7 @@ def structure_arguments(input):
 
 def denoiser_inputs(wildcards):
     run = run_of(wildcards)
-    files = {
-        f"encoder_{k}": v
-        for k, v in model_inputs("encoders", encoder_name(run)).items()
-    }
+    files = model_files("encoders", run)
     if (mask_set := CONFIG.mask_set(run.variant)) is not None:
         files |= structure_inputs(run.variant, CHOSEN.train_set, mask_set, run.scale)
     return files
@@ -187,13 +212,8 @@ def sample_inputs(wildcards):
     run = run_of(wildcards)
     variant = CONFIG.variants[run.variant]
     files = {}
-    if variant.kind != "bicubic":
-        files |= {
-            f"encoder_{k}": v
-            for k, v in model_inputs("encoders", encoder_name(run)).items()
-        }
-    if variant.kind == "denoiser":
-        files |= {f"denoiser_{k}": v for k, v in model_inputs("runs", run.name).items()}
+    for kind in models_of(CONFIG, run):
+        files |= model_files(kind, run)
     if variant.formulation == "condition":
         # there is no HR image at inference: its masks come from LR, whatever it was trained with
         files |= structure_inputs(

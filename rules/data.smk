@@ -4,9 +4,12 @@
 rule data:
     """All stores that the study needs."""
     input:
-        [store(f"work/stores/{d}/hr") for d in (CHOSEN.train_set, *CHOSEN.test_sets)],
         [
-            store(f"work/stores/{d}/lr-x{s}")
+            store_input(f"work/stores/{d}/hr")
+            for d in (CHOSEN.train_set, *CHOSEN.test_sets)
+        ],
+        [
+            store_input(f"work/stores/{d}/lr-x{s}")
             for d in (CHOSEN.train_set, *CHOSEN.test_sets)
             for s in sorted({t.scale for t in CONFIG.tables.values()})
         ],
@@ -61,7 +64,7 @@ rule prepare_hr:
 rule prepare_lr:
     """MATLAB's bicubic, by one scale factor."""
     input:
-        hr=store("work/stores/{dataset}/hr"),
+        hr=store_input("work/stores/{dataset}/hr"),
     output:
         lr=store("work/stores/{dataset}/lr-x{scale}"),
     log:
@@ -86,8 +89,8 @@ rule prepare_lr:
 rule overlap:
     """No test image may be a training image, whole, cropped or rescaled; fails naming the one that is."""
     input:
-        train=store(f"work/stores/{CHOSEN.train_set}/hr"),
-        tests=[store(f"work/stores/{d}/hr") for d in CHOSEN.test_sets],
+        train=store_input(f"work/stores/{CHOSEN.train_set}/hr"),
+        tests=[store_input(f"work/stores/{d}/hr") for d in CHOSEN.test_sets],
     output:
         f"{RESULTS}/overlaps.csv",
     log:

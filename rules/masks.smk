@@ -11,7 +11,7 @@ rule masks:
 
 rule segment:
     input:
-        source=lambda wc: store(mask_source(wc)),
+        source=lambda wc: mask_source_input(wc),
     output:
         masks=mask_files("data/masks/{dataset}/{masks}"),
     log:
@@ -29,6 +29,7 @@ rule segment:
         out=lambda wc, output: stem(output.masks),
         scale=lambda wc: wc.masks.partition("-x")[2] or "1",
         recipe=lambda wc: recipe_text(CONFIG.mask_recipe(wc.masks.partition("-x")[0])),
+        dataset=lambda wc: recipe_text(CONFIG.dataset_recipe(wc.dataset)),
         code=fingerprint("samdiffsr.masks.stage"),
     shell:
         "python -m samdiffsr segment --source {params.source} --out {params.out} --scale {params.scale}"
@@ -38,7 +39,7 @@ rule segment:
 rule encode:
     """Paper equation (6)."""
     input:
-        labels=mask_files("data/masks/{dataset}/{masks}"),
+        labels=mask_input("data/masks/{dataset}/{masks}"),
     output:
         "work/encodings/{dataset}/{masks}/{encoding}.npz",
     log:

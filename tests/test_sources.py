@@ -33,6 +33,7 @@ from samdiffsr.data.prepare import build_hr_store
 from samdiffsr.data.store import Store
 from samdiffsr.data.verify import taken_files, verify_source
 from samdiffsr.errors import UserError
+from samdiffsr.evaluation.stage import COLUMNS as SCORE_COLUMNS
 from samdiffsr.presence import missing_test_sets, needed_sources, needed_weights, with_present_test_sets
 from samdiffsr.reporting.tables import gather
 
@@ -361,7 +362,7 @@ def test_a_table_names_what_is_left_out(raw: dict[str, Any], root: Path, tmp_pat
     recipe = config.table_recipe("table2")
     recipe["rows"], recipe["metrics"] = recipe["rows"][:1], ["psnr_y"]
     (tmp_path / "s.csv").write_text(
-        "run,dataset,image,metric,value,why_empty,protocol\nbicubic-x4-s0,set5,a,psnr_y,28.4,,p\n"
+        ",".join(SCORE_COLUMNS) + "\nbicubic-x4-s0,none,set5,a,psnr_y,28.4,,p\n"
     )
     published = root / "paper" / "published_tables.csv"
     gather(recipe, [tmp_path / "s.csv"], published, tmp_path / "w.csv", tmp_path / "t.csv")

@@ -121,6 +121,9 @@ def train_denoiser(
         if labels is None or values is None:
             raise UserError(f"{name}: its recipe has a structure; give --labels and --values")
         regions = RegionStore(labels)
+        source = regions.meta.get("source", {}).get("digest")
+        if source not in (None, digests["lr" if regions.meta.get("on") == "lr" else "hr"]):
+            raise UserError(f"{labels}: regions of other images than {hr}; delete its files and run again")
         e_values = load_values(values, regions)
         e_max = max(float(abs(v).max()) for v in e_values)
         options = {
