@@ -172,6 +172,33 @@ def _verify(args: argparse.Namespace) -> None:
                 continue
 
 
+def _release(args: argparse.Namespace) -> None:
+    from samdiffsr.release import release
+
+    if not args.runs and not args.all:
+        raise UserError("name the runs to release, e.g. sam_diffsr-x4-s0, or give --all")
+    release(_study_config(args), args.runs, args.root, dvc=not args.no_dvc, say=_say)
+
+
+def _track(args: argparse.Namespace) -> None:
+    from samdiffsr.release import listing_problem, track
+
+    if args.check:
+        if problem := listing_problem(args.root):
+            raise UserError(problem)
+        return
+    track(args.root, drop=args.drop, say=_say)
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from samdiffsr.doctor import examine, healthy, report
+
+    findings = examine(_study_config(args), args.root, deep=args.deep)
+    _say(report(findings))
+    if not healthy(findings):
+        sys.exit(1)
+
+
 def _prepare_hr(args: argparse.Namespace) -> None:
     from samdiffsr.data.prepare import build_hr_store
 
@@ -342,6 +369,19 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("names", nargs="*", metavar="NAME")
     verify.add_argument("--root", type=Path, default=Path(), metavar="PATH", help="the repository's root")
     verify.add_argument("--write", type=Path, metavar="CSV", help="write the manifest of what was found")
+
+    doctor = stage("doctor", _doctor, "say what the study needs, what is missing, and what mends it")
+    config(doctor)
+    doctor.add_argument("--deep", action="store_true", help="decode and hash every file")
+    release = stage("release", _release, "copy trained models to checkpoints/ and put them under DVC")
+    release.add_argument("runs", nargs="*", metavar="RUN", help="e.g. sam_diffsr-x4-s0")
+    config(release)
+    release.add_argument("--all", action="store_true", help="every run of the study's tables")
+    release.add_argument("--no-dvc", action="store_true", help="copy only")
+    track = stage("track", _track, "put data/ under DVC, unless a part of it is absent")
+    track.add_argument("--root", type=Path, default=Path(), metavar="PATH", help="the repository's root")
+    track.add_argument("--drop", action="store_true", help="take what is absent out of data.dvc")
+    track.add_argument("--check", action="store_true", help="only compare data.dvc with data.files")
 
     hr = stage("prepare-hr", _prepare_hr, "pack a folder of images into an HR store")
     paths(hr, ["out"])

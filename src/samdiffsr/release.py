@@ -138,8 +138,8 @@ def listing_problem(root: Path) -> str:
         return ""
     return (
         f"data.dvc lists {pointer.get('nfiles', 0)} files and {LISTING} {len(entries)}: somebody ran "
-        "`dvc add data` by itself, maybe with a part of data/ absent; run `git checkout data.dvc`, `dvc pull`, "
-        "`samdiffsr track`"
+        "`dvc add data` by itself, maybe with a part of data/ absent; run `git checkout data.dvc`, "
+        "`dvc pull`, `samdiffsr track`"
     )
 
 
