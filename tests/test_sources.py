@@ -361,9 +361,7 @@ def test_a_table_names_what_is_left_out(raw: dict[str, Any], root: Path, tmp_pat
     config = load_config(raw).without({"urban100": "not in the mirror /m", "set14": "x", "bsds100": "y"})
     recipe = config.table_recipe("table2")
     recipe["rows"], recipe["metrics"] = recipe["rows"][:1], ["psnr_y"]
-    (tmp_path / "s.csv").write_text(
-        ",".join(SCORE_COLUMNS) + "\nbicubic-x4-s0,none,set5,a,psnr_y,28.4,,p\n"
-    )
+    (tmp_path / "s.csv").write_text(",".join(SCORE_COLUMNS) + "\nbicubic-x4-s0,none,set5,a,psnr_y,28.4,,p\n")
     published = root / "paper" / "published_tables.csv"
     gather(recipe, [tmp_path / "s.csv"], published, tmp_path / "w.csv", tmp_path / "t.csv")
     rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
