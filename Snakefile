@@ -22,6 +22,7 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
+include: "rules/fetch.smk"
 include: "rules/data.smk"
 include: "rules/masks.smk"
 include: "rules/train.smk"
@@ -41,4 +42,5 @@ localrules:
 rule all:
     default_target: True
     input:
+        rules.data.input,
         rules.tables.input,

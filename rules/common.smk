@@ -1,9 +1,11 @@
 # Shared by all rule files - the validated configuration, names of files, small input functions.
 import os
+import re
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # The package beside this Snakefile, whatever is installed; children inherit it.
 SRC = str(Path(workflow.basedir) / "src")
@@ -13,11 +15,16 @@ os.environ.update(
 )
 
 from samdiffsr.config import Run, load_config, recipe_text
+from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
+from samdiffsr.data.fetch import check_disk, source_version
+from samdiffsr.data.images import list_images
 from samdiffsr.errors import UserError
 from samdiffsr.evaluation.weights import read_table
 from samdiffsr.fingerprint import fingerprint
 from samdiffsr.masks.segmenters import LEARNED, segmenter_module
+from samdiffsr.released import check_model, models_of, released_path, trained_path
+from samdiffsr.presence import needed_sources, needed_weights, with_present_test_sets
 
 # Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
 os.environ.update(
@@ -25,9 +32,12 @@ os.environ.update(
 )
 
 try:
-    CONFIG = load_config(config)
+    CONFIG = with_present_test_sets(load_config(config))
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+for name, why in CONFIG.left_out.items():
+    logger.warning(f"left out (missing_test_sets: skip): test set {name}: {why}")
 
 STUDY = CONFIG.study
 CHOSEN = CONFIG.chosen
@@ -37,6 +47,11 @@ LEVELS = [level for level in ("high", "medium", "low") if level in CHOSEN.masks]
 DEMO_IMAGES = [
     f"data/demo/{photograph.split}/{photograph.name}.png" for photograph in PHOTOGRAPHS
 ]
+STUDY_SOURCES = [source.key for source in needed_sources(CONFIG)]
+SOURCES = sources()
+WEIGHTS = {row.file: row for row in weights().values()}
+if CONFIG.mirror:
+    os.environ.update(SAMDIFFSR_MIRROR=CONFIG.mirror)
 ENCODINGS = {
     CONFIG.encoding_name(v): CONFIG.encoding_recipe(v) for v in CONFIG.variants
 }
@@ -63,41 +78,79 @@ def store(path):
     return [f"{path}.json", f"{path}.bin"]
 
 
+def store_input(path):
+    """The same as an input. The index holds the digest of the data, and small files count by their content: a store
+    that was made again with the same content re-runs nothing, whatever its data file's time stamp says.
+    """
+    return [f"{path}.json", ancient(f"{path}.bin")]
+
+
 def stem(files):
     """What the command line calls an image store: its path without suffix."""
     return files[0].removesuffix(".json")
 
 
-def trained(kind_folder, name):
-    return f"{RESULTS}/{kind_folder}/{name}/model.safetensors"
+def trained(kind, name):
+    return f"{RESULTS}/{kind}/{name}/model.safetensors"
 
 
-def model_inputs(kind_folder, name):
+def model_inputs(kind, run):
     """Input files that bring a model: trained here, or released (no rule makes those, so none is ever retrained)."""
     if CONFIG.checkpoint_source == "trained":
-        return {"file": trained(kind_folder, name)}
-    path = f"checkpoints/{STUDY}/{name}.safetensors"
+        return {"file": str(trained_path(CONFIG, kind, run))}
+    path = str(released_path(CONFIG, kind, run))
     if not os.path.exists(path):
         raise WorkflowError(
             f"{path} is not here: fetch it with `dvc pull {path}`, or train it with --config checkpoint_source=trained"
         )
+    try:
+        check_model(Path(path), CONFIG, kind, run)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     pointer = f"{path}.dvc"
     return {"file": ancient(path)} | (
         {"pointer": pointer} if os.path.exists(pointer) else {}
     )
 
 
-def encoder_name(run):
-    return f"{CONFIG.variants[run.variant].encoder}-x{run.scale}-s{run.seed}"
+def model_files(kind, run):
+    """The same, named after the kind of model."""
+    name = {"encoders": "encoder", "runs": "denoiser"}[kind]
+    return {f"{name}_{k}": v for k, v in model_inputs(kind, run).items()}
+
+
+# ---- fetch.smk ----
+
+
+def fetch_targets(wildcards):
+    """What the study needs from outside; refused before anything starts if the disk cannot hold what is missing."""
+    missing = [SOURCES[key] for key in STUDY_SOURCES if not SOURCES[key].stamp.exists()]
+    need = sum(source.disk for source in missing)
+    files = [f"weights/{weights()[key].file}" for key in needed_weights(CONFIG)]
+    need += sum(
+        WEIGHTS[Path(f).name].bytes or 0 for f in files if not os.path.exists(f)
+    )
+    check_disk(need, Path("data"), f"study {STUDY!r}")
+    return [str(SOURCES[key].stamp) for key in STUDY_SOURCES] + files
 
 
 # ---- data.smk ----
 
 
 def dataset_files(wildcards):
-    """What must be there before a data set's images can be read."""
-    folder = CONFIG.datasets[wildcards.dataset].folder
-    return [path for path in DEMO_IMAGES if path.startswith(f"{folder}/")]
+    """What must be there before a data set's images can be read: small files, so that their content decides."""
+    dataset = CONFIG.datasets.get(wildcards.dataset)
+    if dataset is None:
+        raise WorkflowError(f"no dataset {wildcards.dataset!r} in config.yaml")
+    files = [str(SOURCES[key].stamp) for key in dataset.source if key in SOURCES]
+    if "demo" in dataset.source:
+        files += [f for f in DEMO_IMAGES if os.path.dirname(f) in dataset.folder]
+    if "local" in dataset.source:
+        try:
+            files += [str(f) for folder in dataset.folder for f in list_images(folder)]
+        except UserError as error:
+            raise WorkflowError(f"dataset {wildcards.dataset}: {error}") from None
+    return files
 
 
 # ---- masks.smk ----
@@ -109,6 +162,14 @@ def mask_source(wildcards):
     if name not in CONFIG.mask_sets:
         raise WorkflowError(f"no mask set {name!r} in config.yaml")
     return f"work/stores/{wildcards.dataset}/" + (f"lr-x{scale}" if scale else "hr")
+
+
+def mask_source_input(wildcards):
+    """The same as an input. Regions cost hours and are pulled: a newer store alone does not make them again, other
+    images do (by the rule's params; and training refuses regions of other images)."""
+    files = store(mask_source(wildcards))
+    local = "local" in CONFIG.datasets[wildcards.dataset].source
+    return files if local else ancient(files)
 
 
 def mask_files(path):
@@ -202,11 +263,17 @@ def segmenter_memory(wildcards):
     return 16000 if segmenter_gpu(wildcards) else 2000
 
 
+def mask_input(path):
+    """The same as an input, by its index alone; see `store_input`."""
+    index, *data = mask_files(path)
+    return [index, *ancient(data)]
+
+
 def structure_inputs(variant, dataset, mask_set, scale):
     """Files that give e_sam: label maps and values."""
     masks = mask_name(mask_set, scale)
     return {
-        "labels": mask_files(f"data/masks/{dataset}/{masks}"),
+        "labels": mask_input(f"data/masks/{dataset}/{masks}"),
         "values": f"work/encodings/{dataset}/{masks}/{CONFIG.encoding_name(variant)}.npz",
     }
 
@@ -223,10 +290,7 @@ def structure_arguments(input):
 
 def denoiser_inputs(wildcards):
     run = run_of(wildcards)
-    files = {
-        f"encoder_{k}": v
-        for k, v in model_inputs("encoders", encoder_name(run)).items()
-    }
+    files = model_files("encoders", run)
     if (mask_set := CONFIG.mask_set(run.variant)) is not None:
         files |= structure_inputs(run.variant, CHOSEN.train_set, mask_set, run.scale)
     return files
@@ -239,13 +303,8 @@ def sample_inputs(wildcards):
     run = run_of(wildcards)
     variant = CONFIG.variants[run.variant]
     files = {}
-    if variant.kind != "bicubic":
-        files |= {
-            f"encoder_{k}": v
-            for k, v in model_inputs("encoders", encoder_name(run)).items()
-        }
-    if variant.kind == "denoiser":
-        files |= {f"denoiser_{k}": v for k, v in model_inputs("runs", run.name).items()}
+    for kind in models_of(CONFIG, run):
+        files |= model_files(kind, run)
     if variant.formulation == "condition":
         # there is no HR image at inference: its masks come from LR, whatever it was trained with
         files |= structure_inputs(

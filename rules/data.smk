@@ -4,12 +4,16 @@
 rule data:
     """All stores that the study needs."""
     input:
-        [store(f"work/stores/{d}/hr") for d in (CHOSEN.train_set, *CHOSEN.test_sets)],
         [
-            store(f"work/stores/{d}/lr-x{s}")
+            store_input(f"work/stores/{d}/hr")
+            for d in (CHOSEN.train_set, *CHOSEN.test_sets)
+        ],
+        [
+            store_input(f"work/stores/{d}/lr-x{s}")
             for d in (CHOSEN.train_set, *CHOSEN.test_sets)
             for s in sorted({t.scale for t in CONFIG.tables.values()})
         ],
+        f"{RESULTS}/overlaps.csv",
 
 
 rule demo_data:
@@ -34,7 +38,7 @@ rule demo_data:
 
 
 rule prepare_hr:
-    """One flat file of decoded images."""
+    """One flat file of decoded images, each compared with its manifest on the way."""
     input:
         dataset_files,
     output:
@@ -50,17 +54,17 @@ rule prepare_hr:
         mem_mb=1000,
         runtime=120,
     params:
-        folder=lambda wc: CONFIG.datasets[wc.dataset].folder,
         out=lambda wc, output: stem(output.hr),
+        recipe=lambda wc: recipe_text(CONFIG.dataset_recipe(wc.dataset)),
         code=fingerprint("samdiffsr.data.prepare"),
     shell:
-        "python -m samdiffsr prepare-hr --folder {params.folder} --out {params.out} > {log} 2>&1"
+        "python -m samdiffsr prepare-hr --out {params.out} --recipe {params.recipe:q} > {log} 2>&1"
 
 
 rule prepare_lr:
     """MATLAB's bicubic, by one scale factor."""
     input:
-        hr=store("work/stores/{dataset}/hr"),
+        hr=store_input("work/stores/{dataset}/hr"),
     output:
         lr=store("work/stores/{dataset}/lr-x{scale}"),
     log:
@@ -80,3 +84,30 @@ rule prepare_lr:
         code=fingerprint("samdiffsr.data.prepare"),
     shell:
         "python -m samdiffsr prepare-lr --hr {params.hr} --out {params.out} --recipe {params.recipe:q} > {log} 2>&1"
+
+
+rule overlap:
+    """No test image may be a training image, whole, cropped or rescaled; fails naming the one that is."""
+    input:
+        train=store_input(f"work/stores/{CHOSEN.train_set}/hr"),
+        tests=[store_input(f"work/stores/{d}/hr") for d in CHOSEN.test_sets],
+    output:
+        f"{RESULTS}/overlaps.csv",
+    log:
+        f"logs/{STUDY}/overlap.log",
+    benchmark:
+        f"logs/{STUDY}/overlap.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        train=lambda wc, input: f"{CHOSEN.train_set}={stem(input.train)}",
+        tests=[f"{d}=work/stores/{d}/hr" for d in CHOSEN.test_sets],
+        recipe=recipe_text(CONFIG.dataset_recipe(CHOSEN.train_set)),
+        code=fingerprint("samdiffsr.data.overlap"),
+    shell:
+        "python -m samdiffsr overlap --train {params.train} --test {params.tests} --out {output}"
+        " --recipe {params.recipe:q} > {log} 2>&1"

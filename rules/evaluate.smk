@@ -2,8 +2,8 @@
 rule score:
     input:
         manifests=manifests,
-        hr=store("work/stores/{dataset}/hr"),
-        lr=store("work/stores/{dataset}/lr-x{scale}"),
+        hr=store_input("work/stores/{dataset}/hr"),
+        lr=store_input("work/stores/{dataset}/lr-x{scale}"),
     output:
         f"{RESULTS}/scores/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.csv",
     log:

@@ -14,7 +14,7 @@ if CHOSEN.mask_shards == 1:
     rule segment:
         input:
             unpack(segmenter_inputs),
-            source=lambda wc: store(mask_source(wc)),
+            source=lambda wc: mask_source_input(wc),
         output:
             masks=mask_files("data/masks/{dataset}/{masks}"),
         log:
@@ -36,6 +36,7 @@ if CHOSEN.mask_shards == 1:
             places=lambda wc, input: segmenter_arguments(input),
             device=CONFIG.device,
             recipe=lambda wc: recipe_text(CONFIG.mask_recipe(mask_set_of(wc))),
+            dataset=lambda wc: recipe_text(CONFIG.dataset_recipe(wc.dataset)),
             code=segmenter_code,
         shell:
             "python -m samdiffsr segment --source {params.source} --out {params.out} --scale {params.scale}"
@@ -48,7 +49,7 @@ else:
         """One of mask_shards parts of a data set."""
         input:
             unpack(segmenter_inputs),
-            source=lambda wc: store(mask_source(wc)),
+            source=lambda wc: mask_source_input(wc),
         output:
             masks=temp(mask_files("work/masks/{dataset}/{masks}/{part}of{parts}")),
         log:
@@ -70,6 +71,7 @@ else:
             places=lambda wc, input: segmenter_arguments(input),
             device=CONFIG.device,
             recipe=lambda wc: recipe_text(CONFIG.mask_recipe(mask_set_of(wc))),
+            dataset=lambda wc: recipe_text(CONFIG.dataset_recipe(wc.dataset)),
             code=segmenter_code,
         shell:
             "python -m samdiffsr segment --source {params.source} --out {params.out} --scale {params.scale}"
@@ -103,7 +105,7 @@ else:
 rule encode:
     """Paper equation (6)."""
     input:
-        labels=mask_files("data/masks/{dataset}/{masks}"),
+        labels=mask_input("data/masks/{dataset}/{masks}"),
     output:
         "work/encodings/{dataset}/{masks}/{encoding}.npz",
     log:

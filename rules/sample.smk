@@ -3,7 +3,7 @@
 rule sample:
     input:
         unpack(sample_inputs),
-        lr=store("work/stores/{dataset}/lr-x{scale}"),
+        lr=store_input("work/stores/{dataset}/lr-x{scale}"),
     output:
         manifest=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.json",
         timing=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.timing.json",

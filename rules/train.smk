@@ -3,8 +3,8 @@
 rule train_encoder:
     """L1 pretraining of the RRDB encoder."""
     input:
-        hr=store(f"work/stores/{CHOSEN.train_set}/hr"),
-        lr=store(f"work/stores/{CHOSEN.train_set}/lr-x{{scale}}"),
+        hr=store_input(f"work/stores/{CHOSEN.train_set}/hr"),
+        lr=store_input(f"work/stores/{CHOSEN.train_set}/lr-x{{scale}}"),
     output:
         model=trained("encoders", "{encoder}-x{scale}-s{seed}"),
         curve=trained("encoders", "{encoder}-x{scale}-s{seed}").replace(
@@ -43,8 +43,8 @@ rule train_denoiser:
     """One variant, one seed."""
     input:
         unpack(denoiser_inputs),
-        hr=store(f"work/stores/{CHOSEN.train_set}/hr"),
-        lr=store(f"work/stores/{CHOSEN.train_set}/lr-x{{scale}}"),
+        hr=store_input(f"work/stores/{CHOSEN.train_set}/hr"),
+        lr=store_input(f"work/stores/{CHOSEN.train_set}/lr-x{{scale}}"),
     output:
         model=trained("runs", "{variant}-x{scale}-s{seed}"),
         curve=trained("runs", "{variant}-x{scale}-s{seed}").replace(

@@ -64,6 +64,13 @@ def _shard(text: str) -> tuple[int, int]:
     return part, parts
 
 
+def _named(text: str) -> tuple[str, Path]:
+    name, sign, path = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be NAME=PATH")
+    return name, Path(path)
+
+
 # ---- handlers ----
 
 
@@ -73,16 +80,148 @@ def _demo_data(args: argparse.Namespace) -> None:
     make_demo(args.out)
 
 
+def _study_config(args: argparse.Namespace) -> Any:
+    """config.yaml with the options that the data commands share laid over it."""
+    import yaml
+
+    from samdiffsr.config import load_config, read_mapping
+
+    value = read_mapping(args.config)
+    for path in args.overlay or ():
+        value = _merged(value, read_mapping(path))
+    options = {"study": args.study, "mirror": args.mirror}
+    value |= {key: option for key, option in options.items() if option is not None}
+    for text in args.set or ():
+        key, sign, option = text.partition("=")
+        if not sign:
+            raise UserError(f"--set {text}: must be KEY=VALUE")
+        value[key] = yaml.safe_load(option)
+    return load_config(value)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Mappings merged key by key, as Snakemake does with --configfile."""
+    both = dict(below)
+    for key, value in above.items():
+        mappings = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = _merged(both[key], value) if mappings else value
+    return both
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from samdiffsr.data.catalogue import sources, weights
+    from samdiffsr.data.fetch import check_disk, fetch_source, fetch_weights
+    from samdiffsr.presence import needed_sources, needed_weights
+
+    config = None
+    if not args.names or args.study:
+        config = _study_config(args)
+    names = list(args.names)
+    if config is not None:
+        names += [source.key for source in needed_sources(config)] + needed_weights(config)
+    mirror = args.mirror or (config and config.mirror) or os.environ.get("SAMDIFFSR_MIRROR")
+    for name in names:
+        if name not in sources() and name not in weights():
+            raise UserError(f"nothing is called {name!r}; known are {', '.join([*sources(), *weights()])}")
+    root = args.root
+    absent = [sources()[n] for n in names if n in sources() and not (root / sources()[n].stamp).exists()]
+    check_disk(sum(source.disk for source in absent), root / "data", ", ".join(names))
+    failures = []
+    for name in dict.fromkeys(names):  # one that fails does not stop the others
+        try:
+            if name in sources():
+                fetch_source(sources()[name], root, mirror, say=_say)
+            else:
+                fetch_weights(weights()[name], root / "weights", mirror, say=_say)
+        except UserError as error:
+            failures.append(str(error))
+    if len(failures) > 1:
+        for failure in failures:
+            _say(f"failed: {failure}")
+        raise UserError(f"{len(failures)} of {len(set(names))} could not be fetched; see above")
+    if failures:
+        raise UserError(failures[0])
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from samdiffsr.data.catalogue import source, sources, weights
+    from samdiffsr.data.manifest import write_manifest
+    from samdiffsr.data.verify import taken_files, verify_source
+    from samdiffsr.evaluation.weights import MissingWeights
+    from samdiffsr.evaluation.weights import verify as verify_weights
+
+    root = args.root
+    names = args.names or [s.key for s in sources().values() if taken_files(s, root / s.folder)]
+    for name in names:
+        if name in weights():
+            _say(f"{name}: {verify_weights(name, root / 'weights').path} is right")
+            continue
+        row = source(name)
+        found = verify_source(row, root / row.folder, say=_say)
+        how = (
+            "every one as its manifest says" if found.against == "manifest" else "counted; it has no manifest"
+        )
+        _say(f"{name}: {len(found.entries)} files, {how}")
+        if args.write is not None:
+            write_manifest(args.write, found.entries)
+    if not args.names:
+        for name in weights():
+            try:
+                _say(f"{name}: {verify_weights(name, root / 'weights').path} is right")
+            except MissingWeights:
+                continue
+
+
+def _release(args: argparse.Namespace) -> None:
+    from samdiffsr.release import release
+
+    if not args.runs and not args.all:
+        raise UserError("name the runs to release, e.g. sam_diffsr-x4-s0, or give --all")
+    release(_study_config(args), args.runs, args.root, dvc=not args.no_dvc, say=_say)
+
+
+def _track(args: argparse.Namespace) -> None:
+    from samdiffsr.release import listing_problem, track
+
+    if args.check:
+        if problem := listing_problem(args.root):
+            raise UserError(problem)
+        return
+    track(args.root, drop=args.drop, say=_say)
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from samdiffsr.doctor import examine, healthy, report
+
+    findings = examine(_study_config(args), args.root, deep=args.deep)
+    _say(report(findings))
+    if not healthy(findings):
+        sys.exit(1)
+
+
 def _prepare_hr(args: argparse.Namespace) -> None:
     from samdiffsr.data.prepare import build_hr_store
 
-    build_hr_store(args.folder, args.out)
+    if args.recipe is None:
+        build_hr_store([args.folder], args.out)
+        return
+    from samdiffsr.data.manifest import expected_images
+
+    folders, exclude = args.recipe["folder"], args.recipe["exclude"]
+    build_hr_store(folders, args.out, exclude=exclude, expected=expected_images(folders, exclude))
 
 
 def _prepare_lr(args: argparse.Namespace) -> None:
     from samdiffsr.data.prepare import build_lr_store
 
     build_lr_store(args.hr, args.out, args.recipe["scale"], rounding=args.recipe["rounding"])
+
+
+def _overlap(args: argparse.Namespace) -> None:
+    from samdiffsr.data.overlap import check_split
+
+    folders, exclude = args.recipe["folder"], args.recipe["exclude"]
+    check_split(args.out, args.train, args.test, [Path(f) for f in folders], exclude, _say)
 
 
 def _segment(args: argparse.Namespace) -> None:
@@ -269,10 +408,63 @@ def _parser() -> argparse.ArgumentParser:
         to.add_argument("--shard", type=_shard, default=(0, 1), metavar="PART/PARTS")
 
     paths(stage("demo-data", _demo_data, "write the demo photographs"), ["out"])
-    paths(stage("prepare-hr", _prepare_hr, "pack a folder of images into an HR store"), ["folder", "out"])
+
+    def config(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--config", type=Path, default=Path("config.yaml"), metavar="PATH")
+        to.add_argument("--configfile", dest="overlay", type=Path, action="append", metavar="PATH")
+        to.add_argument("--study", help="a study of config.yaml (default: the one it names)")
+        to.add_argument("--mirror", metavar="PATH|URL", help="searched before any address")
+        to.add_argument(
+            "--set", action="append", metavar="KEY=VALUE", help="a top-level setting, e.g. device=cpu"
+        )
+        to.add_argument("--root", type=Path, default=Path(), metavar="PATH", help="the repository's root")
+
+    fetch = stage("fetch", _fetch, "fetch image sets and weights (default: what the study needs)")
+    fetch.add_argument("names", nargs="*", metavar="NAME")
+    config(fetch)
+    verify = stage("verify", _verify, "compare what was fetched with the manifests")
+    verify.add_argument("names", nargs="*", metavar="NAME")
+    verify.add_argument("--root", type=Path, default=Path(), metavar="PATH", help="the repository's root")
+    verify.add_argument("--write", type=Path, metavar="CSV", help="write the manifest of what was found")
+
+    doctor = stage("doctor", _doctor, "say what the study needs, what is missing, and what mends it")
+    config(doctor)
+    doctor.add_argument("--deep", action="store_true", help="decode and hash every file")
+    release = stage("release", _release, "copy trained models to checkpoints/ and put them under DVC")
+    release.add_argument("runs", nargs="*", metavar="RUN", help="e.g. sam_diffsr-x4-s0")
+    config(release)
+    release.add_argument("--all", action="store_true", help="every run of the study's tables")
+    release.add_argument("--no-dvc", action="store_true", help="copy only")
+    track = stage("track", _track, "put data/ under DVC, unless a part of it is absent")
+    track.add_argument("--root", type=Path, default=Path(), metavar="PATH", help="the repository's root")
+    track.add_argument("--drop", action="store_true", help="take what is absent out of data.dvc")
+    track.add_argument("--check", action="store_true", help="only compare data.dvc with data.files")
+
+    hr = stage("prepare-hr", _prepare_hr, "pack a folder of images into an HR store")
+    paths(hr, ["out"])
+    what = hr.add_mutually_exclusive_group(required=True)
+    what.add_argument("--folder", type=Path, metavar="PATH")
+    what.add_argument(
+        "--recipe",
+        type=_json,
+        metavar="JSON",
+        help="several folders, names left out; compared with manifests",
+    )
     lr = stage("prepare-lr", _prepare_lr, "shrink an HR store into an LR store")
     paths(lr, ["hr", "out"])
     recipe(lr)
+
+    overlap = stage("overlap", _overlap, "find test images among the training images")
+    paths(overlap, ["out"])
+    overlap.add_argument("--train", type=_named, required=True, metavar="NAME=STORE")
+    overlap.add_argument("--test", type=_named, nargs="+", required=True, metavar="NAME=STORE")
+    overlap.add_argument(
+        "--recipe",
+        type=_json,
+        default={"folder": [], "exclude": []},
+        metavar="JSON",
+        help="what training leaves out",
+    )
 
     masks = stage("segment", _segment, "find the regions of a store's images")
     paths(masks, ["source", "out"])

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from samdiffsr.data.catalogue import sources
+from samdiffsr.data.manifest import Entry, expected_images, images_digest
 from samdiffsr.errors import UserError
 from samdiffsr.masks.segmenters import KINDS
 
@@ -43,13 +45,26 @@ class Strict(BaseModel):
 
 
 class Dataset(Strict):
-    """A folder of images under data/."""
+    """A folder of images under data/, or the union of several."""
 
-    folder: str  # relative to the repository's root
-    source: str  # what makes or fetches it
+    folder: tuple[str, ...] = Field(min_length=1)  # relative to the repository's root
+    source: tuple[str, ...] = Field(min_length=1)  # keys of sources.yaml; or demo; or local (yours, as it is)
     label: str = ""  # column heading in tables; the name itself if empty
     published: str = ""  # name in paper/published_tables.csv; empty if the paper does not use it
     exclude: tuple[str, ...] = ()  # names left out, e.g. because they are also test images
+
+    @field_validator("folder", "source", "exclude", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _sources(self) -> Dataset:
+        known = {"demo", "local", *sources()}
+        for name in self.source:
+            if name not in known:
+                raise ValueError(f"source: no source {name!r}{_similar(name, known)}")
+        return self
 
 
 class MaskSet(Strict):
@@ -247,6 +262,7 @@ class Config(Strict):
     studies: dict[Name, Study]
     variants: dict[Name, Variant]
     tables: dict[Name, Table]
+    left_out: dict[Name, str] = {}  # test sets that are not there, and why; the workflow fills it in
 
     @model_validator(mode="before")
     @classmethod
@@ -342,7 +358,32 @@ class Config(Strict):
     def dataset_label(self, name: str) -> str:
         return self.datasets[name].label or name
 
+    def without(self, missing: dict[str, str]) -> Config:
+        """The same without the test sets `missing` (name -> why); UserError if none is left."""
+        kept = tuple(name for name in self.chosen.test_sets if name not in missing)
+        if not kept:
+            name, why = next(iter(missing.items()))
+            raise UserError(f"study {self.study!r}: no test set is there ({name}: {why})")
+        study = self.chosen.model_copy(update={"test_sets": kept})
+        left_out = {**self.left_out, **missing}
+        return self.model_copy(update={"studies": {**self.studies, self.study: study}, "left_out": left_out})
+
+    def expected_images(self, dataset: str) -> tuple[Entry, ...] | None:
+        """What the manifests under version control say a data set holds; None where they do not say."""
+        spec = self.datasets[dataset]
+        return expected_images(spec.folder, spec.exclude)
+
+    def images_digest(self, dataset: str) -> str | None:
+        """Digest of a data set's images, from the manifests alone."""
+        expected = self.expected_images(dataset)
+        return None if expected is None else images_digest(expected)
+
     # ---- recipes: what decides the outcome of a stage, as JSON ----
+
+    def dataset_recipe(self, dataset: str) -> dict[str, Any]:
+        """HR images of one data set."""
+        spec = self.datasets[dataset].model_dump(mode="json", include={"folder", "exclude"})
+        return {**spec, "images": self.images_digest(dataset)}
 
     def lr_recipe(self, scale: int) -> dict[str, Any]:
         """LR images of one data set."""
@@ -458,6 +499,16 @@ class Config(Strict):
                 {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published}
                 for n in sets
             ],
+            "left_out": [
+                {
+                    "name": n,
+                    "label": self.dataset_label(n),
+                    "published": self.datasets[n].published,
+                    "why": why,
+                }
+                for n, why in self.left_out.items()
+                if n in self.tables[table].datasets or not self.tables[table].datasets
+            ],
             "rows": [
                 {
                     "variant": row.variant,
@@ -482,16 +533,24 @@ def load_config(value: dict[str, Any] | str | Path) -> Config:
         UserError: one line that names the key and says what is wrong with it.
     """
     if not isinstance(value, dict):
-        try:
-            value = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{value}: no such file; run from the repository's root") from None
-        except yaml.YAMLError as error:
-            raise UserError(f"config: not valid YAML: {' '.join(str(error).split())}") from None
+        value = read_mapping(value)
     try:
         return Config.model_validate(value)
     except ValidationError as error:
         raise UserError(f"config: {_first_error(error)}") from None
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file, unchecked; UserError if there is none."""
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the repository's root") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"config: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must map keys to values")
+    return value
 
 
 def recipe_text(recipe: dict[str, Any]) -> str:

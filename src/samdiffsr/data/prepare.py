@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 from samdiffsr.data.images import list_images, read_rgb
+from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256
 from samdiffsr.data.resize import Border, Rounding, crop_to_multiple, downscale
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.errors import UserError
 
 
 def build_hr_store(
-    folder: str | Path, out: str | Path, *, min_size: int = 1, limit: int | None = None
+    folders: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    exclude: Sequence[str] = (),
+    expected: Iterable[Entry] | None = None,
+    min_size: int = 1,
+    limit: int | None = None,
 ) -> None:
-    """Decode every image of `folder` into the store `out`, whole and in the order of the names.
+    """Decode every image of a folder, or of several, into the store `out`, whole and in the order of the
+    names.
 
-    Images are named by their file's stem. Only one is in memory at a time.
+    Images are named by their file's stem. Only one is in memory at a time. The store's meta holds
+    `images_digest` (data/verify.py) and what was left out.
 
     Args:
-        folder: of PNG, JPEG or BMP images.
+        folders: of PNG, JPEG or BMP images; a set may be the union of several.
         out: the store, without suffix; replaced.
-        min_size: least height and width, in pixels.
+        exclude: stems that are left out, e.g. of images that are test images too.
+        expected: the manifest entries that the images must equal, no fewer and no more; None: whatever is
+        there. min_size: least height and width, in pixels.
         limit: only the first so many images.
 
-    Raises UserError naming the image that is too small, unreadable, or called as another.
+    Raises UserError naming the image that is too small, unreadable, called as another, missing, or not the
+    one that the manifest means.
     """
-    folder = Path(folder)
+    folders = [folders] if isinstance(folders, str | Path) else folders
+    paths = sorted(
+        (path for folder in folders for path in list_images(folder)), key=lambda p: (p.stem, str(p))
+    )
+    if absent := sorted(set(exclude) - {path.stem for path in paths}):
+        raise UserError(
+            f"exclude: no image {absent[0]!r} in {', '.join(map(str, folders))}; correct its name"
+        )
+    paths = [path for path in paths if path.stem not in exclude][:limit]
+    wanted = None if expected is None else {PurePosixPath(entry.file).stem: entry for entry in expected}
+    if wanted is not None and (missing := sorted(wanted.keys() - {path.stem for path in paths})):
+        raise UserError(
+            f"{wanted[missing[0]].file}: missing in {', '.join(map(str, folders))}; fetch it again"
+        )
+    entries = []
     with StoreWriter(Path(out), "uint8", kind="hr") as store:
-        for path in list_images(folder)[:limit]:
+        for path in paths:
             image = read_rgb(path)
             height, width = image.shape[:2]
             if min(height, width) < min_size:
                 raise UserError(
                     f"{path}: {width}x{height} pixels, at least {min_size} are needed; leave it out"
                 )
+            entry = Entry(path.name, width, height, pixels_sha256(image))
+            if wanted is not None:
+                if path.stem not in wanted:
+                    raise UserError(f"{path}: no part of the data set; move it elsewhere")
+                if entry[1:] != wanted[path.stem][1:]:
+                    raise UserError(
+                        f"{path}: not the image of the manifest (its pixels differ); fetch it again"
+                    )
             store.add(path.stem, image)
+            entries.append(entry)
+        store.meta = {**store.meta, "images_digest": images_digest(entries), "excluded": sorted(exclude)}
 
 
 def build_lr_store(

@@ -55,7 +55,7 @@ def gather(recipe: dict[str, Any], scores: list[Path], published: Path, wide: Pa
     wide_rows, tidy_rows = [], []
     for row in recipe["rows"]:
         cells = {"Method": row["label"]}
-        for dataset in recipe["datasets"]:
+        for dataset in [*recipe["datasets"], *recipe.get("left_out", [])]:
             for metric in recipe["metrics"]:
                 heading, decimals, in_paper = METRICS[metric]
                 key = (recipe["name"].removeprefix("table"), row["published"], str(recipe["scale"]))
@@ -78,6 +78,10 @@ def gather(recipe: dict[str, Any], scores: list[Path], published: Path, wide: Pa
                     for run in row["runs"]
                 ]
                 tidy_rows += made
+                if "why" in dataset:  # named, so that nobody takes the set for forgotten; it gets no column
+                    for cell in made:
+                        cell["why_empty"] = f"test set left out: {dataset['why']}"
+                    continue
                 means = [float(r["mean"]) for r in made if r["mean"] and r["weights"] == row["weights"][0]]
                 value = f"{sum(means) / len(means):.{decimals}f}" if means else ""
                 cells[f"{dataset['label']} {heading}"] = value

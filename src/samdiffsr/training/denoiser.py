@@ -110,13 +110,20 @@ def train_denoiser(
     """
     training, seed, structure = recipe["training"], recipe["seed"], recipe["structure"]
     hr_store, lr_store = Store(hr), Store(lr)
-    digests = {"hr": hr_store.digest, "lr": lr_store.digest}
+    digests = {
+        "hr": hr_store.digest,
+        "lr": lr_store.digest,
+        "images": hr_store.meta.get("images_digest"),
+    }
     options: dict[str, Any] = {"labels": None, "values": None}
     e_max = 0.0
     if structure is not None:
         if labels is None or values is None:
             raise UserError(f"{name}: its recipe has a structure; give --labels and --values")
         regions = RegionStore(labels)
+        source = regions.meta.get("source", {}).get("digest")
+        if source not in (None, digests["lr" if regions.meta.get("on") == "lr" else "hr"]):
+            raise UserError(f"{labels}: regions of other images than {hr}; delete its files and run again")
         e_values = load_values(values, regions)
         e_max = max(float(abs(v).max()) for v in e_values)
         options = {

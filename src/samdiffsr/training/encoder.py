@@ -54,5 +54,9 @@ def train_encoder(job: Job, recipe: dict[str, Any], hr: Path, lr: Path, name: st
     def loss(model: nn.Module, batch: dict[str, Tensor], indices: list[int]) -> Tensor:
         return pixel_loss(training["loss"], model(batch["lr"].float() / 255), batch["hr"].float() / 255)
 
-    digests = {"hr": hr_store.digest, "lr": lr_store.digest}
+    digests = {
+        "hr": hr_store.digest,
+        "lr": lr_store.digest,
+        "images": hr_store.meta.get("images_digest"),
+    }
     train(job, name, recipe, digests, net, patches.batch, loss)

@@ -107,7 +107,7 @@ def train(
     job: Job,
     name: str,
     recipe: dict[str, Any],
-    digests: dict[str, str],
+    digests: dict[str, str | None],
     net: nn.Module,
     batch: Callable[[int, int], dict[str, Any]],
     loss: Loss,

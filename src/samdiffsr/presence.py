@@ -1,0 +1,73 @@
+"""What a study needs from outside, and which of its test sets can be had, by names of files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from samdiffsr.config import Config
+from samdiffsr.data.catalogue import Source, sources, weights
+from samdiffsr.data.fetch import in_mirror, is_url
+from samdiffsr.data.images import SUFFIXES
+from samdiffsr.data.verify import taken_files
+from samdiffsr.errors import UserError
+
+
+def needed_sources(config: Config) -> list[Source]:
+    """The rows of sources.yaml behind the chosen study's training and test sets."""
+    names = (config.chosen.train_set, *config.chosen.test_sets)
+    keys = {key for name in names for key in config.datasets[name].source}
+    return [sources()[key] for key in sorted(keys & set(sources()))]
+
+
+def needed_weights(config: Config) -> list[str]:
+    """Keys of weights.yaml that the chosen study's masks and metrics use."""
+    from samdiffsr.evaluation.image_metrics import METRICS
+
+    keys = {key for table in config.tables.values() for m in table.metrics for key in METRICS.get(m, ())}
+    for name in config.chosen.masks.values():
+        spec = config.mask_sets[name].segmenter
+        keys |= {str(spec.get("kind")), f"{spec.get('kind')}_{spec.get('model')}"} & set(weights())
+    return sorted(keys)
+
+
+def missing_test_sets(config: Config, root: Path = Path()) -> dict[str, str]:
+    """The chosen study's test sets that cannot be had here: name -> why, and what to do.
+
+    With a mirror folder set, the machine counts as one without internet: a set that is neither there nor in
+    the mirror is missing. Without one, whatever has an address can be had.
+    """
+    found = {}
+    for name in config.chosen.test_sets:
+        dataset = config.datasets[name]
+        for key in dataset.source:
+            if key in sources() and (why := _missing(sources()[key], config.mirror, root)):
+                found[name] = why
+        if "local" in dataset.source:
+            for folder in dataset.folder:
+                path = root / folder
+                if not path.is_dir() or not any(p.suffix.lower() in SUFFIXES for p in path.iterdir()):
+                    found[name] = f"no images in {folder}"
+    return found
+
+
+def _missing(source: Source, mirror: str | None, root: Path) -> str:
+    if (root / source.stamp).exists() or taken_files(source, root / source.folder):
+        return ""
+    if in_mirror(source, mirror):
+        return ""
+    if mirror is not None and not is_url(mirror):
+        return f"not in {source.folder} and not in the mirror {mirror}; see `samdiffsr fetch {source.key}`"
+    if source.downloadable:
+        return ""
+    return f"must be supplied by hand; see `samdiffsr fetch {source.key}`"
+
+
+def with_present_test_sets(config: Config, root: Path = Path()) -> Config:
+    """The configuration without the missing test sets; UserError with `missing_test_sets: fail`."""
+    missing = missing_test_sets(config, root)
+    if not missing:
+        return config
+    if config.missing_test_sets == "fail":
+        name, why = next(iter(missing.items()))
+        raise UserError(f"test set {name}: {why} (or set missing_test_sets: skip)")
+    return config.without(missing)
