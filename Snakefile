@@ -34,6 +34,7 @@ localrules:
     masks,
     tables,
     show_table,
+    show_differences,
 
 
 rule all:

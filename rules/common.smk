@@ -2,6 +2,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
@@ -12,9 +13,18 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SRC, os.environ.get("PYTHONPATH")]))
 )
 
-from samdiffsr.config import Run, load_config, recipe_text
+from samdiffsr.config import (
+    CostMetric,
+    ImageMetric,
+    Run,
+    SetMetric,
+    load_config,
+    recipe_text,
+)
 from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.errors import UserError
+from samdiffsr.evaluation import image_metrics, sets
+from samdiffsr.evaluation.weights import read_table
 from samdiffsr.fingerprint import fingerprint
 
 # Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
@@ -184,26 +194,96 @@ def manifests(wildcards):
     ]
 
 
-def score_files(variant, scale, dataset):
+def score_files(variant, scale, dataset, suffix=".csv"):
     """The scores of all seeds of a variant on one data set."""
     return [
-        f"{RESULTS}/scores/{run.name}/{dataset}.csv"
+        f"{RESULTS}/scores/{run.name}/{dataset}{suffix}"
         for run in CONFIG.runs(variant, scale)
     ]
+
+
+def weight_files(keys):
+    """Weights of metrics. Of a weight file only the content matters, which is checked when it is read: no date.
+
+    With `missing_weights: skip` those that are there; when one arrives, what uses it runs again.
+    """
+    table = read_table()
+    files = [f"weights/{table[key].file}" for key in keys]
+    if CONFIG.missing_weights == "skip":
+        files = [path for path in files if os.path.exists(path)]
+    return ancient(files)
+
+
+def image_metric_weights(wildcards):
+    keys = {
+        key
+        for metric in CONFIG.metrics(ImageMetric)
+        for key in image_metrics.METRICS[metric]
+    }
+    return weight_files(sorted(keys))
+
+
+def set_metric_weights(wildcards):
+    return weight_files(sets.WEIGHTS)
+
+
+def timings(wildcards):
+    """Timing records of what was sampled from a run, headline weights first."""
+    return [path.replace(".json", ".timing.json") for path in manifests(wildcards)]
+
+
+def cost_inputs(wildcards):
+    """Model files that a run has, and the record of its training if it was trained here."""
+    run = run_of(wildcards)
+    kind = CONFIG.variants[run.variant].kind
+    files = {}
+    if kind in ("encoder", "denoiser"):
+        files["encoder"] = model_inputs("encoders", encoder_name(run))["file"]
+    if kind == "denoiser":
+        files["denoiser"] = model_inputs("runs", run.name)["file"]
+        if CONFIG.checkpoint_source == "trained":
+            files["training"] = trained("runs", run.name).replace(
+                ".safetensors", ".timing.json"
+            )
+    return files
+
+
+def cost_arguments(input):
+    return " ".join(
+        f"--{name} {input[name]}"
+        for name in ("encoder", "denoiser", "training")
+        if name in input.keys()
+    )
 
 
 # ---- tables.smk ----
 
 
-def table_scores(wildcards):
+def table_of(wildcards):
     table = CONFIG.tables.get(wildcards.table)
     if table is None:
         raise WorkflowError(
             f"no table {wildcards.table!r} in config.yaml; there are {', '.join(CONFIG.tables)}"
         )
+    return table
+
+
+def table_files(wildcards, suffix=".csv"):
+    table = table_of(wildcards)
     return [
         path
-        for row in table.rows
+        for variant in table.variants
         for dataset in CONFIG.table_datasets(wildcards.table)
-        for path in score_files(row.variant, table.scale, dataset)
+        for path in score_files(variant, table.scale, dataset, suffix)
     ]
+
+
+def table_sets(wildcards):
+    """Scores of sets and costs, if the table asks for some."""
+    metrics = set(table_of(wildcards).metrics)
+    files = []
+    if metrics & set(get_args(SetMetric)):
+        files += table_files(wildcards, ".sets.csv")
+    if metrics & set(get_args(CostMetric)):
+        files += table_files(wildcards, ".cost.csv")
+    return files

@@ -63,6 +63,13 @@ def _set(path: str, value: Any) -> Any:
         (_set("tables/table2/rows", [{"varint": "srdiff"}]), ["tables.table2.rows.0"]),
         (_set("tables/table2/metrics", "psnr_y"), ["tables.table2.metrics"]),
         (_set("tables/table2/metrics", ["psnr"]), ["tables.table2.metrics", "'psnr'"]),
+        (_set("tables/table2/rows", [{"label": "x"}]), ["tables.table2.rows.0", "`variant`"]),
+        (_set("tables/table2/rows", ["srdiff"]), ["tables.table2.differences", "'sam_diffsr'"]),
+        (
+            _set("tables/table2/differences", [{"of": "sam_diffsr", "minus": "srdif"}]),
+            ["tables.table2.differences", "'srdif'", "'srdiff'"],
+        ),
+        (_set("stop_below_bicubic", -1), ["stop_below_bicubic", "-1"]),
         (_set("tables/table2/scale", 3), ["tables.table2.scale", "3"]),
         (_set("datasets", []), ["datasets"]),
     ],

@@ -167,13 +167,57 @@ def _score(args: argparse.Namespace) -> None:
         args.recipe,
         args.weights,
         _say,
+        device=_device(args.device) if args.weights else "cpu",
     )
 
 
+def _score_sets(args: argparse.Namespace) -> None:
+    from samdiffsr.evaluation.sets import score_sets
+
+    score_sets(
+        args.run,
+        args.dataset,
+        args.manifests,
+        args.hr,
+        args.out,
+        args.recipe,
+        args.cache,
+        args.weights,
+        device=_device(args.device),
+        say=_say,
+    )
+
+
+def _device(name: str) -> str:
+    """ "cpu" or "cuda" where it says "auto"."""
+    if name != "auto":
+        return name
+    from samdiffsr.training.loop import resolve_device
+
+    return str(resolve_device(name))
+
+
+def _cost(args: argparse.Namespace) -> None:
+    from samdiffsr.evaluation.cost import cost
+
+    cost(args.run, args.dataset, args.out, args.samples, args.encoder, args.denoiser, args.training)
+
+
 def _gather(args: argparse.Namespace) -> None:
+    from samdiffsr.reporting.differences import differences
+    from samdiffsr.reporting.render import latex, markdown, write_text
     from samdiffsr.reporting.tables import gather
 
-    gather(args.recipe, args.scores, args.published, args.out, args.tidy)
+    rows = gather(args.recipe, args.scores, args.sets, args.published, args.out, args.tidy)
+    claimed = differences(args.recipe, args.scores, args.differences)
+    write_text(args.markdown, markdown(args.recipe, rows, claimed))
+    write_text(args.latex, latex(args.recipe, rows, claimed))
+
+
+def _join_differences(args: argparse.Namespace) -> None:
+    from samdiffsr.reporting.differences import join
+
+    join(args.parts, args.out)
 
 
 # ---- the parser ----
@@ -257,8 +301,30 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--dataset", required=True)
     recipe(score)
 
+    score.add_argument(
+        "--device", default="cpu", choices=["auto", "cpu", "cuda"], help="for metrics with networks"
+    )
+
+    sets = stage("score-sets", _score_sets, "FID and KID of restored images against their truth")
+    paths(sets, ["hr", "out", "cache", "weights"])
+    sets.add_argument("--manifests", type=Path, nargs="+", required=True, metavar="PATH")
+    sets.add_argument("--run", required=True)
+    sets.add_argument("--dataset", required=True)
+    sets.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
+    recipe(sets)
+
+    cost = stage("cost", _cost, "parameters, times and memory of a run")
+    paths(cost, ["out"], ["encoder", "denoiser", "training"])
+    cost.add_argument("--samples", type=Path, nargs="+", required=True, metavar="PATH", help="timing records")
+    cost.add_argument("--run", required=True)
+    cost.add_argument("--dataset", required=True)
+
     gather = stage("gather", _gather, "make one table from the scores")
-    paths(gather, ["published", "out", "tidy"])
+    paths(gather, ["published", "out", "tidy", "differences", "markdown", "latex"])
     gather.add_argument("--scores", type=Path, nargs="+", required=True, metavar="PATH")
+    gather.add_argument("--sets", type=Path, nargs="*", default=[], metavar="PATH")
     recipe(gather)
+    join = stage("join-differences", _join_differences, "put the tables' differences into one file")
+    paths(join, ["out"])
+    join.add_argument("--parts", type=Path, nargs="+", required=True, metavar="PATH")
     return parser

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,7 +20,7 @@ from samdiffsr.errors import UserError
 
 Level = Literal["high", "medium", "low"]
 Scale = Literal[2, 4, 8]
-Metric = Literal[
+ImageMetric = Literal[
     "psnr_y",
     "ssim_y",
     "psnr_rgb",
@@ -31,6 +31,11 @@ Metric = Literal[
     "artifact",
     "artifact_excess",
 ]
+SetMetric = Literal["fid_clean", "fid_tf", "fid_patch299", "kid_clean"]
+CostMetric = Literal[
+    "parameters", "encoder_parameters", "train_seconds", "train_memory", "image_seconds", "image_memory"
+]
+Metric = Literal[ImageMetric, SetMetric, CostMetric]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -119,6 +124,7 @@ class Study(Strict):
     """Data, networks and effort of one study."""
 
     about: str
+    comparable: bool = False  # whether the paper's numbers may be compared with this study's
     train_set: Name
     test_sets: tuple[Name, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -177,10 +183,27 @@ class Variant(Strict):
 
 
 class Row(Strict):
-    """One row of a table; a bare name in config.yaml means the variant of that name."""
+    """One row of a table; a bare name in config.yaml means the variant of that name.
 
-    variant: Name
+    Without a variant it is a method of the paper that is not run here: its published values alone.
+    """
+
+    variant: Name | None = None
     label: str = ""
+    published: str = ""  # row name in the published tables; the label, or what the variant says, if empty
+
+    @model_validator(mode="after")
+    def _something(self) -> Row:
+        if self.variant is None and not self.published:
+            raise ValueError("needs a `variant`, or `published` for a method that is not run here")
+        return self
+
+
+class Pair(Strict):
+    """A difference that a table claims: `of` minus `minus`, both rows of it."""
+
+    of: Name
+    minus: Name
 
 
 class Table(Strict):
@@ -191,6 +214,13 @@ class Table(Strict):
     datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
     metrics: tuple[Metric, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
+    differences: tuple[Pair, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences under the table
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that it shows, each once."""
+        return tuple(dict.fromkeys(row.variant for row in self.rows if row.variant))
 
     @model_validator(mode="before")
     @classmethod
@@ -228,6 +258,8 @@ class Config(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "float32"] = "auto"
     missing_test_sets: Literal["skip", "fail"] = "skip"
+    missing_weights: Literal["skip", "fail"] = "skip"
+    stop_below_bicubic: Annotated[float, Field(gt=0)] | None = 6.0  # dB of PSNR; None: score anything
     degradation: Degradation = Degradation()
     diffusion: Diffusion = Diffusion()
     protocol: Protocol = Protocol()
@@ -262,7 +294,7 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _references(self) -> Config:
-        def known(where: str, name: str, things: dict[str, Any], what: str) -> None:
+        def known(where: str, name: str, things: Any, what: str) -> None:
             if name not in things:
                 raise ValueError(f"{where}: no {what} {name!r}{_similar(name, things)}")
 
@@ -274,8 +306,11 @@ class Config(Strict):
             for level, name in study.masks.items():
                 known(f"studies.{key}.masks.{level}", name, self.mask_sets, "mask set")
         for key, table in self.tables.items():
-            for row in table.rows:
-                known(f"tables.{key}.rows", row.variant, self.variants, "variant")
+            for name in table.variants:
+                known(f"tables.{key}.rows", name, self.variants, "variant")
+            for pair in table.differences:
+                for name in (pair.of, pair.minus):
+                    known(f"tables.{key}.differences", name, table.variants, "row of the table for variant")
             for name in table.datasets:
                 known(f"tables.{key}.datasets", name, self.datasets, "dataset")
         study = self.studies[self.study]
@@ -316,7 +351,7 @@ class Config(Strict):
     def scales(self, variant: str) -> list[int]:
         """The scale factors at which some table has the variant; 4 if none has it."""
         tables = self.tables.values()
-        return sorted({t.scale for t in tables if variant in (row.variant for row in t.rows)}) or [4]
+        return sorted({t.scale for t in tables if variant in t.variants}) or [4]
 
     def table_datasets(self, table: str) -> list[str]:
         """The table's data sets that the study tests on, in the table's order."""
@@ -410,14 +445,28 @@ class Config(Strict):
             recipe["precision"] = self.precision
         return recipe
 
+    def metrics(self, kind: Any) -> list[str]:
+        """The metrics of one kind (ImageMetric, SetMetric, CostMetric) that some table asks for."""
+        asked = {metric for table in self.tables.values() for metric in table.metrics}
+        return sorted(asked & set(get_args(kind)))
+
     def score_recipe(self, scale: int) -> dict[str, Any]:
-        """Scoring one run on one data set: every metric that some table asks for."""
-        metrics = sorted({metric for table in self.tables.values() for metric in table.metrics})
+        """Scoring the images of one run on one data set."""
         return {
             "scale": scale,
-            "metrics": metrics,
+            "metrics": self.metrics(ImageMetric),
             "rounding": self.degradation.rounding,
+            "missing_weights": self.missing_weights,
+            "stop_below_bicubic": self.stop_below_bicubic,
             **self.protocol.model_dump(),
+        }
+
+    def set_recipe(self, scale: int) -> dict[str, Any]:
+        """Scoring one run on one data set as a whole: FID and KID."""
+        return {
+            "scale": scale,
+            "metrics": self.metrics(SetMetric),
+            "missing_weights": self.missing_weights,
         }
 
     def table_recipe(self, table: str) -> dict[str, Any]:
@@ -427,6 +476,9 @@ class Config(Strict):
         return {
             "name": table,
             "study": self.study,
+            "about": self.chosen.about,
+            "comparable": self.chosen.comparable,
+            "train_set": self.chosen.train_set,
             "checkpoints": self.checkpoint_source,
             "title": spec.title,
             "scale": spec.scale,
@@ -435,20 +487,31 @@ class Config(Strict):
                 {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published}
                 for n in sets
             ],
-            "rows": [
-                {
-                    "variant": row.variant,
-                    "label": row.label or self.variants[row.variant].label,
-                    "published": row.label
-                    or self.variants[row.variant].published
-                    or self.variants[row.variant].label,
-                    "masks": self.mask_set(row.variant),
-                    "runs": [run.name for run in self.runs(row.variant, spec.scale)],
-                    "weights": self.weights(row.variant),
-                    "sampling": self._sampling_words(row.variant),
-                }
-                for row in spec.rows
-            ],
+            "rows": [self._row_recipe(row, spec.scale) for row in spec.rows],
+            "differences": [pair.model_dump() for pair in spec.differences],
+            "notes": list(spec.notes),
+        }
+
+    def _row_recipe(self, row: Row, scale: int) -> dict[str, Any]:
+        if row.variant is None:
+            return {
+                "variant": None,
+                "label": row.label or row.published,
+                "published": row.published,
+                "masks": None,
+                "runs": [],
+                "weights": [],
+                "sampling": "",
+            }
+        variant = self.variants[row.variant]
+        return {
+            "variant": row.variant,
+            "label": row.label or variant.label,
+            "published": row.published or row.label or variant.published or variant.label,
+            "masks": self.mask_set(row.variant),
+            "runs": [run.name for run in self.runs(row.variant, scale)],
+            "weights": self.weights(row.variant),
+            "sampling": self._sampling_words(row.variant),
         }
 
 

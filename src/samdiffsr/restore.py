@@ -29,6 +29,7 @@ from samdiffsr.training.denoiser import build_formulation, load_denoiser, upsamp
 from samdiffsr.training.encoder import load_encoder
 from samdiffsr.training.loop import (
     device_name,
+    peak_bytes,
     resolve_device,
     resolve_precision,
     sample_generator,
@@ -196,6 +197,7 @@ def restore_dataset(
                 "name": name,
                 "sha256": sha256_file(out / f"{name}.png"),
                 "s": seconds[-1],
+                "peak_bytes": peak_bytes(where),
             }
             with open(progress, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
@@ -206,6 +208,9 @@ def restore_dataset(
         manifest.with_name(f"{manifest.stem}.timing.json"),
         {
             "device": device_name(where),
+            "threads": torch.get_num_threads() if where.type == "cpu" else None,
+            "weights": recipe["weights"],
+            "peak_bytes": max((finished[x["name"]].get("peak_bytes", 0) for x in images), default=0),
             "seconds": {x["name"]: round(finished[x["name"]]["s"], 3) for x in images},
         },
     )
