@@ -268,8 +268,9 @@ def table_of(wildcards):
     return table
 
 
-def table_files(wildcards, suffix=".csv"):
+def table_files(wildcards, suffix=None):
     table = table_of(wildcards)
+    suffix = suffix or (".protocols.csv" if table.protocols else ".csv")
     return [
         path
         for variant in table.variants

@@ -63,6 +63,33 @@ rule score_sets:
         " --weights weights --device {params.device} --recipe {params.recipe:q} > {log} 2>&1"
 
 
+rule score_protocols:
+    """The same images under several protocols, for Table S2."""
+    input:
+        manifests=manifests,
+        hr=store("work/stores/{dataset}/hr"),
+    output:
+        f"{RESULTS}/scores/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.protocols.csv",
+    log:
+        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.protocols.log",
+    benchmark:
+        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.protocols.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        hr=lambda wc, input: stem(input.hr),
+        recipe=lambda wc: recipe_text(CONFIG.protocol_recipe(int(wc.scale))),
+        code=fingerprint("samdiffsr.evaluation.protocols"),
+    shell:
+        "python -m samdiffsr score-protocols --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
+        " --dataset {wildcards.dataset} --manifests {input.manifests} --hr {params.hr} --out {output}"
+        " --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+
+
 rule cost:
     """Parameters, times and memory, out of the run's own records."""
     input:

@@ -138,7 +138,10 @@ def _recipes(raw: dict[str, Any]) -> dict[str, str]:
     [
         (_set("variants/mask_low/reduce", False), {"train mask_low"}),
         (_set("variants/mask_low/label", "Poor"), {"table4"}),
-        (_set("variants/srdiff/label", "Plain"), {"table1", "table2", "table3", "table7", "tables1"}),
+        (
+            _set("variants/srdiff/label", "Plain"),
+            {"table1", "table2", "table3", "table7", "tables1", "tables2"},
+        ),
         (_set("protocol", {"border": 4}), {"score"}),
         (_set("device", "cpu"), set()),
     ],
@@ -203,5 +206,5 @@ def test_the_runs_of_the_tables_are_shared(config: Config) -> None:
         for run in row["runs"]
     }
     paper = {run for run in runs if not run.startswith(("step_", "released", "consistent", "srdiff_small"))}
-    assert len(paper) == 10  # denoisers for Tables 1 to 7, a seed
+    assert len(paper) == 10  # the denoisers for Tables 1 to 7, a seed
     assert len(runs) == 10 + 10

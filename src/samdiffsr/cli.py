@@ -197,6 +197,12 @@ def _device(name: str) -> str:
     return str(resolve_device(name))
 
 
+def _score_protocols(args: argparse.Namespace) -> None:
+    from samdiffsr.evaluation.protocols import score_protocols
+
+    score_protocols(args.run, args.dataset, args.manifests, args.hr, args.out, args.recipe, _say)
+
+
 def _cost(args: argparse.Namespace) -> None:
     from samdiffsr.evaluation.cost import cost
 
@@ -312,6 +318,13 @@ def _parser() -> argparse.ArgumentParser:
     sets.add_argument("--dataset", required=True)
     sets.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
     recipe(sets)
+
+    protocols = stage("score-protocols", _score_protocols, "score restored images under several protocols")
+    paths(protocols, ["hr", "out"])
+    protocols.add_argument("--manifests", type=Path, nargs="+", required=True, metavar="PATH")
+    protocols.add_argument("--run", required=True)
+    protocols.add_argument("--dataset", required=True)
+    recipe(protocols)
 
     cost = stage("cost", _cost, "parameters, times and memory of a run")
     paths(cost, ["out"], ["encoder", "denoiser", "training"])

@@ -215,6 +215,9 @@ class Table(Strict):
     metrics: tuple[Metric, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
     differences: tuple[Pair, ...] = ()
+    protocols: tuple[
+        Literal["authors", "border", "mod8", "yiq", "stretch"], ...
+    ] = ()  # the same images under each
     notes: tuple[str, ...] = ()  # sentences under the table
 
     @property
@@ -469,6 +472,11 @@ class Config(Strict):
             "missing_weights": self.missing_weights,
         }
 
+    def protocol_recipe(self, scale: int) -> dict[str, Any]:
+        """Scoring one run on one data set under several protocols."""
+        asked = {name for table in self.tables.values() for name in table.protocols}
+        return {"scale": scale, "protocols": sorted(asked)}
+
     def table_recipe(self, table: str) -> dict[str, Any]:
         """Everything a table needs beside the scores."""
         spec = self.tables[table]
@@ -484,8 +492,12 @@ class Config(Strict):
             "scale": spec.scale,
             "metrics": list(spec.metrics),
             "datasets": [
-                {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published}
+                part
                 for n in sets
+                for part in _under_protocols(
+                    {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published},
+                    spec.protocols,
+                )
             ],
             "rows": [self._row_recipe(row, spec.scale) for row in spec.rows],
             "differences": [pair.model_dump() for pair in spec.differences],
@@ -513,6 +525,22 @@ class Config(Strict):
             "weights": self.weights(row.variant),
             "sampling": self._sampling_words(row.variant),
         }
+
+
+def _under_protocols(dataset: dict[str, str], protocols: tuple[str, ...]) -> list[dict[str, str]]:
+    """A data set once for each protocol; the paper's values stand beside its own protocol alone."""
+    from samdiffsr.evaluation.protocols import PROTOCOLS
+
+    if not protocols:
+        return [dataset]
+    return [
+        {
+            "name": f"{dataset['name']}/{name}",
+            "label": f"{dataset['label']}, {PROTOCOLS[name]}",
+            "published": dataset["published"] if name == "authors" else "",
+        }
+        for name in protocols
+    ]
 
 
 def load_config(value: dict[str, Any] | str | Path) -> Config:
