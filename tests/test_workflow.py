@@ -65,6 +65,37 @@ def test_the_table_has_the_papers_rows_and_measured_numbers(finished: Workflow) 
             assert float(row["mean"]) == pytest.approx(mean, abs=0.0051)
 
 
+def test_the_table_for_people_and_its_claims(finished: Workflow) -> None:
+    text = (finished.folder / "results/table2.md").read_text()
+    assert text.startswith("# Table 2: ")
+    assert "| Bicubic | **29.22** |" in text or "| Bicubic | 29.22 |" in text
+    assert "not comparable with the paper's" in text
+    assert "25.54" not in text  # the paper's, of images that are not these
+    assert "2 images: too few images to claim anything" in text
+    claims = _rows(finished.folder / "results/table2_differences.csv")
+    assert {(row["of"], row["minus"]) for row in claims} >= {("SAM-DiffSR", "SRDiff")}
+    assert r"\begin{tabular}" in (finished.folder / "results/table2.tex").read_text()
+
+
+def test_weights_that_arrive_make_their_scores_again(copy: Workflow) -> None:
+    (copy.folder / "weights").mkdir()
+    (copy.folder / "weights/weights-inception-2015-12-05-6726825d.pth").write_bytes(b"not it")
+    jobs = copy.dry(TABLE).jobs
+    assert jobs == Counter(score_sets=4, gather=1, show_table=1)
+    result = copy(TABLE)
+    assert result.code != 0
+    assert "has 6 bytes, not 95628359; delete it" in result.text  # never a silent fallback
+
+
+def test_a_network_that_was_not_trained_is_refused(copy: Workflow, tmp_path: Path) -> None:
+    strict = tmp_path / "strict.yaml"
+    strict.write_text(copy.config.read_text().replace("stop_below_bicubic: null", "stop_below_bicubic: 1.0"))
+    result = Workflow(copy.folder, strict)(TABLE)
+    assert result.code != 0
+    assert "dB (PSNR) below bicubic, as of a network that was not trained" in result.text
+    assert "Traceback" not in result.text
+
+
 def test_the_images_behind_the_table_are_there_and_of_the_right_size(finished: Workflow) -> None:
     runs = ["bicubic-x4-s0/none"]
     runs += [f"{name}-x4-s0/{w}" for name in ("rrdb", "srdiff", "sam_diffsr") for w in ("ema", "raw")]

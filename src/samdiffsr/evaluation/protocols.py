@@ -37,8 +37,8 @@ def lay(name: str, sr: np.ndarray, hr: np.ndarray, scale: int) -> tuple[np.ndarr
         name: a key of PROTOCOLS. sr: uint8 (H, W, 3). hr: uint8, uncropped truth.
 
     "border" is the older literature's, "mod8" has an effect at x2 only, "yiq" is full-range luma, 1.32 dB
-    lower for the same images; "stretch" enlarges SR by LANCZOS to the truth's size where the two differ, as the
-    authors' script does with images made from a cropped truth.
+    lower for the same images; "stretch" enlarges SR by LANCZOS to the truth's size where the two differ, as
+    the authors' script does with images made from a cropped truth.
     Raises UserError where the sizes do not belong together.
     """
     plain = Protocol.for_scale(scale)
