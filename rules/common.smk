@@ -154,11 +154,41 @@ def denoiser_inputs(wildcards):
 # ---- sample.smk ----
 
 
+def baseline_source(wildcards):
+    """A baseline's folder of images or network file; nothing for other variants."""
+    baseline = CONFIG.baselines.get(wildcards.variant)
+    if baseline is None or baseline.adapter == "command":
+        return ""
+    places = {"dataset": wildcards.dataset, "scale": wildcards.scale}
+    return (baseline.folder or baseline.file).format(**places)
+
+
+def restoring_code(wildcards):
+    """Modules that make a variant's images; those of baselines decide nothing about the others."""
+    other = wildcards.variant in CONFIG.baselines
+    return ("samdiffsr.restore",) + (("samdiffsr.baselines",) if other else ())
+
+
+def source_argument(wildcards):
+    source = baseline_source(wildcards)
+    return f"--source {source}" if source else ""
+
+
+def baseline_files(wildcards):
+    """What there is of it."""
+    source = Path(baseline_source(wildcards) or "/nowhere")
+    if source.is_dir():
+        return sorted(str(path) for path in source.iterdir() if path.is_file())
+    return [str(source)] if source.exists() else []
+
+
 def sample_inputs(wildcards):
     run = run_of(wildcards)
     variant = CONFIG.variants[run.variant]
     files = {}
-    if variant.kind != "bicubic":
+    if variant.kind == "baseline":
+        files["baseline"] = baseline_files(wildcards)
+    if variant.kind in ("encoder", "denoiser"):
         files |= {
             f"encoder_{k}": v
             for k, v in model_inputs("encoders", encoder_name(run)).items()

@@ -195,8 +195,8 @@ def test_bicubic_x4_scores_what_it_must(
         assert np.mean([row["ssim_y"] for row in rows]) == pytest.approx(ssim, abs=2e-4)
 
 
-# Published values of bicubic: Y first, a border of `scale` pixels left out, the one one-channel image
-# (Set14's) on 0..255 as MATLAB has it. Beside them the authors' call on these images: no border, no exception.
+# Bicubic as published: a border of `scale` pixels left out, Set14's one-channel image on 0..255 as in
+# MATLAB. Beside it the authors' call on these images: no border, no exception.
 CLASSIC = [
     ("Set5", 4, (28.42, 0.8104), (28.437, 0.8099)),
     ("Set14", 4, (26.00, 0.7027), (25.884, 0.7049)),

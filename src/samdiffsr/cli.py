@@ -137,6 +137,13 @@ def _train_denoiser(args: argparse.Namespace) -> None:
 def _sample(args: argparse.Namespace) -> None:
     from samdiffsr.restore import restore_dataset
 
+    baseline = None
+    if args.recipe["kind"] == "baseline":
+        from samdiffsr.baselines import baseline_restorer
+
+        def baseline(lr: Any, device: Any) -> Any:
+            return baseline_restorer(args.recipe, args.source, lr, device)
+
     models = {kind: path for kind in ("encoder", "denoiser") if (path := getattr(args, kind)) is not None}
     restore_dataset(
         args.lr,
@@ -147,6 +154,7 @@ def _sample(args: argparse.Namespace) -> None:
         models,
         labels=args.labels,
         values=args.values,
+        baseline=baseline,
         shard=args.shard,
         device=args.device,
         threads=args.threads,
@@ -295,7 +303,9 @@ def _parser() -> argparse.ArgumentParser:
     training(denoiser)
 
     sample = stage("sample", _sample, "restore the images of an LR store")
-    paths(sample, ["lr", "out", "manifest", "progress"], ["encoder", "denoiser", "labels", "values"])
+    paths(
+        sample, ["lr", "out", "manifest", "progress"], ["encoder", "denoiser", "labels", "values", "source"]
+    )
     recipe(sample)
     sharded(sample)
     sample.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])

@@ -145,7 +145,7 @@ class Variant(Strict):
     """One method, as data. What is not said is the paper's SAM-DiffSR, or what `base` says."""
 
     label: str
-    kind: Literal["bicubic", "encoder", "denoiser"] = "denoiser"
+    kind: Literal["bicubic", "encoder", "denoiser", "baseline"] = "denoiser"
     base: Name | None = None
     published: str = ""  # row name in the published tables; the label if empty
     encoder: Name = "default"
@@ -179,6 +179,28 @@ class Variant(Strict):
             raise ValueError("formulation 'none' uses no masks: leave `masks` out")
         if self.kind != "denoiser" and self.masks is not None:
             raise ValueError(f"kind {self.kind!r} uses no masks")
+        return self
+
+
+class Baseline(Strict):
+    """Another method: where its images come from (docs/tables.md)."""
+
+    label: str
+    published: str = ""  # row name in the published tables; the label if empty
+    adapter: Literal["images", "command", "spandrel"]
+    folder: str = ""  # images: of SR images, with {dataset} and {scale}
+    command: str = ""  # command: with {lr} and {sr}, two folders, and {scale}
+    file: str = ""  # spandrel: the network
+    sha256: str = ""
+    url: str = ""
+    licence: str = ""
+    protocol: str = ""  # how its published numbers map to these tables
+
+    @model_validator(mode="after")
+    def _place(self) -> Baseline:
+        needed = {"images": "folder", "command": "command", "spandrel": "file"}[self.adapter]
+        if not getattr(self, needed):
+            raise ValueError(f"adapter {self.adapter!r} needs `{needed}`")
         return self
 
 
@@ -270,6 +292,7 @@ class Config(Strict):
     mask_sets: dict[Name, MaskSet]
     studies: dict[Name, Study]
     variants: dict[Name, Variant]
+    baselines: dict[Name, Baseline] = {}
     tables: dict[Name, Table]
 
     @model_validator(mode="before")
@@ -279,6 +302,12 @@ class Config(Strict):
         variants = value.get("variants") if isinstance(value, dict) else None
         if not isinstance(variants, dict):
             return value
+        for name, own in (value.get("baselines") or {}).items():
+            if isinstance(own, dict):
+                if variants.get(name, {}).get("kind", "baseline") != "baseline":
+                    raise ValueError(f"baselines.{name}: a variant has this name too")
+                row = {"label": own.get("label", name), "published": own.get("published", "")}
+                variants = {**variants, name: {**row, "kind": "baseline", "formulation": "none"}}
 
         def full(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
             own = variants[name]
@@ -316,6 +345,9 @@ class Config(Strict):
                     known(f"tables.{key}.differences", name, table.variants, "row of the table for variant")
             for name in table.datasets:
                 known(f"tables.{key}.datasets", name, self.datasets, "dataset")
+        for key, variant in self.variants.items():
+            if variant.kind == "baseline":
+                known(f"variants.{key}", key, self.baselines, "baseline")
         study = self.studies[self.study]
         for key, variant in self.variants.items():
             known(
@@ -348,8 +380,12 @@ class Config(Strict):
 
     def runs(self, variant: str, scale: int) -> list[Run]:
         """The runs whose mean is a table's cell: one a seed, or one where nothing is random."""
-        seeds = self.chosen.seeds[:1] if self.variants[variant].kind == "bicubic" else self.chosen.seeds
+        seeds = self.chosen.seeds[:1] if self.trivial(variant) else self.chosen.seeds
         return [Run(variant=variant, scale=scale, seed=seed) for seed in seeds]
+
+    def trivial(self, variant: str) -> bool:
+        """Whether a variant is neither trained nor random."""
+        return self.variants[variant].kind in ("bicubic", "baseline")
 
     def scales(self, variant: str) -> list[int]:
         """The scale factors at which some table has the variant; 4 if none has it."""
@@ -436,7 +472,7 @@ class Config(Strict):
 
     def weights(self, variant: str) -> list[str]:
         """Which weights of a variant's runs are scored, the headline first; "none" where there are none."""
-        return ["none"] if self.variants[variant].kind == "bicubic" else list(self.chosen.sampling.weights)
+        return ["none"] if self.trivial(variant) else list(self.chosen.sampling.weights)
 
     def sampling_recipe(self, run: Run, weights: str) -> dict[str, Any]:
         """Drawing SR images from a run."""
@@ -444,8 +480,11 @@ class Config(Strict):
         recipe: dict[str, Any] = {"kind": kind, "scale": run.scale, "weights": weights}
         if kind == "denoiser":
             recipe |= {"seed": run.seed, **self.chosen.sampling.model_dump(exclude={"weights"})}
-        if kind != "bicubic":
+        if kind in ("encoder", "denoiser"):
             recipe["precision"] = self.precision
+        if kind == "baseline":
+            fields = {"adapter", "command", "sha256", "url"}
+            recipe |= self.baselines[run.variant].model_dump(include=fields)
         return recipe
 
     def metrics(self, kind: Any) -> list[str]:
