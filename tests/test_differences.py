@@ -125,7 +125,7 @@ def test_the_best_two_are_marked_among_measured_and_among_published(tmp_path: Pa
         "SAM-DiffSR minus SRDiff, Urban100, PSNR-Y: +0.13 dB, 95 % CI [",
         "Study reduced: a small one.",
         "SAM-DiffSR: sam\\_vit\\_h", "seeds 0, 1", "sampling all 100 steps", ": P.",
-        "not comparable", "FID (clean) was not measured: not scored.", "A remark.",
+        "not comparable", "Not measured: FID (clean) (not scored).", "A remark.",
     ]:  # fmt: skip
         assert words in text, words
 

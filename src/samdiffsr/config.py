@@ -304,7 +304,7 @@ class Config(Strict):
             return value
         for name, own in (value.get("baselines") or {}).items():
             if isinstance(own, dict):
-                if variants.get(name, {}).get("kind", "baseline") != "baseline":
+                if name in variants and variants[name].get("kind") != "baseline":
                     raise ValueError(f"baselines.{name}: a variant has this name too")
                 row = {"label": own.get("label", name), "published": own.get("published", "")}
                 variants = {**variants, name: {**row, "kind": "baseline", "formulation": "none"}}

@@ -132,14 +132,16 @@ def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
     lines += [f"{dataset}: {text}." for dataset, text in _errata(tidy)]
     for entry in recipe.get("left_out", []):
         lines.append(f"Left out: {entry['label']} ({entry['why']}).")
+    unmeasured: dict[str, list[str]] = {}  # reason -> headings
     for metric in recipe["metrics"]:
         reasons = several(
             r["why_empty"] for r in tidy if r["metric"] == metric and r["variant"] and r["why_empty"]
         )
         if reasons and not any(r["metric"] == metric for r in measured):
-            lines.append(f"{METRICS[metric].heading} was not measured: {reasons}.")
+            unmeasured.setdefault(reasons, []).append(METRICS[metric].heading)
         elif reasons and metric not in ("parameters", "encoder_parameters", *COSTS):
             lines.append(f"{METRICS[metric].heading}, partly empty: {reasons}.")
+    lines += [f"Not measured: {', '.join(headings)} ({reason})." for reason, headings in unmeasured.items()]
     return lines + list(recipe["notes"])
 
 
@@ -151,8 +153,9 @@ def claims(differences: list[dict[str, Any]]) -> list[str]:
     """The table's differences as sentences."""
     return [
         f"{row['of']} {'over' if row['kind'] == 'ratio' else 'minus'} {row['minus']}, {row['dataset']}, "
-        f"{METRICS[row['metric']].heading.removesuffix(' (dB)')}: {row.get('words') or row['why_empty']}"
+        f"{METRICS[row['metric']].heading.removesuffix(' (dB)')}: {row['words']}"
         for row in differences
+        if row.get("words")  # why the others are empty stands in the CSV
     ]
 
 
