@@ -37,6 +37,7 @@ localrules:
     masks,
     tables,
     show_table,
+    show_differences,
 
 
 rule all:

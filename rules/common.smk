@@ -3,6 +3,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -14,12 +15,20 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SRC, os.environ.get("PYTHONPATH")]))
 )
 
-from samdiffsr.config import Run, load_config, recipe_text
+from samdiffsr.config import (
+    CostMetric,
+    ImageMetric,
+    Run,
+    SetMetric,
+    load_config,
+    recipe_text,
+)
 from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.data.fetch import check_disk, source_version
 from samdiffsr.data.images import list_images
 from samdiffsr.errors import UserError
+from samdiffsr.evaluation import image_metrics, sets
 from samdiffsr.evaluation.weights import read_table
 from samdiffsr.fingerprint import fingerprint
 from samdiffsr.masks.segmenters import LEARNED, segmenter_module
@@ -299,10 +308,40 @@ def denoiser_inputs(wildcards):
 # ---- sample.smk ----
 
 
+def baseline_source(wildcards):
+    """A baseline's folder of images or network file; nothing for other variants."""
+    baseline = CONFIG.baselines.get(wildcards.variant)
+    if baseline is None or baseline.adapter == "command":
+        return ""
+    places = {"dataset": wildcards.dataset, "scale": wildcards.scale}
+    return (baseline.folder or baseline.file).format(**places)
+
+
+def restoring_code(wildcards):
+    """Modules that make a variant's images; those of baselines decide nothing about the others."""
+    other = wildcards.variant in CONFIG.baselines
+    return ("samdiffsr.restore",) + (("samdiffsr.baselines",) if other else ())
+
+
+def source_argument(wildcards):
+    source = baseline_source(wildcards)
+    return f"--source {source}" if source else ""
+
+
+def baseline_files(wildcards):
+    """What there is of it."""
+    source = Path(baseline_source(wildcards) or "/nowhere")
+    if source.is_dir():
+        return sorted(str(path) for path in source.iterdir() if path.is_file())
+    return [str(source)] if source.exists() else []
+
+
 def sample_inputs(wildcards):
     run = run_of(wildcards)
     variant = CONFIG.variants[run.variant]
     files = {}
+    if variant.kind == "baseline":
+        files["baseline"] = baseline_files(wildcards)
     for kind in models_of(CONFIG, run):
         files |= model_files(kind, run)
     if variant.formulation == "condition":
@@ -334,26 +373,97 @@ def manifests(wildcards):
     ]
 
 
-def score_files(variant, scale, dataset):
+def score_files(variant, scale, dataset, suffix=".csv"):
     """The scores of all seeds of a variant on one data set."""
     return [
-        f"{RESULTS}/scores/{run.name}/{dataset}.csv"
+        f"{RESULTS}/scores/{run.name}/{dataset}{suffix}"
         for run in CONFIG.runs(variant, scale)
     ]
+
+
+def weight_files(keys):
+    """Weights of metrics. Of a weight file only the content matters, which is checked when it is read: no date.
+
+    With `missing_weights: skip` those that are there; when one arrives, what uses it runs again.
+    """
+    table = read_table()
+    files = [f"weights/{table[key].file}" for key in keys]
+    if CONFIG.missing_weights == "skip":
+        files = [path for path in files if os.path.exists(path)]
+    return ancient(files)
+
+
+def image_metric_weights(wildcards):
+    keys = {
+        key
+        for metric in CONFIG.metrics(ImageMetric)
+        for key in image_metrics.METRICS[metric]
+    }
+    return weight_files(sorted(keys))
+
+
+def set_metric_weights(wildcards):
+    return weight_files(sets.WEIGHTS)
+
+
+def timings(wildcards):
+    """Timing records of what was sampled from a run, headline weights first."""
+    return [path.replace(".json", ".timing.json") for path in manifests(wildcards)]
+
+
+def cost_inputs(wildcards):
+    """Model files that a run has, and the record of its training if it was trained here."""
+    run = run_of(wildcards)
+    kind = CONFIG.variants[run.variant].kind
+    files = {}
+    if kind in ("encoder", "denoiser"):
+        files["encoder"] = model_inputs("encoders", run)["file"]
+    if kind == "denoiser":
+        files["denoiser"] = model_inputs("runs", run)["file"]
+        if CONFIG.checkpoint_source == "trained":
+            files["training"] = trained("runs", run.name).replace(
+                ".safetensors", ".timing.json"
+            )
+    return files
+
+
+def cost_arguments(input):
+    return " ".join(
+        f"--{name} {input[name]}"
+        for name in ("encoder", "denoiser", "training")
+        if name in input.keys()
+    )
 
 
 # ---- tables.smk ----
 
 
-def table_scores(wildcards):
+def table_of(wildcards):
     table = CONFIG.tables.get(wildcards.table)
     if table is None:
         raise WorkflowError(
             f"no table {wildcards.table!r} in config.yaml; there are {', '.join(CONFIG.tables)}"
         )
+    return table
+
+
+def table_files(wildcards, suffix=None):
+    table = table_of(wildcards)
+    suffix = suffix or (".protocols.csv" if table.protocols else ".csv")
     return [
         path
-        for row in table.rows
+        for variant in table.variants
         for dataset in CONFIG.table_datasets(wildcards.table)
-        for path in score_files(row.variant, table.scale, dataset)
+        for path in score_files(variant, table.scale, dataset, suffix)
     ]
+
+
+def table_sets(wildcards):
+    """Scores of sets and costs, if the table asks for some."""
+    metrics = set(table_of(wildcards).metrics)
+    files = []
+    if metrics & set(get_args(SetMetric)):
+        files += table_files(wildcards, ".sets.csv")
+    if metrics & set(get_args(CostMetric)):
+        files += table_files(wildcards, ".cost.csv")
+    return files

@@ -15,9 +15,7 @@ rule sample:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads
     resources:
-        gpu=lambda wc: (
-            0 if CONFIG.variants[wc.variant].kind == "bicubic" else CHOSEN.gpus
-        ),
+        gpu=lambda wc: (0 if CONFIG.trivial(wc.variant) else CHOSEN.gpus),
         mem_mb=CHOSEN.memory_mb,
         runtime=CHOSEN.hours * 60,
     params:
@@ -26,10 +24,11 @@ rule sample:
         device=CONFIG.device,
         progress=f"work/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.jsonl",
         models=lambda wc, input: model_arguments(input),
+        source=source_argument,
         structure=lambda wc, input: structure_arguments(input),
         recipe=lambda wc: recipe_text(CONFIG.sampling_recipe(run_of(wc), wc.weights)),
-        code=fingerprint("samdiffsr.restore"),
+        code=lambda wc: fingerprint(*restoring_code(wc)),
     shell:
         "python -m samdiffsr sample --lr {params.lr} --out {params.out} --manifest {output.manifest}"
-        " --progress {params.progress} {params.models} {params.structure}"
+        " --progress {params.progress} {params.models} {params.structure} {params.source}"
         " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"

@@ -1,20 +1,31 @@
-# scores -> results/<study>/tableN.csv -> results/tableN.csv, the chosen study's copy
+# scores -> results/<study>/tableN.* -> results/tableN.*, the chosen study's copy
+TABLE_KINDS = {
+    "wide": ".csv",
+    "tidy": "_tidy.csv",
+    "differences": "_differences.csv",
+    "markdown": ".md",
+    "latex": ".tex",
+}
+
+
 rule tables:
     input:
         [
-            f"results/{table}{kind}.csv"
+            f"results/{table}{kind}"
             for table in CONFIG.tables
-            for kind in ("", "_tidy")
+            for kind in TABLE_KINDS.values()
         ],
+        "results/differences.csv",
 
 
 rule gather:
     input:
-        scores=table_scores,
+        scores=table_files,
+        sets=table_sets,
         published="paper/published_tables.csv",
+        errata="paper/errata.yaml",
     output:
-        wide=f"{RESULTS}/{{table}}.csv",
-        tidy=f"{RESULTS}/{{table}}_tidy.csv",
+        **{name: f"{RESULTS}/{{table}}{kind}" for name, kind in TABLE_KINDS.items()},
     log:
         f"logs/{STUDY}/tables/{{table}}.log",
     benchmark:
@@ -26,21 +37,47 @@ rule gather:
         mem_mb=500,
         runtime=10,
     params:
+        sets=lambda wc, input: f"--sets {' '.join(input.sets)}" if input.sets else "",
         recipe=lambda wc: recipe_text(CONFIG.table_recipe(wc.table)),
-        code=fingerprint("samdiffsr.reporting.tables"),
+        code=fingerprint(
+            "samdiffsr.reporting.tables",
+            "samdiffsr.reporting.differences",
+            "samdiffsr.reporting.render",
+        ),
     shell:
-        "python -m samdiffsr gather --scores {input.scores} --published {input.published}"
-        " --out {output.wide} --tidy {output.tidy} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr gather --scores {input.scores} {params.sets} --published {input.published}"
+        " --out {output.wide} --tidy {output.tidy} --differences {output.differences}"
+        " --markdown {output.markdown} --latex {output.latex} --recipe {params.recipe:q} > {log} 2>&1"
+
+
+rule differences:
+    """What the tables claim, in one file."""
+    input:
+        [f"{RESULTS}/{table}_differences.csv" for table in CONFIG.tables],
+    output:
+        f"{RESULTS}/differences.csv",
+    log:
+        f"logs/{STUDY}/tables/differences.log",
+    benchmark:
+        f"logs/{STUDY}/tables/differences.tsv"
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=fingerprint("samdiffsr.reporting.differences"),
+    shell:
+        "python -m samdiffsr join-differences --parts {input} --out {output} > {log} 2>&1"
 
 
 rule show_table:
     """The chosen study's table where people look for it."""
     input:
-        wide=f"{RESULTS}/{{table}}.csv",
-        tidy=f"{RESULTS}/{{table}}_tidy.csv",
+        **{name: f"{RESULTS}/{{table}}{kind}" for name, kind in TABLE_KINDS.items()},
     output:
-        wide="results/{table}.csv",
-        tidy="results/{table}_tidy.csv",
+        **{name: f"results/{{table}}{kind}" for name, kind in TABLE_KINDS.items()},
     log:
         f"logs/{STUDY}/tables/{{table}}.copy.log",
     benchmark:
@@ -52,4 +89,15 @@ rule show_table:
         mem_mb=100,
         runtime=5,
     shell:
-        "cp {input.wide} {output.wide} && cp {input.tidy} {output.tidy} 2> {log}"
+        "cp {input} results/ 2> {log}"
+
+
+use rule show_table as show_differences with:
+    input:
+        f"{RESULTS}/differences.csv",
+    output:
+        "results/differences.csv",
+    log:
+        f"logs/{STUDY}/tables/differences.copy.log",
+    benchmark:
+        f"logs/{STUDY}/tables/differences.copy.tsv"

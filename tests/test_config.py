@@ -65,6 +65,13 @@ def _set(path: str, value: Any) -> Any:
         (_set("tables/table2/rows", [{"varint": "srdiff"}]), ["tables.table2.rows.0"]),
         (_set("tables/table2/metrics", "psnr_y"), ["tables.table2.metrics"]),
         (_set("tables/table2/metrics", ["psnr"]), ["tables.table2.metrics", "'psnr'"]),
+        (_set("tables/table2/rows", [{"label": "x"}]), ["tables.table2.rows.0", "`variant`"]),
+        (_set("tables/table2/rows", ["srdiff"]), ["tables.table2.differences", "'sam_diffsr'"]),
+        (
+            _set("tables/table2/differences", [{"of": "sam_diffsr", "minus": "srdif"}]),
+            ["tables.table2.differences", "'srdif'", "'srdiff'"],
+        ),
+        (_set("stop_below_bicubic", -1), ["stop_below_bicubic", "-1"]),
         (_set("tables/table2/scale", 3), ["tables.table2.scale", "3"]),
         (_set("datasets", []), ["datasets"]),
     ],
@@ -132,8 +139,11 @@ def _recipes(raw: dict[str, Any]) -> dict[str, str]:
     ("change", "expected"),
     [
         (_set("variants/mask_low/reduce", False), {"train mask_low"}),
-        (_set("variants/mask_low/label", "Poor"), set()),
-        (_set("variants/srdiff/label", "Plain"), {"table2"}),
+        (_set("variants/mask_low/label", "Poor"), {"table4"}),
+        (
+            _set("variants/srdiff/label", "Plain"),
+            {"table1", "table2", "table3", "table7", "tables1", "tables2"},
+        ),
         (_set("protocol", {"border": 4}), {"score"}),
         (_set("device", "cpu"), set()),
     ],
@@ -148,11 +158,14 @@ def test_a_change_reaches_only_what_it_decides(raw: dict[str, Any], change: Any,
 def test_every_metric_of_the_configuration_can_be_measured_and_printed() -> None:
     from typing import get_args
 
-    from samdiffsr.config import Metric
-    from samdiffsr.evaluation import image_metrics
+    from samdiffsr.config import CostMetric, ImageMetric, Metric, SetMetric
+    from samdiffsr.evaluation import cost, image_metrics, sets
     from samdiffsr.reporting import tables
 
-    assert set(get_args(Metric)) == set(image_metrics.METRICS) == set(tables.METRICS)
+    assert set(get_args(ImageMetric)) == set(image_metrics.METRICS)
+    assert set(get_args(SetMetric)) == set(sets.METRICS)
+    assert set(get_args(CostMetric)) == set(cost.METRICS)
+    assert set(get_args(Metric)) == set(tables.METRICS)
 
 
 def test_srdiff_and_sam_diffsr_differ_in_nothing_but_the_masks(config: Config) -> None:
@@ -160,3 +173,40 @@ def test_srdiff_and_sam_diffsr_differ_in_nothing_but_the_masks(config: Config) -
     plain = config.denoiser_recipe(Run(variant="srdiff", scale=4, seed=0))
     modulated = config.denoiser_recipe(Run(variant="sam_diffsr", scale=4, seed=0))
     assert {key for key in plain if plain[key] != modulated[key]} == {"formulation", "structure"}
+
+
+def test_the_tables_have_the_papers_rows_and_columns_in_its_order(config: Config, root: Path) -> None:
+    """Every number that the paper prints has its cell; rows, data sets and metrics keep the paper's order."""
+    import csv
+
+    from samdiffsr.reporting.tables import METRICS
+
+    with open(root / "paper/published_tables.csv", newline="") as file:
+        printed = list(csv.DictReader(file))
+    for number in sorted({row["table"] for row in printed}):
+        rows = [row for row in printed if row["table"] == number]
+        full = {**config.model_dump(), "study": "paper"}
+        full["studies"]["paper"]["test_sets"] = list(config.tables["table3"].datasets)
+        recipe = load_config(full).table_recipe(f"table{number}")
+        assert {int(row["scale"]) for row in rows} == {recipe["scale"]}
+        metrics = [METRICS[metric].published for metric in recipe["metrics"]]
+        for key, ours in [
+            ("method", [row["published"] for row in recipe["rows"]]),
+            ("dataset", [dataset["published"] for dataset in recipe["datasets"]]),
+            ("metric", metrics),
+        ]:
+            theirs = list(dict.fromkeys(row[key] for row in rows))
+            assert [name for name in dict.fromkeys(ours) if name in theirs] == theirs, (number, key)
+
+
+def test_the_runs_of_the_tables_are_shared(config: Config) -> None:
+    runs = {
+        run
+        for name in config.tables
+        for row in config.table_recipe(name)["rows"]
+        if row["variant"] and config.variants[row["variant"]].kind == "denoiser"
+        for run in row["runs"]
+    }
+    paper = {run for run in runs if not run.startswith(("step_", "released", "consistent", "srdiff_small"))}
+    assert len(paper) == 10  # the denoisers for Tables 1 to 7, a seed
+    assert len(runs) == 10 + 10

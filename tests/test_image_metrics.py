@@ -195,6 +195,50 @@ def test_bicubic_x4_scores_what_it_must(
         assert np.mean([row["ssim_y"] for row in rows]) == pytest.approx(ssim, abs=2e-4)
 
 
+# Bicubic as published: a border of `scale` pixels left out, Set14's one-channel image on 0..255 as in
+# MATLAB. Beside it the authors' call on these images: no border, no exception.
+CLASSIC = [
+    ("Set5", 4, (28.42, 0.8104), (28.437, 0.8099)),
+    ("Set14", 4, (26.00, 0.7027), (25.884, 0.7049)),
+    ("BSD100", 4, (25.96, 0.6675), (25.985, 0.6690)),
+    ("Set5", 2, (33.66, 0.9299), (33.680, 0.9293)),
+    ("Set14", 2, (30.24, 0.8688), (30.104, 0.8693)),
+    ("BSD100", 2, (29.56, 0.8431), (29.569, 0.8429)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dataset", "scale", "classic", "authors"), CLASSIC)
+def test_bicubic_scores_what_is_published_under_either_protocol(
+    mirror: Path, dataset: str, scale: int, classic: tuple[float, float], authors: tuple[float, float]
+) -> None:
+    from PIL import Image
+
+    folders = list(
+        mirror.glob(f"SelfExSR-*/data/{dataset}/image_SRF_4")
+    )  # its x2 folders hold smaller truths
+    if not folders:
+        pytest.skip(f"the mirror has no SelfExSR {dataset}")
+    metrics = ImageMetrics(["psnr_y", "ssim_y"])
+    found: dict[str, list[tuple[float, float]]] = {"classic": [], "authors": []}
+    for path in sorted(folders[0].glob("*_HR.png")):
+        image = Image.open(path)
+        hr = np.asarray(image.convert("RGB"))
+        lr = imresize(hr, Fraction(1, scale), rounding="each_axis")
+        sr = imresize(lr, scale, rounding="each_axis")
+        gray = image.mode == "L"  # not `R = G = B`: another image of Set14 is gray in three channels
+        for name, protocol in [
+            ("classic", Protocol(border=scale, multiple=scale, gray_full_range=gray)),
+            ("authors", Protocol(multiple=scale)),
+        ]:
+            scores = score_image(sr, hr, lr, scale, protocol, metrics)
+            found[name].append((scores["psnr_y"], scores["ssim_y"]))
+    psnr, ssim = np.mean(found["classic"], axis=0)
+    assert (psnr, ssim) == (pytest.approx(classic[0], abs=0.02), pytest.approx(classic[1], abs=0.001))
+    psnr, ssim = np.mean(found["authors"], axis=0)
+    assert (psnr, ssim) == (pytest.approx(authors[0], abs=0.002), pytest.approx(authors[1], abs=2e-4))
+
+
 # --- consistency
 
 

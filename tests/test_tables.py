@@ -58,7 +58,7 @@ def _gather(
     folder: Path, root: Path, recipe: dict[str, Any], scores: list[Path]
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     wide, tidy = folder / "wide.csv", folder / "tidy.csv"
-    gather(recipe, scores, root / "paper/published_tables.csv", wide, tidy)
+    gather(recipe, scores, [], root / "paper/published_tables.csv", wide, tidy)
     return tuple(list(csv.DictReader(path.read_text().splitlines())) for path in (wide, tidy))  # type: ignore[return-value]
 
 

@@ -38,23 +38,62 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def test_the_table_has_the_papers_rows_and_measured_numbers(finished: Workflow) -> None:
     wide = _rows(finished.folder / TABLE)
-    assert [row["Method"] for row in wide] == ["Bicubic", "RRDB (encoder alone)", "SRDiff", "SAM-DiffSR"]
-    assert list(wide[0]) == ["Method", "Demo PSNR-Y (dB)", "Demo SSIM-Y", "Demo LR-PSNR (dB)"]
+    methods = [row["Method"] for row in wide]
+    assert [methods[i] for i in (0, 1, -2, -1)] == ["Bicubic", "RRDB (encoder alone)", "SRDiff", "SAM-DiffSR"]
+    assert methods[2:4] == ["SRGAN", "SFTGAN"]  # the paper's, not run here
+    assert set(wide[2].values()) == {"SRGAN", ""}
+    assert list(wide[0])[:3] == ["Method", "Demo PSNR-Y (dB)", "Demo SSIM-Y"]
     # bicubic is not random: astronaut and chelsea by the authors' protocol
     assert (wide[0]["Demo PSNR-Y (dB)"], wide[0]["Demo SSIM-Y"]) == ("29.22", "0.8263")
     tidy = _rows(finished.folder / "results/table2_tidy.csv")
-    assert len(tidy) == (1 + 3 * 2) * 3  # bicubic once, the others with averaged and raw weights
+    # bicubic once, ours with averaged and raw weights, the paper's ten with neither
+    assert len(tidy) == (1 + 3 * 2 + 10) * 10
     assert {row["study"] for row in tidy} == {"demo"}
-    assert {row["protocol"] for row in tidy} == {"Y(BT.601 studio), crop 0, HR mod 8"}
-    assert {row["n"] for row in tidy} == {"2"}
+    measured = [row for row in tidy if row["mean"]]
+    assert {row["metric"] for row in measured} == {"psnr_y", "ssim_y", "lr_psnr"}  # the rest needs weights
+    assert {row["protocol"] for row in measured} == {"Y(BT.601 studio), crop 0, HR mod 8"}
+    assert {row["n"] for row in measured} == {"2"}
+    assert all(row["why_empty"] for row in tidy if not row["mean"])
+    assert "not found; download https://" in next(r["why_empty"] for r in tidy if r["metric"] == "fid_clean")
     assert {(row["method"], row["masks"]) for row in tidy} >= {
         ("SAM-DiffSR", "felzenszwalb_fine"),
         ("SRDiff", "none"),
     }
-    for row in tidy:
+    for row in measured:
         mean = float(next(r for r in wide if r["Method"] == row["method"])["Demo PSNR-Y (dB)"])
         if row["metric"] == "psnr_y" and row["weights"] != "raw":
             assert float(row["mean"]) == pytest.approx(mean, abs=0.0051)
+
+
+def test_the_table_for_people_and_its_claims(finished: Workflow) -> None:
+    text = (finished.folder / "results/table2.md").read_text()
+    assert text.startswith("# Table 2: ")
+    assert "| Bicubic | **29.22** |" in text or "| Bicubic | 29.22 |" in text
+    assert "not comparable with the paper's" in text
+    assert "25.54" not in text  # the paper's, of images that are not these
+    assert "2 images: too few images to claim anything" in text
+    claims = _rows(finished.folder / "results/table2_differences.csv")
+    assert {(row["of"], row["minus"]) for row in claims} >= {("SAM-DiffSR", "SRDiff")}
+    assert r"\begin{tabular}" in (finished.folder / "results/table2.tex").read_text()
+
+
+def test_weights_that_arrive_make_their_scores_again(copy: Workflow) -> None:
+    (copy.folder / "weights").mkdir()
+    (copy.folder / "weights/weights-inception-2015-12-05-6726825d.pth").write_bytes(b"not it")
+    jobs = copy.dry(TABLE).jobs
+    assert jobs == Counter(score_sets=4, gather=1, show_table=1)
+    result = copy(TABLE)
+    assert result.code != 0
+    assert "has 6 bytes, not 95628359; delete it" in result.text  # never a silent fallback
+
+
+def test_a_network_that_was_not_trained_is_refused(copy: Workflow, tmp_path: Path) -> None:
+    strict = tmp_path / "strict.yaml"
+    strict.write_text(copy.config.read_text().replace("stop_below_bicubic: null", "stop_below_bicubic: 1.0"))
+    result = Workflow(copy.folder, strict)(TABLE)
+    assert result.code != 0
+    assert "dB (PSNR) below bicubic, as of a network that was not trained" in result.text
+    assert "Traceback" not in result.text
 
 
 def test_the_images_behind_the_table_are_there_and_of_the_right_size(finished: Workflow) -> None:
@@ -76,7 +115,9 @@ def test_changing_one_variant_runs_it_and_its_tables_and_nothing_else(copy: Work
     copy.edit(
         "config.yaml", "{label: SAM-DiffSR, masks: high}", "{label: SAM-DiffSR, masks: high, reduce: false}"
     )
-    assert copy.dry(TABLE).jobs == Counter(train_denoiser=1, sample=2, score=1, gather=1, show_table=1)
+    assert copy.dry(TABLE).jobs == Counter(
+        train_denoiser=1, sample=2, score=1, score_sets=1, gather=1, show_table=1
+    )
 
 
 def test_changing_a_label_makes_only_the_table_again(copy: Workflow) -> None:
@@ -84,7 +125,7 @@ def test_changing_a_label_makes_only_the_table_again(copy: Workflow) -> None:
     assert copy.dry(TABLE).jobs == Counter(gather=1, show_table=1)
     result = copy(TABLE)
     assert result.code == 0, result.text
-    assert [row["Method"] for row in _rows(copy.folder / TABLE)][2] == "Plain"
+    assert [row["Method"] for row in _rows(copy.folder / TABLE)][-2] == "Plain"
 
 
 def test_a_changed_formula_runs_the_stages_that_use_it(copy: Workflow) -> None:

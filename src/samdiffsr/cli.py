@@ -333,6 +333,13 @@ def _train_denoiser(args: argparse.Namespace) -> None:
 def _sample(args: argparse.Namespace) -> None:
     from samdiffsr.restore import restore_dataset
 
+    baseline = None
+    if args.recipe["kind"] == "baseline":
+        from samdiffsr.baselines import baseline_restorer
+
+        def baseline(lr: Any, device: Any) -> Any:
+            return baseline_restorer(args.recipe, args.source, lr, device)
+
     models = {kind: path for kind in ("encoder", "denoiser") if (path := getattr(args, kind)) is not None}
     restore_dataset(
         args.lr,
@@ -343,6 +350,7 @@ def _sample(args: argparse.Namespace) -> None:
         models,
         labels=args.labels,
         values=args.values,
+        baseline=baseline,
         shard=args.shard,
         device=args.device,
         threads=args.threads,
@@ -363,13 +371,63 @@ def _score(args: argparse.Namespace) -> None:
         args.recipe,
         args.weights,
         _say,
+        device=_device(args.device) if args.weights else "cpu",
     )
 
 
+def _score_sets(args: argparse.Namespace) -> None:
+    from samdiffsr.evaluation.sets import score_sets
+
+    score_sets(
+        args.run,
+        args.dataset,
+        args.manifests,
+        args.hr,
+        args.out,
+        args.recipe,
+        args.cache,
+        args.weights,
+        device=_device(args.device),
+        say=_say,
+    )
+
+
+def _device(name: str) -> str:
+    """ "cpu" or "cuda" where it says "auto"."""
+    if name != "auto":
+        return name
+    from samdiffsr.training.loop import resolve_device
+
+    return str(resolve_device(name))
+
+
+def _score_protocols(args: argparse.Namespace) -> None:
+    from samdiffsr.evaluation.protocols import score_protocols
+
+    score_protocols(args.run, args.dataset, args.manifests, args.hr, args.out, args.recipe, _say)
+
+
+def _cost(args: argparse.Namespace) -> None:
+    from samdiffsr.evaluation.cost import cost
+
+    cost(args.run, args.dataset, args.out, args.samples, args.encoder, args.denoiser, args.training)
+
+
 def _gather(args: argparse.Namespace) -> None:
+    from samdiffsr.reporting.differences import differences
+    from samdiffsr.reporting.render import latex, markdown, write_text
     from samdiffsr.reporting.tables import gather
 
-    gather(args.recipe, args.scores, args.published, args.out, args.tidy)
+    rows = gather(args.recipe, args.scores, args.sets, args.published, args.out, args.tidy)
+    claimed = differences(args.recipe, args.scores, args.differences)
+    write_text(args.markdown, markdown(args.recipe, rows, claimed))
+    write_text(args.latex, latex(args.recipe, rows, claimed))
+
+
+def _join_differences(args: argparse.Namespace) -> None:
+    from samdiffsr.reporting.differences import join
+
+    join(args.parts, args.out)
 
 
 # ---- the parser ----
@@ -524,7 +582,9 @@ def _parser() -> argparse.ArgumentParser:
     training(denoiser)
 
     sample = stage("sample", _sample, "restore the images of an LR store")
-    paths(sample, ["lr", "out", "manifest", "progress"], ["encoder", "denoiser", "labels", "values"])
+    paths(
+        sample, ["lr", "out", "manifest", "progress"], ["encoder", "denoiser", "labels", "values", "source"]
+    )
     recipe(sample)
     sharded(sample)
     sample.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
@@ -536,8 +596,37 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--dataset", required=True)
     recipe(score)
 
+    score.add_argument(
+        "--device", default="cpu", choices=["auto", "cpu", "cuda"], help="for metrics with networks"
+    )
+
+    sets = stage("score-sets", _score_sets, "FID and KID of restored images against their truth")
+    paths(sets, ["hr", "out", "cache", "weights"])
+    sets.add_argument("--manifests", type=Path, nargs="+", required=True, metavar="PATH")
+    sets.add_argument("--run", required=True)
+    sets.add_argument("--dataset", required=True)
+    sets.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
+    recipe(sets)
+
+    protocols = stage("score-protocols", _score_protocols, "score restored images under several protocols")
+    paths(protocols, ["hr", "out"])
+    protocols.add_argument("--manifests", type=Path, nargs="+", required=True, metavar="PATH")
+    protocols.add_argument("--run", required=True)
+    protocols.add_argument("--dataset", required=True)
+    recipe(protocols)
+
+    cost = stage("cost", _cost, "parameters, times and memory of a run")
+    paths(cost, ["out"], ["encoder", "denoiser", "training"])
+    cost.add_argument("--samples", type=Path, nargs="+", required=True, metavar="PATH", help="timing records")
+    cost.add_argument("--run", required=True)
+    cost.add_argument("--dataset", required=True)
+
     gather = stage("gather", _gather, "make one table from the scores")
-    paths(gather, ["published", "out", "tidy"])
+    paths(gather, ["published", "out", "tidy", "differences", "markdown", "latex"])
     gather.add_argument("--scores", type=Path, nargs="+", required=True, metavar="PATH")
+    gather.add_argument("--sets", type=Path, nargs="*", default=[], metavar="PATH")
     recipe(gather)
+    join = stage("join-differences", _join_differences, "put the tables' differences into one file")
+    paths(join, ["out"])
+    join.add_argument("--parts", type=Path, nargs="+", required=True, metavar="PATH")
     return parser

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,7 +23,7 @@ from samdiffsr.masks.segmenters import KINDS
 
 Level = Literal["high", "medium", "low"]
 Scale = Literal[2, 4, 8]
-Metric = Literal[
+ImageMetric = Literal[
     "psnr_y",
     "ssim_y",
     "psnr_rgb",
@@ -34,6 +34,11 @@ Metric = Literal[
     "artifact",
     "artifact_excess",
 ]
+SetMetric = Literal["fid_clean", "fid_tf", "fid_patch299", "kid_clean"]
+CostMetric = Literal[
+    "parameters", "encoder_parameters", "train_seconds", "train_memory", "image_seconds", "image_memory"
+]
+Metric = Literal[ImageMetric, SetMetric, CostMetric]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -144,6 +149,7 @@ class Study(Strict):
     """Data, networks and effort of one study."""
 
     about: str
+    comparable: bool = False  # whether the paper's numbers may be compared with this study's
     train_set: Name
     test_sets: tuple[Name, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -165,7 +171,7 @@ class Variant(Strict):
     """One method, as data. What is not said is the paper's SAM-DiffSR, or what `base` says."""
 
     label: str
-    kind: Literal["bicubic", "encoder", "denoiser"] = "denoiser"
+    kind: Literal["bicubic", "encoder", "denoiser", "baseline"] = "denoiser"
     base: Name | None = None
     published: str = ""  # row name in the published tables; the label if empty
     encoder: Name = "default"
@@ -202,11 +208,50 @@ class Variant(Strict):
         return self
 
 
-class Row(Strict):
-    """One row of a table; a bare name in config.yaml means the variant of that name."""
+class Baseline(Strict):
+    """Another method: where its images come from (docs/tables.md)."""
 
-    variant: Name
+    label: str
+    published: str = ""  # row name in the published tables; the label if empty
+    adapter: Literal["images", "command", "spandrel"]
+    folder: str = ""  # images: of SR images, with {dataset} and {scale}
+    command: str = ""  # command: with {lr} and {sr}, two folders, and {scale}
+    file: str = ""  # spandrel: the network
+    sha256: str = ""
+    url: str = ""
+    licence: str = ""
+    protocol: str = ""  # how its published numbers map to these tables
+
+    @model_validator(mode="after")
+    def _place(self) -> Baseline:
+        needed = {"images": "folder", "command": "command", "spandrel": "file"}[self.adapter]
+        if not getattr(self, needed):
+            raise ValueError(f"adapter {self.adapter!r} needs `{needed}`")
+        return self
+
+
+class Row(Strict):
+    """One row of a table; a bare name in config.yaml means the variant of that name.
+
+    Without a variant it is a method of the paper that is not run here: its published values alone.
+    """
+
+    variant: Name | None = None
     label: str = ""
+    published: str = ""  # row name in the published tables; the label, or what the variant says, if empty
+
+    @model_validator(mode="after")
+    def _something(self) -> Row:
+        if self.variant is None and not self.published:
+            raise ValueError("needs a `variant`, or `published` for a method that is not run here")
+        return self
+
+
+class Pair(Strict):
+    """A difference that a table claims: `of` minus `minus`, both rows of it."""
+
+    of: Name
+    minus: Name
 
 
 class Table(Strict):
@@ -217,6 +262,16 @@ class Table(Strict):
     datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
     metrics: tuple[Metric, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
+    differences: tuple[Pair, ...] = ()
+    protocols: tuple[
+        Literal["authors", "border", "mod8", "yiq", "stretch"], ...
+    ] = ()  # the same images under each
+    notes: tuple[str, ...] = ()  # sentences under the table
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that it shows, each once."""
+        return tuple(dict.fromkeys(row.variant for row in self.rows if row.variant))
 
     @model_validator(mode="before")
     @classmethod
@@ -254,6 +309,8 @@ class Config(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "float32"] = "auto"
     missing_test_sets: Literal["skip", "fail"] = "skip"
+    missing_weights: Literal["skip", "fail"] = "skip"
+    stop_below_bicubic: Annotated[float, Field(gt=0)] | None = 6.0  # dB of PSNR; None: score anything
     degradation: Degradation = Degradation()
     diffusion: Diffusion = Diffusion()
     protocol: Protocol = Protocol()
@@ -261,6 +318,7 @@ class Config(Strict):
     mask_sets: dict[Name, MaskSet]
     studies: dict[Name, Study]
     variants: dict[Name, Variant]
+    baselines: dict[Name, Baseline] = {}
     tables: dict[Name, Table]
     left_out: dict[Name, str] = {}  # test sets that are not there, and why; the workflow fills it in
 
@@ -271,6 +329,12 @@ class Config(Strict):
         variants = value.get("variants") if isinstance(value, dict) else None
         if not isinstance(variants, dict):
             return value
+        for name, own in (value.get("baselines") or {}).items():
+            if isinstance(own, dict):
+                if name in variants and variants[name].get("kind") != "baseline":
+                    raise ValueError(f"baselines.{name}: a variant has this name too")
+                row = {"label": own.get("label", name), "published": own.get("published", "")}
+                variants = {**variants, name: {**row, "kind": "baseline", "formulation": "none"}}
 
         def full(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
             own = variants[name]
@@ -289,7 +353,7 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _references(self) -> Config:
-        def known(where: str, name: str, things: dict[str, Any], what: str) -> None:
+        def known(where: str, name: str, things: Any, what: str) -> None:
             if name not in things:
                 raise ValueError(f"{where}: no {what} {name!r}{_similar(name, things)}")
 
@@ -301,10 +365,16 @@ class Config(Strict):
             for level, name in study.masks.items():
                 known(f"studies.{key}.masks.{level}", name, self.mask_sets, "mask set")
         for key, table in self.tables.items():
-            for row in table.rows:
-                known(f"tables.{key}.rows", row.variant, self.variants, "variant")
+            for name in table.variants:
+                known(f"tables.{key}.rows", name, self.variants, "variant")
+            for pair in table.differences:
+                for name in (pair.of, pair.minus):
+                    known(f"tables.{key}.differences", name, table.variants, "row of the table for variant")
             for name in table.datasets:
                 known(f"tables.{key}.datasets", name, self.datasets, "dataset")
+        for key, variant in self.variants.items():
+            if variant.kind == "baseline":
+                known(f"variants.{key}", key, self.baselines, "baseline")
         study = self.studies[self.study]
         for key, variant in self.variants.items():
             known(
@@ -337,13 +407,17 @@ class Config(Strict):
 
     def runs(self, variant: str, scale: int) -> list[Run]:
         """The runs whose mean is a table's cell: one a seed, or one where nothing is random."""
-        seeds = self.chosen.seeds[:1] if self.variants[variant].kind == "bicubic" else self.chosen.seeds
+        seeds = self.chosen.seeds[:1] if self.trivial(variant) else self.chosen.seeds
         return [Run(variant=variant, scale=scale, seed=seed) for seed in seeds]
+
+    def trivial(self, variant: str) -> bool:
+        """Whether a variant is neither trained nor random."""
+        return self.variants[variant].kind in ("bicubic", "baseline")
 
     def scales(self, variant: str) -> list[int]:
         """The scale factors at which some table has the variant; 4 if none has it."""
         tables = self.tables.values()
-        return sorted({t.scale for t in tables if variant in (row.variant for row in t.rows)}) or [4]
+        return sorted({t.scale for t in tables if variant in t.variants}) or [4]
 
     def table_datasets(self, table: str) -> list[str]:
         """The table's data sets that the study tests on, in the table's order."""
@@ -462,7 +536,7 @@ class Config(Strict):
 
     def weights(self, variant: str) -> list[str]:
         """Which weights of a variant's runs are scored, the headline first; "none" where there are none."""
-        return ["none"] if self.variants[variant].kind == "bicubic" else list(self.chosen.sampling.weights)
+        return ["none"] if self.trivial(variant) else list(self.chosen.sampling.weights)
 
     def sampling_recipe(self, run: Run, weights: str) -> dict[str, Any]:
         """Drawing SR images from a run."""
@@ -470,19 +544,41 @@ class Config(Strict):
         recipe: dict[str, Any] = {"kind": kind, "scale": run.scale, "weights": weights}
         if kind == "denoiser":
             recipe |= {"seed": run.seed, **self.chosen.sampling.model_dump(exclude={"weights"})}
-        if kind != "bicubic":
+        if kind in ("encoder", "denoiser"):
             recipe["precision"] = self.precision
+        if kind == "baseline":
+            fields = {"adapter", "command", "sha256", "url"}
+            recipe |= self.baselines[run.variant].model_dump(include=fields)
         return recipe
 
+    def metrics(self, kind: Any) -> list[str]:
+        """The metrics of one kind (ImageMetric, SetMetric, CostMetric) that some table asks for."""
+        asked = {metric for table in self.tables.values() for metric in table.metrics}
+        return sorted(asked & set(get_args(kind)))
+
     def score_recipe(self, scale: int) -> dict[str, Any]:
-        """Scoring one run on one data set: every metric that some table asks for."""
-        metrics = sorted({metric for table in self.tables.values() for metric in table.metrics})
+        """Scoring the images of one run on one data set."""
         return {
             "scale": scale,
-            "metrics": metrics,
+            "metrics": self.metrics(ImageMetric),
             "rounding": self.degradation.rounding,
+            "missing_weights": self.missing_weights,
+            "stop_below_bicubic": self.stop_below_bicubic,
             **self.protocol.model_dump(),
         }
+
+    def set_recipe(self, scale: int) -> dict[str, Any]:
+        """Scoring one run on one data set as a whole: FID and KID."""
+        return {
+            "scale": scale,
+            "metrics": self.metrics(SetMetric),
+            "missing_weights": self.missing_weights,
+        }
+
+    def protocol_recipe(self, scale: int) -> dict[str, Any]:
+        """Scoring one run on one data set under several protocols."""
+        asked = {name for table in self.tables.values() for name in table.protocols}
+        return {"scale": scale, "protocols": sorted(asked)}
 
     def table_recipe(self, table: str) -> dict[str, Any]:
         """Everything a table needs beside the scores."""
@@ -491,13 +587,20 @@ class Config(Strict):
         return {
             "name": table,
             "study": self.study,
+            "about": self.chosen.about,
+            "comparable": self.chosen.comparable,
+            "train_set": self.chosen.train_set,
             "checkpoints": self.checkpoint_source,
             "title": spec.title,
             "scale": spec.scale,
             "metrics": list(spec.metrics),
             "datasets": [
-                {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published}
+                part
                 for n in sets
+                for part in _under_protocols(
+                    {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published},
+                    spec.protocols,
+                )
             ],
             "left_out": [
                 {
@@ -509,21 +612,48 @@ class Config(Strict):
                 for n, why in self.left_out.items()
                 if n in self.tables[table].datasets or not self.tables[table].datasets
             ],
-            "rows": [
-                {
-                    "variant": row.variant,
-                    "label": row.label or self.variants[row.variant].label,
-                    "published": row.label
-                    or self.variants[row.variant].published
-                    or self.variants[row.variant].label,
-                    "masks": self.mask_set(row.variant),
-                    "runs": [run.name for run in self.runs(row.variant, spec.scale)],
-                    "weights": self.weights(row.variant),
-                    "sampling": self._sampling_words(row.variant),
-                }
-                for row in spec.rows
-            ],
+            "rows": [self._row_recipe(row, spec.scale) for row in spec.rows],
+            "differences": [pair.model_dump() for pair in spec.differences],
+            "notes": list(spec.notes),
         }
+
+    def _row_recipe(self, row: Row, scale: int) -> dict[str, Any]:
+        if row.variant is None:
+            return {
+                "variant": None,
+                "label": row.label or row.published,
+                "published": row.published,
+                "masks": None,
+                "runs": [],
+                "weights": [],
+                "sampling": "",
+            }
+        variant = self.variants[row.variant]
+        return {
+            "variant": row.variant,
+            "label": row.label or variant.label,
+            "published": row.published or row.label or variant.published or variant.label,
+            "masks": self.mask_set(row.variant),
+            "runs": [run.name for run in self.runs(row.variant, scale)],
+            "weights": self.weights(row.variant),
+            "sampling": self._sampling_words(row.variant),
+        }
+
+
+def _under_protocols(dataset: dict[str, str], protocols: tuple[str, ...]) -> list[dict[str, str]]:
+    """A data set once for each protocol; the paper's values stand beside its own protocol alone."""
+    from samdiffsr.evaluation.protocols import PROTOCOLS
+
+    if not protocols:
+        return [dataset]
+    return [
+        {
+            "name": f"{dataset['name']}/{name}",
+            "label": f"{dataset['label']}, {PROTOCOLS[name]}",
+            "published": dataset["published"] if name == "authors" else "",
+        }
+        for name in protocols
+    ]
 
 
 def load_config(value: dict[str, Any] | str | Path) -> Config:

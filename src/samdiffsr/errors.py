@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is one line: it names the culprit and says what to do. The command line prints it without a
     traceback and exits with status 1.
     """
+
+
+class NotHere(UserError):
+    """An image, file or program of another method that is not on this machine; the rest goes on."""

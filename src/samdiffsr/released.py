@@ -43,7 +43,12 @@ def released_path(config: Config, kind: Kind, run: Run) -> Path:
 
 def models_of(config: Config, run: Run) -> list[Kind]:
     """Which models sampling from a run needs."""
-    kinds: dict[str, list[Kind]] = {"bicubic": [], "encoder": ["encoders"], "denoiser": ["encoders", "runs"]}
+    kinds: dict[str, list[Kind]] = {
+        "bicubic": [],
+        "encoder": ["encoders"],
+        "denoiser": ["encoders", "runs"],
+        "baseline": [],
+    }
     return kinds[config.variants[run.variant].kind]
 
 

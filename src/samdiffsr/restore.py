@@ -21,7 +21,7 @@ from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
 from samdiffsr.diffusion.sampler import sample
-from samdiffsr.errors import UserError
+from samdiffsr.errors import NotHere, UserError
 from samdiffsr.files import sha256_file, sha256_json, write_json
 from samdiffsr.masks.stage import load_values
 from samdiffsr.masks.store import RegionStore
@@ -29,6 +29,7 @@ from samdiffsr.training.denoiser import build_formulation, load_denoiser, upsamp
 from samdiffsr.training.encoder import load_encoder
 from samdiffsr.training.loop import (
     device_name,
+    peak_bytes,
     resolve_device,
     resolve_precision,
     sample_generator,
@@ -150,6 +151,7 @@ def restore_dataset(
     *,
     labels: Path | None = None,
     values: Path | None = None,
+    baseline: Callable[[Store, torch.device], Restorer] | None = None,
     shard: tuple[int, int] = (0, 1),
     device: str = "auto",
     threads: int = 1,
@@ -162,6 +164,7 @@ def restore_dataset(
         manifest: JSON, written last: recipe, model hashes, and every image with its file's hash.
         progress: JSON lines, one a finished image; a rerun with the same recipe and models goes on from it.
         recipe: Config.sampling_recipe. models: {"encoder": ..., "denoiser": ...} as the kind needs them.
+        baseline: makes the restorer of kind `baseline`; an image that it has not is left out with a warning.
     """
     store = Store(lr)
     set_threads(threads)
@@ -172,6 +175,11 @@ def restore_dataset(
         restore = bicubic_restorer(recipe["scale"])
     elif recipe["kind"] == "encoder":
         restore = encoder_restorer(models["encoder"], recipe["weights"], where, precision)
+    elif baseline is not None:
+        try:
+            restore = baseline(store, where)
+        except NotHere as error:
+            restore = _nothing(str(error))
     else:
         structure = structure_reader(labels, values) if labels and values else None
         restore = denoiser_restorer(
@@ -179,7 +187,8 @@ def restore_dataset(
         )
 
     identity = sha256_json([recipe, hashes, store.digest, precision])
-    finished = _finished(progress, identity, out)
+    # what others made may have changed without a trace in the recipe: taken anew each time
+    finished = {} if baseline is not None else _finished(progress, identity, out)
     part, parts = shard
     chosen = range(part * len(store) // parts, (part + 1) * len(store) // parts)
     images, seconds = [], []
@@ -188,7 +197,11 @@ def restore_dataset(
         name = store.names[i]
         if name not in finished:
             began = time.perf_counter()
-            sr = restore(store[i], name)
+            try:
+                sr = restore(store[i], name)
+            except NotHere as error:
+                say(f"warning: {name} is left out: {error}")
+                continue
             seconds.append(time.perf_counter() - began)
             write_png(out / f"{name}.png", sr)
             entry = {
@@ -196,6 +209,7 @@ def restore_dataset(
                 "name": name,
                 "sha256": sha256_file(out / f"{name}.png"),
                 "s": seconds[-1],
+                "peak_bytes": peak_bytes(where),
             }
             with open(progress, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
@@ -206,6 +220,9 @@ def restore_dataset(
         manifest.with_name(f"{manifest.stem}.timing.json"),
         {
             "device": device_name(where),
+            "threads": torch.get_num_threads() if where.type == "cpu" else None,
+            "weights": recipe["weights"],
+            "peak_bytes": max((finished[x["name"]].get("peak_bytes", 0) for x in images), default=0),
             "seconds": {x["name"]: round(finished[x["name"]]["s"], 3) for x in images},
         },
     )
@@ -213,6 +230,13 @@ def restore_dataset(
         manifest,
         {"recipe": recipe, "models": hashes, "precision": precision, "lr": store.digest, "images": images},
     )
+
+
+def _nothing(why: str) -> Restorer:
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        raise NotHere(why)
+
+    return restore
 
 
 def _finished(progress: Path, identity: str, out: Path) -> dict[str, dict[str, Any]]:

@@ -108,6 +108,10 @@ class ImageMetrics:
             self._built[key] = self._build(name, color)
         return self._built[key]
 
+    def measure(self, name: str, *images: np.ndarray, color: str = "ycbcr") -> float:
+        """`name` of images that a protocol has prepared: uint8 (H, W, 3), SR first."""
+        return _value(self.pyiqa(name, color), *images)
+
     def _build(self, name: str, color: str) -> Any:
         if name == "psnr_y":
             # color_space is not optional: pyiqa's default is full-range yiq, 1.32 dB lower

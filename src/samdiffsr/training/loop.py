@@ -256,7 +256,6 @@ def train(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "loss", "lr"])
         writer.writerows((s, f"{m:.6g}", f"{r:.6g}") for s, m, r in curve)
-    peak = torch.cuda.max_memory_allocated() if fabric.device.type == "cuda" else _peak_rss()
     write_json(
         timing_path,
         {
@@ -265,7 +264,7 @@ def train(
             "device": device_name(fabric.device),
             "processes": world,
             "threads": torch.get_num_threads(),
-            "peak_bytes": peak,
+            "peak_bytes": peak_bytes(fabric.device),
         },
     )
     info = {
@@ -296,9 +295,12 @@ def device_name(device: torch.device) -> str:
     return "CPU"
 
 
-def _peak_rss() -> int:
+def peak_bytes(device: torch.device) -> int:
+    """The most memory in use so far: a GPU's allocated tensors, or the whole process."""
     import resource
 
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

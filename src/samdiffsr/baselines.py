@@ -1,0 +1,126 @@
+"""Other methods' images, brought under the same scores: a folder of results, any program, or a network file.
+
+A baseline that cannot run here leaves its images out, with one line that says why and what to do: its row
+stays in the tables, with the published value.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from samdiffsr.data.images import read_rgb, write_png
+from samdiffsr.data.store import Store
+from samdiffsr.errors import NotHere, UserError
+from samdiffsr.files import sha256_file
+
+if TYPE_CHECKING:
+    import torch
+
+
+def images_restorer(folder: Path) -> Callable[[np.ndarray, str], np.ndarray]:
+    """Images that were made elsewhere: `folder/<name>.png` (or another suffix that holds exact pixels)."""
+    if not folder.is_dir():
+        raise NotHere(f"{folder}: no such folder; put the method's SR images there, named as the LR images")
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        for suffix in (".png", ".bmp", ".tif", ".tiff"):
+            if (path := folder / f"{name}{suffix}").exists():
+                return read_rgb(path)
+        raise NotHere(f"{folder / name}.png: no such image")
+
+    return restore
+
+
+def run_command(template: str, lr: Store, scale: int, folder: Path) -> Path:
+    """Run a program on a folder of LR images; returns the folder of its SR images.
+
+    Args:
+        template: a command line with {lr} and {sr}, the two folders, and if wanted {scale}; no shell is used.
+        folder: scratch space.
+
+    Raises:
+        NotHere: there is no such program. UserError: it failed, or the template lacks a folder.
+    """
+    for part in ("{lr}", "{sr}"):
+        if part not in template:
+            raise UserError(f"command {template!r}: must hold {part}")
+    source, target = folder / "lr", folder / "sr"
+    target.mkdir(parents=True)
+    for i, name in enumerate(lr.names):
+        write_png(source / f"{name}.png", np.ascontiguousarray(lr[i]))
+    places = {"lr": str(source), "sr": str(target), "scale": str(scale)}
+    command = [part.format(**places) for part in shlex.split(template)]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except OSError as error:
+        raise NotHere(f"command {command[0]!r} cannot be run ({error.strerror})") from None
+    if done.returncode:
+        last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]
+        raise UserError(f"command {command[0]!r} ended with status {done.returncode}: {last[:200]}")
+    return target
+
+
+def spandrel_restorer(
+    path: Path, recipe: dict[str, Any], device: torch.device
+) -> Callable[[np.ndarray, str], np.ndarray]:
+    """A network file of an architecture that spandrel knows (ESRGAN, BSRGAN, ...); run whole, in float32.
+
+    Args:
+        recipe: {scale, sha256, url}: the file's hash and where it comes from.
+    """
+    if not path.exists():
+        raise NotHere(f"{path}: no such file; get it from {recipe['url'] or 'its authors'}")
+    if recipe["sha256"] and sha256_file(path) != recipe["sha256"]:
+        raise UserError(f"{path}: its SHA-256 is not {recipe['sha256'][:16]}...; delete it and get it again")
+    try:
+        import spandrel
+    except ImportError:
+        raise NotHere("the package spandrel is not installed; `pip install spandrel`") from None
+    import torch
+
+    try:
+        model = spandrel.ModelLoader(device).load_from_file(path)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: spandrel cannot load it ({reason})") from None
+    if not isinstance(model, spandrel.ImageModelDescriptor) or model.scale != recipe["scale"]:
+        raise UserError(f"{path}: a network of scale {model.scale}, the table's is {recipe['scale']}")
+    model.eval()
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        x = torch.from_numpy(np.ascontiguousarray(lr.transpose(2, 0, 1))[None]).to(device).float() / 255
+        with torch.inference_mode():
+            y = model(x)
+        if not torch.isfinite(y).all():
+            raise UserError(f"{path}: gives values that are not finite for {name}")
+        return (y[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+    return restore
+
+
+def baseline_restorer(
+    recipe: dict[str, Any], source: Path | None, lr: Store, device: torch.device
+) -> Callable[[np.ndarray, str], np.ndarray]:
+    """A baseline's recipe (Config.sampling_recipe) and place on this machine as a restorer, or NotHere."""
+    if recipe["adapter"] == "command":
+        scratch = tempfile.TemporaryDirectory(prefix="samdiffsr-")
+        inner = images_restorer(run_command(recipe["command"], lr, recipe["scale"], Path(scratch.name)))
+
+        def restore(image: np.ndarray, name: str, _keep: Any = scratch) -> np.ndarray:
+            return inner(image, name)
+
+        return restore
+    if source is None:
+        raise UserError(f"a baseline of kind {recipe['adapter']!r} needs --source")
+    return (
+        images_restorer(source)
+        if recipe["adapter"] == "images"
+        else spandrel_restorer(source, recipe, device)
+    )

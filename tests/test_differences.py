@@ -1,0 +1,182 @@
+"""The differences that a table claims, and its Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samdiffsr.evaluation.stage import COLUMNS, write_csv
+from samdiffsr.reporting.differences import COLUMNS as DIFFERENCE_COLUMNS
+from samdiffsr.reporting.differences import differences, join
+from samdiffsr.reporting.render import blocks, latex, markdown
+from samdiffsr.reporting.tables import gather, read_published, show
+
+SEEDS = (0, 1)
+
+
+def _row(variant: str, label: str, **more: Any) -> dict[str, Any]:
+    return {
+        "variant": variant, "label": label, "published": label, "masks": None, "weights": ["ema", "raw"],
+        "sampling": "all 100 steps",
+        "runs": [f"{variant}-x4-s{seed}" for seed in SEEDS],
+    } | more  # fmt: skip
+
+
+QUOTED = {
+    "variant": None, "label": "SRGAN", "published": "SRGAN", "masks": None, "weights": [],
+    "sampling": "", "runs": [],
+}  # fmt: skip
+
+
+def _recipe(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "table2", "study": "reduced", "about": "a small one", "comparable": False,
+        "train_set": "some", "checkpoints": "trained", "title": "Comparison", "scale": 4,
+        "metrics": ["psnr_y", "artifact", "fid_clean"],
+        "datasets": [{"name": "urban100", "label": "Urban100", "published": "Urban100"}],
+        "rows": [QUOTED, _row("srdiff", "SRDiff"), _row("sam_diffsr", "SAM-DiffSR", masks="sam_vit_h")],
+        "differences": [{"of": "sam_diffsr", "minus": "srdiff"}], "notes": ["A remark."],
+        **changes,
+    }  # fmt: skip
+
+
+def _scores(folder: Path, images: int = 40, missing: tuple[str, int] | None = None) -> list[Path]:
+    paths = []
+    for variant, more in (("srdiff", 0.0), ("sam_diffsr", 0.1)):
+        for seed in SEEDS:
+            rows = [
+                {
+                    "run": f"{variant}-x4-s{seed}", "weights": weights, "dataset": "urban100",
+                    "image": f"i{i}", "metric": metric, "why_empty": "", "protocol": "P",
+                    "value": "" if missing == (variant, i) else f"{value + i % 7 * more / 10:.6f}",
+                }
+                for weights in ("ema", "raw")
+                for i in range(images)
+                for metric, value in (
+                    ("psnr_y", 25 + i % 5 + more + seed * 0.02), ("artifact", (1 + i % 3) * (1 - more)),
+                )
+            ]  # fmt: skip
+            paths.append(folder / f"{variant}{seed}.csv")
+            write_csv(paths[-1], COLUMNS, rows)
+    return paths
+
+
+def _all(folder: Path, root: Path, recipe: dict[str, Any], scores: list[Path]) -> tuple[list, list]:
+    published = root / "paper/published_tables.csv"
+    tidy = gather(recipe, scores, [], published, folder / "w.csv", folder / "t.csv")
+    return tidy, differences(recipe, scores, folder / "d.csv")
+
+
+def test_a_difference_is_paired_over_images_with_seeds_averaged_first(tmp_path: Path) -> None:
+    rows = differences(_recipe(), _scores(tmp_path), tmp_path / "d.csv")
+    by = {row["metric"]: row for row in rows}
+    assert set(by) == {"psnr_y", "artifact"}  # FID belongs to no image
+    row = by["psnr_y"]
+    expected = 0.1 + sum(i % 7 for i in range(40)) * 0.01 / 40
+    assert row["mean"] == pytest.approx(expected, abs=1e-6)
+    assert row["ci_low"] < expected < row["ci_high"]
+    assert (row["n_images"], row["n_seeds"], row["method"], row["kind"]) == (40, 2, "bca", "difference")
+    assert row["seed_sd"] == pytest.approx(0.02 / 2**0.5, abs=1e-6)
+    assert row["words"].startswith("+0.13 dB, 95 % CI [0.1")
+    assert row["words"].endswith("2 seeds, 40 images")
+    assert row["p_holm"] >= row["p"]
+    assert by["artifact"]["kind"] == "ratio"
+    assert 0.9 < by["artifact"]["mean"] < 1
+    written = list(csv.DictReader((tmp_path / "d.csv").read_text().splitlines()))
+    assert tuple(written[0]) == DIFFERENCE_COLUMNS
+    assert float(written[0]["mean"]) == pytest.approx(expected, abs=1e-4)
+    join([tmp_path / "d.csv", tmp_path / "d.csv"], tmp_path / "all.csv")
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 1 + 2 * 2
+
+
+def test_few_images_claim_nothing_and_an_image_that_one_lacks_counts_for_neither(tmp_path: Path) -> None:
+    few = differences(_recipe(), _scores(tmp_path, images=5), tmp_path / "d.csv")
+    assert {row["ci_low"] for row in few} == {None}
+    assert all("too few images to claim anything" in row["words"] for row in few)
+    less = differences(_recipe(), _scores(tmp_path, missing=("srdiff", 3)), tmp_path / "d.csv")
+    assert {row["n_images"] for row in less} == {39}
+
+
+def test_without_a_common_image_the_difference_says_so(tmp_path: Path) -> None:
+    scores = _scores(tmp_path)
+    rows = differences(_recipe(), scores[:2], tmp_path / "d.csv")
+    assert {row["why_empty"] for row in rows} == {"no image that both were scored on"}
+
+
+def test_the_best_two_are_marked_among_measured_and_among_published(tmp_path: Path, root: Path) -> None:
+    tidy, claimed = _all(tmp_path, root, _recipe(), _scores(tmp_path))
+    (block,) = blocks(_recipe(), tidy)
+    assert block.headings == (
+        "Method", "PSNR-Y (dB)", "published", "Artifact", "FID (clean)", "published",
+    )  # fmt: skip
+    cells = {line[0].text: line[1:] for line in block.lines}
+    assert [(c.text, c.rank) for c in cells["SRGAN"][:2]] == [("", 0), ("22.85", 0)]
+    assert [(c.text, c.rank) for c in cells["SRDiff"][:3]] == [("27.01", 2), ("25.08", 2), ("1.9750", 2)]
+    assert [(c.text, c.rank) for c in cells["SAM-DiffSR"][:2]] == [("27.14", 1), ("25.54", 1)]
+    assert cells["SAM-DiffSR"][2].rank == 1  # of the artifact less is better
+    text = markdown(_recipe(), tidy, claimed)
+    assert text.startswith("# Table 2: Comparison\n")
+    for words in [
+        "| **27.14** ± 0.014 | **25.54** |",
+        "| <u>27.01</u> ± 0.014 | <u>25.08</u> |",
+        "SAM-DiffSR minus SRDiff, Urban100, PSNR-Y: +0.13 dB, 95 % CI [",
+        "Study reduced: a small one.",
+        "SAM-DiffSR: sam\\_vit\\_h", "seeds 0, 1", "sampling all 100 steps", ": P.",
+        "not comparable", "Not measured: FID (clean) (not scored).", "A remark.",
+    ]:  # fmt: skip
+        assert words in text, words
+
+
+def test_the_latex_is_escaped_and_balanced(tmp_path: Path, root: Path) -> None:
+    tidy, claimed = _all(tmp_path, root, _recipe(title="100 % of a_b & {c}"), _scores(tmp_path))
+    text = latex(_recipe(title="100 % of a_b & {c}"), tidy, claimed)
+    assert r"100 \% of a\_b \& \{c\}." in text
+    assert r"\textbf{27.14} $\pm$ 0.014 & \textbf{25.54}" in text
+    assert r"\underline{27.01}" in text
+    plain = text.replace(r"\{", "").replace(r"\}", "")
+    assert plain.count("{") == plain.count("}")
+    for environment in ("table*", "tabular"):
+        assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 1
+
+
+def test_images_that_the_paper_does_not_have_get_no_published_value(tmp_path: Path, root: Path) -> None:
+    recipe = _recipe(datasets=[{"name": "urban100", "label": "Demo", "published": ""}], study="demo")
+    tidy, claimed = _all(tmp_path, root, recipe, _scores(tmp_path))
+    text = markdown(recipe, tidy, claimed)
+    assert "published" not in blocks(recipe, tidy)[0].headings
+    assert "25.54" not in text
+    assert "These numbers are not comparable with the paper's." in text
+    assert "Neither run here nor in the paper for these images: SRGAN." in text
+
+
+def test_the_swapped_columns_of_table_7_are_put_right_and_said(tmp_path: Path, root: Path) -> None:
+    published = read_published(root / "paper/published_tables.csv")
+    assert published.values["7", "SRDiff", "2", "BSDS100", "psnr"] == "30.05"
+    assert published.values["7", "SRDiff", "2", "Manga109", "psnr"] == "36.87"
+    assert published.values["2", "SRDiff", "4", "BSDS100", "psnr"] == "25.86"
+    recipe = _recipe(
+        name="table7", scale=2, datasets=[{"name": "b", "label": "BSDS100", "published": "BSDS100"}]
+    )
+    recipe["rows"] = [_row("srdiff", "SRDiff", runs=["srdiff-x2-s0"])]
+    tidy = gather(recipe, [], [], root / "paper/published_tables.csv", tmp_path / "w.csv", tmp_path / "t.csv")
+    assert {row["published"] for row in tidy} == {"30.05", "", "10.2967"}
+    assert all(bool(row["erratum"]) == bool(row["published"]) for row in tidy)
+    assert "BSDS100: printed under Manga109: the columns BSDS100 and Manga109 are exchanged" in markdown(
+        recipe, tidy, []
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "text"),
+    [
+        (25.5449, "psnr_y", "25.54"), (0.77207, "ssim_y", "0.7721"), (12934915, "parameters", "12.93"),
+        (37260, "train_seconds", "10.35"), (0.0123, "image_seconds", "0.012"),
+        (0.00123, "kid_clean", "1.2300"),
+        (0, "artifact", "0.0000"),
+    ],
+)  # fmt: skip
+def test_values_are_shown_in_their_columns_unit(value: float, metric: str, text: str) -> None:
+    assert show(value, metric) == text
