@@ -17,6 +17,8 @@ wildcard_constraints:
     seed="[0-9]+",
     weights="ema|raw|none",
     masks="[a-z][a-z0-9_]*(-x[248])?",
+    part="[0-9]+",
+    parts="[0-9]+",
 
 
 include: "rules/common.smk"

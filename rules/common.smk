@@ -26,6 +26,7 @@ from samdiffsr.errors import UserError
 from samdiffsr.evaluation import image_metrics, sets
 from samdiffsr.evaluation.weights import read_table
 from samdiffsr.fingerprint import fingerprint
+from samdiffsr.masks.segmenters import LEARNED, segmenter_module
 
 # Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
 os.environ.update(
@@ -40,6 +41,8 @@ except UserError as error:
 STUDY = CONFIG.study
 CHOSEN = CONFIG.chosen
 RESULTS = f"results/{STUDY}"
+SCALES = sorted({t.scale for t in CONFIG.tables.values()})
+LEVELS = [level for level in ("high", "medium", "low") if level in CHOSEN.masks]
 DEMO_IMAGES = [
     f"data/demo/{photograph.split}/{photograph.name}.png" for photograph in PHOTOGRAPHS
 ]
@@ -119,6 +122,93 @@ def mask_source(wildcards):
 
 def mask_files(path):
     return [f"{path}.json", f"{path}.bin", f"{path}.members.npz"]
+
+
+def mask_set_of(wildcards):
+    return wildcards.masks.partition("-x")[0]
+
+
+def training_masks():
+    """The region stores of the training set: every level, at every scale factor that some table has."""
+    names = [mask_name(CHOSEN.masks[level], s) for level in LEVELS for s in SCALES]
+    return [f"data/masks/{CHOSEN.train_set}/{name}" for name in dict.fromkeys(names)]
+
+
+def figure_masks():
+    """One region store a level, for figure 7."""
+    scale = 4 if 4 in SCALES else SCALES[0]
+    return [
+        f"data/masks/{CHOSEN.train_set}/{mask_name(CHOSEN.masks[level], scale)}"
+        for level in LEVELS
+    ]
+
+
+def mask_shards(wildcards):
+    """The parts of a region store, in their order."""
+    folder = f"work/masks/{wildcards.dataset}/{wildcards.masks}"
+    parts = CHOSEN.mask_shards
+    return [f"{folder}/{part}of{parts}" for part in range(parts)]
+
+
+# The stamp of the fetched data set, whose folder holds BSDS500's ucm2 and groundTruth.
+BSDS = "data/bsds500/SOURCE.json"
+
+
+def segmenter_spec(wildcards):
+    if mask_set_of(wildcards) not in CONFIG.mask_sets:
+        raise WorkflowError(f"no mask set {mask_set_of(wildcards)!r} in config.yaml")
+    return CONFIG.mask_sets[mask_set_of(wildcards)].segmenter
+
+
+def segmenter_inputs(wildcards):
+    """What a segmenter reads beside the images. Of weights only the content matters, which is checked: no date."""
+    spec = segmenter_spec(wildcards)
+    kind = spec["kind"]
+    if kind in LEARNED:
+        key = kind if kind == "mobile_sam" else f"{kind}_{spec.get('model', 'vit_h')}"
+        table = read_table()
+        if not spec.get("file") and key not in table:
+            raise WorkflowError(
+                f"mask set {mask_set_of(wildcards)!r}: no weights are called {key!r}"
+            )
+        return {"weights": ancient(f"weights/{spec.get('file') or table[key].file}")}
+    if kind in ("ucm", "human"):
+        return {"bsds": BSDS}
+    if kind == "imported":
+        return {"folder": ancient(spec["folder"])}
+    return {}
+
+
+def annotations(wildcards):
+    """People's segmentations, where the images are BSDS500's."""
+    return (
+        {"bsds": BSDS} if "bsds500" in CONFIG.datasets[wildcards.dataset].source else {}
+    )
+
+
+def segmenter_arguments(input):
+    """Machine paths travel beside the recipe, not in it."""
+    weights = ["--weights weights"] if "weights" in input.keys() else []
+    bsds = [f"--root {os.path.dirname(input.bsds)}"] if "bsds" in input.keys() else []
+    return " ".join(weights + bsds)
+
+
+def segmenter_code(wildcards):
+    kind = segmenter_spec(wildcards)["kind"]
+    return fingerprint("samdiffsr.masks.stage", segmenter_module(kind))
+
+
+def segmenter_gpu(wildcards):
+    return int(segmenter_spec(wildcards)["kind"] in LEARNED)
+
+
+def segmenter_threads(wildcards):
+    return CHOSEN.threads if segmenter_gpu(wildcards) else 1
+
+
+def segmenter_memory(wildcards):
+    """MB of the process: SAM's largest network with 64 prompts on a 2K image, or a few label maps."""
+    return 16000 if segmenter_gpu(wildcards) else 2000
 
 
 def structure_inputs(variant, dataset, mask_set, scale):

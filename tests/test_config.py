@@ -59,6 +59,8 @@ def _set(path: str, value: Any) -> Any:
         (_set("studies/demo/masks/high", "sam_h"), ["studies.demo.masks.high", "'sam_h'"]),
         (_set("studies/demo/unet/dim", 7), ["studies.demo.unet.dim", "7"]),
         (_set("mask_sets/felzenszwalb_fine/image", "sr"), ["mask_sets.felzenszwalb_fine.image", "'sr'"]),
+        (_set("mask_sets/ucm_k10/segmenter/kind", "ucn"), ["mask_sets.ucm_k10", "'ucn'", "'ucm'"]),
+        (_set("studies/demo/mask_shards", 0), ["studies.demo.mask_shards", "0"]),
         (_set("tables/table2/rows", ["srdif"]), ["tables.table2.rows", "'srdif'", "'srdiff'"]),
         (_set("tables/table2/rows", [{"varint": "srdiff"}]), ["tables.table2.rows.0"]),
         (_set("tables/table2/metrics", "psnr_y"), ["tables.table2.metrics"]),

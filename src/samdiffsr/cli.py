@@ -86,18 +86,75 @@ def _prepare_lr(args: argparse.Namespace) -> None:
 
 
 def _segment(args: argparse.Namespace) -> None:
+    from samdiffsr.fingerprint import fingerprint
+    from samdiffsr.masks.segmenters import segmenter_module
     from samdiffsr.masks.stage import segment
+    from samdiffsr.progress import progress_bar
 
-    on = args.recipe["image"]
-    segment(
-        args.source,
-        args.out,
-        args.recipe["segmenter"],
-        on=on,
-        scale=args.scale if on == "lr" else 1,
-        shard=args.shard,
-        progress=lambda done, total, name: _say(f"{name}: {done} of {total}"),
-    )
+    on, spec = args.recipe["image"], args.recipe["segmenter"]
+    with progress_bar(f"masks {args.out.name}") as progress:
+        segment(
+            args.source,
+            args.out,
+            spec,
+            on=on,
+            scale=args.scale if on == "lr" else 1,
+            shard=args.shard,
+            places={
+                "weights": None if args.weights is None else str(args.weights),
+                "root": None if args.root is None else str(args.root),
+                "device": args.device,
+            },
+            state=args.state,
+            code=fingerprint("samdiffsr.masks.stage", segmenter_module(spec.get("kind"))),
+            progress=progress,
+        )
+
+
+def _masks_merge(args: argparse.Namespace) -> None:
+    from samdiffsr.masks.store import merge_shards
+
+    merge_shards(args.shards, args.out)
+
+
+def _masks_export(args: argparse.Namespace) -> None:
+    from samdiffsr.masks.stage import export_masks
+    from samdiffsr.progress import progress_bar
+
+    with progress_bar("export") as progress:
+        export_masks(args.labels, args.out, progress=progress)
+
+
+def _masks_import(args: argparse.Namespace) -> None:
+    from samdiffsr.masks.stage import segment
+    from samdiffsr.progress import progress_bar
+
+    spec = {"kind": "imported", "folder": str(args.folder)}
+    with progress_bar("import") as progress:
+        on = "lr" if args.scale > 1 else "hr"
+        segment(args.source, args.out, spec, on=on, scale=args.scale, progress=progress)
+
+
+def _masks_statistics(args: argparse.Namespace) -> None:
+    from samdiffsr.masks.statistics import mask_statistics
+    from samdiffsr.progress import progress_bar
+
+    with progress_bar("statistics") as progress:
+        mask_statistics(args.labels, args.out, args.summary, args.recipe, humans=args.root, progress=progress)
+
+
+def _masks_gather(args: argparse.Namespace) -> None:
+    from samdiffsr.masks.statistics import gather_statistics
+
+    gather_statistics(args.parts, args.out)
+
+
+def _masks_figure(args: argparse.Namespace) -> None:
+    from samdiffsr.reporting.figure_masks import draw_masks
+
+    headings, names = args.recipe["headings"], args.recipe["masks"]
+    levels = list(zip(headings, names, args.labels, strict=True))
+    draw_masks(args.hr, levels, args.out, images=args.images or ())
 
 
 def _encode(args: argparse.Namespace) -> None:
@@ -280,6 +337,36 @@ def _parser() -> argparse.ArgumentParser:
     recipe(masks)
     sharded(masks)
     masks.add_argument("--scale", type=int, default=1, help="scale factor of an LR store")
+    masks.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    masks.add_argument("--weights", type=Path, metavar="PATH", help="folder of weight files (SAM, MobileSAM)")
+    masks.add_argument("--root", type=Path, metavar="PATH", help="folder that holds BSDS500 (ucm, human)")
+    masks.add_argument(
+        "--state", type=Path, metavar="PATH", help="folder that an interrupted call goes on from"
+    )
+    merge = stage("masks-merge", _masks_merge, "join the parts of a region store")
+    paths(merge, ["out"])
+    merge.add_argument("--shards", type=Path, nargs="+", required=True, metavar="PATH", help="in their order")
+    paths(
+        stage("masks-export", _masks_export, "write masks as COCO run lengths, a JSON an image"),
+        ["labels", "out"],
+    )
+    bring = stage("masks-import", _masks_import, "read masks from COCO run lengths, a JSON an image")
+    paths(bring, ["folder", "source", "out"])
+    bring.add_argument("--scale", type=int, default=1, help="of masks that were made on an LR store")
+    count = stage("masks-statistics", _masks_statistics, "describe a region store")
+    paths(count, ["labels", "out", "summary"], ["root"])
+    recipe(count)
+    total = stage("masks-gather", _masks_gather, "join the statistics of several region stores")
+    paths(total, ["out"])
+    total.add_argument("--parts", type=Path, nargs="+", required=True, metavar="PATH")
+    show = stage("masks-figure", _masks_figure, "draw masks over images")
+    paths(show, ["hr"])
+    show.add_argument(
+        "--labels", type=Path, nargs="+", required=True, metavar="PATH", help="one store a level"
+    )
+    show.add_argument("--out", type=Path, nargs="+", required=True, metavar="PATH", help=".png, .pdf")
+    show.add_argument("--images", nargs="+", metavar="NAME", help="default: a few, evenly spread")
+    recipe(show)
     values = stage("encode", _encode, "give every region its value (paper equation 6)")
     paths(values, ["labels", "out"])
     recipe(values)

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from samdiffsr.errors import UserError
+from samdiffsr.masks.segmenters import KINDS
 
 Level = Literal["high", "medium", "low"]
 Scale = Literal[2, 4, 8]
@@ -61,6 +62,15 @@ class MaskSet(Strict):
 
     image: Literal["hr", "lr"]
     segmenter: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _kind(self) -> MaskSet:
+        kind = self.segmenter.get("kind")
+        if kind not in KINDS:
+            raise ValueError(
+                f"segmenter kind {kind!r} is none of {', '.join(KINDS)}{_similar(str(kind), KINDS)}"
+            )
+        return self
 
 
 class Training(Strict):
@@ -129,6 +139,7 @@ class Study(Strict):
     test_sets: tuple[Name, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     masks: dict[Level, Name]
+    mask_shards: Positive = 1  # jobs that share the segmentation of one data set
     encoders: dict[Name, Encoder] = {"default": Encoder()}
     unet: UNet = UNet()
     training: Training = Training()
@@ -415,6 +426,18 @@ class Config(Strict):
         """Region maps of one data set."""
         return self.mask_sets[mask_set].model_dump()
 
+    def statistics_recipe(self, dataset: str, mask_set: str, scale: int) -> dict[str, Any]:
+        """Mask statistics of one data set, for the quality levels that the mask set stands for."""
+        levels = [level for level, name in self.chosen.masks.items() if name == mask_set]
+        return {
+            "study": self.study,
+            "level": " ".join(levels),
+            "masks": mask_set,
+            "dataset": dataset,
+            "scale": scale,
+            "patch": self.chosen.training.patch,
+        }
+
     def encoding_recipe(self, variant: str) -> dict[str, Any]:
         """Values per region (paper equation 6)."""
         return self.variants[variant].model_dump(
@@ -607,7 +630,8 @@ def recipe_text(recipe: dict[str, Any]) -> str:
 
 
 def _first_error(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # a misspelt key is also a missing one: name what was written
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key{_similar(str(first['loc'][-1]), _fields_beside(first['loc']))}"

@@ -22,9 +22,16 @@ from samdiffsr.masks.regions import Regions
 COLUMNS = ("predicted_iou", "point_coords", "stability_score", "crop_box")
 
 
-def read_rle(path: str | Path, shape: tuple[int, int] | None = None) -> Regions:
-    """Regions of a file; see `regions_from_records`. UserError names the file and what is wrong with it."""
+def read_rle(
+    path: str | Path, shape: tuple[int, int] | None = None, *, empty: tuple[int, int] | None = None
+) -> Regions:
+    """Regions of a file; see `regions_from_records`. UserError names the file and what is wrong with it.
+
+    `empty` is the image's (H, W) for a file without a record, where `shape` is not known.
+    """
     records = read_json(path)
+    if records == [] and shape is None:
+        shape = empty
     try:
         return regions_from_records(records, shape)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

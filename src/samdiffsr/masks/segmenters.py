@@ -1,8 +1,12 @@
-"""Segmenters behind one protocol: an image in, its Regions out. Those in this file need no weights."""
+"""Segmenters behind one protocol: an image in, its Regions out. Those in this file need no weights.
+
+SAM and MobileSAM are in modules of their own (LEARNED), which are imported only when they are asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from samdiffsr.errors import UserError
+from samdiffsr.files import sha256_file, sha256_json
 from samdiffsr.masks.regions import Regions
 
 # SR data sets crop their images, top left, to a multiple of twice the scale; a stored segmentation may be
@@ -31,16 +36,31 @@ class Segmenter(Protocol):
         """What tables record: JSON, no paths, no machine; equal descriptions mean equal regions."""
 
 
-def make_segmenter(spec: Mapping[str, Any]) -> Segmenter:
-    """The segmenter that `spec` asks for: "kind", one of SEGMENTERS, and that kind's settings.
+def make_segmenter(spec: Mapping[str, Any], places: Mapping[str, Any] | None = None) -> Segmenter:
+    """The segmenter that `spec` asks for: "kind", one of KINDS, and that kind's settings.
+
+    Args:
+        spec: what decides the outcome.
+        places: what belongs to the machine and not to the recipe, for the segmenters that take it: "root" (a
+            folder that holds BSDS500), "weights" (a folder of weight files), "device".
 
     Raises:
         UserError: names an unknown kind or setting, a missing one, or an impossible value.
     """
     kind = spec.get("kind")
-    if kind not in SEGMENTERS:
-        raise UserError(f"segmenter kind {kind!r}: must be one of {', '.join(SEGMENTERS)}")
-    return SEGMENTERS[kind]({key: value for key, value in spec.items() if key != "kind"})
+    if kind not in KINDS:
+        raise UserError(f"segmenter kind {kind!r}: must be one of {', '.join(KINDS)}")
+    segmenter = SEGMENTERS[kind] if kind in SEGMENTERS else _learned(*LEARNED[kind])
+    known = {f.name: f for f in fields(segmenter) if f.init}
+    given = {key: value for key, value in (places or {}).items() if key in known and value is not None}
+    settings = {**given, **{key: value for key, value in spec.items() if key != "kind"}}
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise UserError(f"segmenter {kind}: unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+    missing = [name for name, f in known.items() if f.default is MISSING and name not in settings]
+    if missing:
+        raise UserError(f"segmenter {kind}: setting {missing[0]!r} is missing")
+    return segmenter(**settings)
 
 
 @dataclass(frozen=True)
@@ -58,9 +78,9 @@ class Felzenszwalb:
     min_size: int = 50
 
     def __post_init__(self) -> None:
-        _check_number("felzenszwalb scale", self.scale, 0, exclusive=True)
-        _check_number("felzenszwalb sigma", self.sigma, 0)
-        _check_number("felzenszwalb min_size", self.min_size, 1, whole=True)
+        check_number("felzenszwalb scale", self.scale, 0, exclusive=True)
+        check_number("felzenszwalb sigma", self.sigma, 0)
+        check_number("felzenszwalb min_size", self.min_size, 1, whole=True)
 
     def __call__(self, image: np.ndarray, name: str) -> Regions:
         from skimage.segmentation import felzenszwalb
@@ -87,7 +107,7 @@ class Ucm:
     files: dict[str, Path] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_number("ucm threshold", self.threshold, 0)
+        check_number("ucm threshold", self.threshold, 0)
         object.__setattr__(self, "files", _mat_files(self.root, "ucm2"))
 
     def __call__(self, image: np.ndarray, name: str) -> Regions:
@@ -97,7 +117,7 @@ class Ucm:
         ucm2 = _load_mat(path, "ucm2")
         labels, _ = ndimage.label(ucm2 <= self.threshold)
         # in the doubled grid (2H+1, 2W+1) pixels sit at odd indices, contours at the others
-        return Regions.from_partition(_fit(labels[1::2, 1::2], image, path))
+        return Regions.from_partition(_fit(labels[1::2, 1::2], image.shape[:2], path))
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "ucm", "threshold": self.threshold}
@@ -124,14 +144,22 @@ class Human:
                     f"human annotator {self.annotator!r}: a number, finest, coarsest or intersection"
                 )
         else:
-            _check_number("human annotator", self.annotator, 0, whole=True)
+            check_number("human annotator", self.annotator, 0, whole=True)
         object.__setattr__(self, "files", _mat_files(self.root, "groundTruth"))
 
     def __call__(self, image: np.ndarray, name: str) -> Regions:
-        path = _file_of(self.files, name, f"groundTruth under {self.root}")
+        annotations = self.annotations(name, image.shape[:2])
+        return Regions.from_partition(self._choose(annotations, self._path(name)))
+
+    def annotations(self, name: str, shape: tuple[int, int]) -> list[np.ndarray]:
+        """All annotators' segmentations of an image of `shape`, (H, W) int64 each, labels from 1."""
+        path = self._path(name)
         truth = _load_mat(path, "groundTruth")
-        annotations = [truth[0, i]["Segmentation"][0, 0].astype(np.int64) for i in range(truth.shape[1])]
-        return Regions.from_partition(_fit(self._choose(annotations, path), image, path))
+        labels = (truth[0, i]["Segmentation"][0, 0].astype(np.int64) for i in range(truth.shape[1]))
+        return [_fit(each, shape, path) for each in labels]
+
+    def _path(self, name: str) -> Path:
+        return _file_of(self.files, name, f"groundTruth under {self.root}")
 
     def _choose(self, annotations: list[np.ndarray], path: Path) -> np.ndarray:
         if self.annotator == "intersection":
@@ -153,38 +181,80 @@ class Human:
         return {"kind": "human", "annotator": self.annotator}
 
 
-def _factory(segmenter: type) -> Callable[[dict[str, Any]], Segmenter]:
-    """Keyword settings checked against a dataclass's fields."""
+@dataclass(frozen=True)
+class Imported:
+    """Masks from files: COCO run lengths, one `<image>.json` an image, as segment-anything's amg.py and the
+    authors' released masks have them (masks/rle.py).
 
-    def make(settings: dict[str, Any]) -> Segmenter:
-        kind = segmenter.__name__.lower()
-        known = {f.name: f for f in fields(segmenter) if f.init}
-        unknown = sorted(set(settings) - set(known))
-        if unknown:
-            raise UserError(f"segmenter {kind}: unknown setting {unknown[0]!r}; known are {', '.join(known)}")
-        missing = [name for name, f in known.items() if f.default is MISSING and name not in settings]
-        if missing:
-            raise UserError(f"segmenter {kind}: setting {missing[0]!r} is missing")
-        return segmenter(**settings)
+    Attributes:
+        folder: of the JSON files.
+        digest: SHA-256 over their names and contents.
+    """
 
-    return make
+    folder: str
+    digest: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        files = sorted(Path(self.folder).glob("*.json"))
+        if not files:
+            raise UserError(f"{self.folder}: no .json file in it; put the masks there, one file an image")
+        object.__setattr__(self, "digest", sha256_json({path.stem: sha256_file(path) for path in files}))
+
+    def __call__(self, image: np.ndarray, name: str) -> Regions:
+        from samdiffsr.masks.rle import read_rle
+
+        path = Path(self.folder) / f"{name}.json"
+        if not path.is_file():
+            raise UserError(f"image {name!r}: {path} is missing; an image without masks has a file with []")
+        regions = read_rle(path, empty=image.shape[:2])
+        if regions.shape == image.shape[:2]:
+            return regions
+        _check_crop(regions.shape, image.shape[:2], path)
+        return regions.crop(*image.shape[:2])
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "imported", "files": self.digest}
 
 
-SEGMENTERS: dict[str, Callable[[dict[str, Any]], Segmenter]] = {
-    "felzenszwalb": _factory(Felzenszwalb),
-    "ucm": _factory(Ucm),
-    "human": _factory(Human),
+SEGMENTERS: dict[str, type] = {
+    "felzenszwalb": Felzenszwalb,
+    "ucm": Ucm,
+    "human": Human,
+    "imported": Imported,
 }
+# kind -> module and class
+LEARNED = {
+    "sam": ("samdiffsr.masks.sam", "Sam"),
+    "mobile_sam": ("samdiffsr.masks.mobile_sam", "MobileSam"),
+}
+KINDS = (*SEGMENTERS, *LEARNED)
 
 
-def _check_number(
-    what: str, value: Any, least: float, *, whole: bool = False, exclusive: bool = False
+def segmenter_module(kind: str) -> str:
+    """The module whose code finds the masks of this kind."""
+    return LEARNED[kind][0] if kind in LEARNED else __name__
+
+
+def _learned(module: str, name: str) -> type:
+    return getattr(importlib.import_module(module), name)
+
+
+def check_number(
+    what: str,
+    value: Any,
+    least: float,
+    *,
+    most: float = float("inf"),
+    whole: bool = False,
+    exclusive: bool = False,
 ) -> None:
+    """UserError unless `value` is a finite number in [least, most], or in (least, most] if `exclusive`."""
     kinds = (int,) if whole else (int, float)
-    good = isinstance(value, kinds) and not isinstance(value, bool) and least <= value < float("inf")
-    if not good or (exclusive and value == least):
+    good = isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most
+    if not good or value == float("inf") or (exclusive and value == least):
         number = "a whole number" if whole else "a number"
-        raise UserError(f"{what} {value!r}: must be {number} {'>' if exclusive else '>='} {least}")
+        limit = "" if most == float("inf") else f" and <= {most}"
+        raise UserError(f"{what} {value!r}: must be {number} {'>' if exclusive else '>='} {least}{limit}")
 
 
 def _mat_files(root: str, folder: str) -> dict[str, Path]:
@@ -213,11 +283,14 @@ def _load_mat(path: Path, key: str) -> np.ndarray:
         raise UserError(f"{path}: not readable as BSDS500's {key} ({error}); fetch it again") from None
 
 
-def _fit(labels: np.ndarray, image: np.ndarray, path: Path) -> np.ndarray:
-    """The labels' part under an image that was cropped top left."""
-    height, width = image.shape[:2]
-    if not all(0 <= a - b < MAX_CROP for a, b in zip(labels.shape, (height, width), strict=True)):
+def _fit(labels: np.ndarray, shape: tuple[int, int], path: Path) -> np.ndarray:
+    """The labels' part under an image of `shape` that was cropped top left."""
+    _check_crop(labels.shape, shape, path)
+    return labels[: shape[0], : shape[1]]
+
+
+def _check_crop(found: tuple[int, int], shape: tuple[int, int], path: Path) -> None:
+    if not all(0 <= a - b < MAX_CROP for a, b in zip(found, shape, strict=True)):
         raise UserError(
-            f"{path}: segments {labels.shape[0]} x {labels.shape[1]} pixels, the image has {height} x {width}"
+            f"{path}: segments {found[0]} x {found[1]} pixels, the image has {shape[0]} x {shape[1]}"
         )
-    return labels[:height, :width]

@@ -149,6 +149,26 @@ def merge_shards(paths: Sequence[str | Path], out: str | Path) -> None:
                 writer.add(name, shard[i])
 
 
+def write_regions(path: str | Path, regions: Regions) -> None:
+    """One image's regions as one compressed .npz."""
+    arrays = _pack([regions.members], {k: [np.asarray(v)] for k, v in sorted(regions.per_mask.items())})
+    with atomic_path(path) as part:
+        np.savez_compressed(part, labels=regions.labels, **arrays)
+
+
+def read_regions(path: str | Path) -> Regions | None:
+    """What `write_regions` wrote, exactly; None if the file is damaged (its image is to be done again)."""
+    try:
+        with np.load(path) as data:
+            arrays = {key: data[key] for key in data.files}
+        labels, atoms, masks = (arrays.pop(key) for key in ("labels", "atoms", "mask_offsets"))
+    except Exception:  # zipfile and numpy raise many kinds for a damaged file
+        return None
+    members = tuple(atoms[a:b].astype(np.int64) for a, b in pairwise(masks.tolist()))
+    columns = {k.removeprefix(_COLUMN): v for k, v in arrays.items() if k.startswith(_COLUMN)}
+    return Regions(labels, members, columns)
+
+
 def _pack(
     members: list[tuple[np.ndarray, ...]], columns: dict[str, list[np.ndarray]]
 ) -> dict[str, np.ndarray]:

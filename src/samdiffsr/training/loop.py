@@ -219,9 +219,8 @@ def train(
             if training["clip_grad"]:
                 torch.nn.utils.clip_grad_norm_(net.parameters(), training["clip_grad"])
             optimizer.step()
-            decay = min(
-                training["ema"], (1 + step) / (10 + step)
-            )  # short memory at first: no trace of the start
+            # a short memory at first leaves no trace of the start
+            decay = min(training["ema"], (1 + step) / (10 + step))
             torch._foreach_lerp_(ema_list, net_list, 1 - decay)
             window.append(value.detach().float())
 

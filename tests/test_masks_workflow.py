@@ -1,0 +1,56 @@
+"""The mask rules: any number of shards gives the same files; what segmenters need becomes an input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.workflow import Workflow
+
+pytestmark = pytest.mark.workflow
+STATISTICS = "results/demo/masks/statistics.csv"
+
+
+def _content(workflow: Workflow) -> dict[str, bytes]:
+    files = [*(workflow.folder / "data/masks").rglob("*.*"), *(workflow.folder / "results").rglob("*.csv")]
+    return {str(path.relative_to(workflow.folder)): path.read_bytes() for path in sorted(files)}
+
+
+def _shards(workflow: Workflow, number: int) -> None:
+    line = "masks: {high: felzenszwalb_fine, medium: felzenszwalb_coarse, low: felzenszwalb_lr}"
+    workflow.edit("config.yaml", line, f"{line}\n    mask_shards: {number}")
+
+
+@pytest.mark.slow
+def test_shards_change_no_byte(tmp_path: Path) -> None:
+    one, many = Workflow.new(tmp_path / "one"), Workflow.new(tmp_path / "many")
+    _shards(many, 4)
+    assert many.dry(STATISTICS).jobs["segment_shard"] == 3 * 4
+    for workflow in (one, many):
+        result = workflow(STATISTICS)
+        assert result.code == 0, result.text
+    assert len(_content(one)) == 3 * 3 + 3 + 1
+    assert _content(one) == _content(many)
+    assert not list((many.folder / "work/masks").rglob("*.*"))  # no shard and no kept image is left
+    assert many.dry(STATISTICS).nothing_to_do
+
+
+def test_weights_and_annotations_are_inputs(tmp_path: Path) -> None:
+    workflow = Workflow.new(tmp_path / "repository")
+    masks = "masks: {high: felzenszwalb_fine, medium: felzenszwalb_coarse, low: felzenszwalb_lr}"
+    workflow.edit("config.yaml", masks, "masks: {high: sam_vit_h, medium: ucm_k10, low: mobile_sam_lr}")
+    (workflow.folder / "weights").mkdir()
+    for file in ("sam_vit_h_4b8939.pth", "mobile_sam.pt"):
+        (workflow.folder / "weights" / file).touch()
+    (workflow.folder / "data/bsds500").mkdir(parents=True)
+    (workflow.folder / "data/bsds500/SOURCE.json").touch()
+    result = workflow.dry("masks", "-p")
+    assert result.code == 0, result.text
+    assert result.text.count("--weights weights") == 2
+    assert result.text.count("--root data/bsds500") == 1
+    commands = [line for line in result.text.splitlines() if "samdiffsr segment" in line]
+    assert len(commands) == 3
+    recipes = [line.partition("--recipe ")[2] for line in commands]
+    assert all(str(tmp_path) not in recipe and "weights" not in recipe for recipe in recipes)
+    assert any('"kind":"sam","min_mask_region_area":0,"model":"vit_h"' in recipe for recipe in recipes)

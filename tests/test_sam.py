@@ -1,0 +1,219 @@
+"""SAM and MobileSAM: weight files, the mapping of names, and real networks with random weights end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import sam_model_registry
+
+from samdiffsr.data.store import StoreWriter
+from samdiffsr.errors import UserError
+from samdiffsr.files import sha256_file
+from samdiffsr.masks import mobile_sam as mobile
+from samdiffsr.masks import sam
+from samdiffsr.masks.segmenters import KINDS, LEARNED, make_segmenter
+from samdiffsr.masks.stage import encode, load_values, segment
+from samdiffsr.masks.store import RegionStore
+from samdiffsr.structure.values import Encoding
+
+# with random weights no mask would pass the thresholds
+LENIENT = {"points_per_side": 3, "pred_iou_thresh": 0, "stability_score_thresh": 0}
+
+
+@pytest.fixture(scope="module")
+def official_shapes(root: Path) -> dict[str, list[int]]:
+    """Names and shapes of mobile_sam.pt, in its order."""
+    return json.loads((root / "tests/vectors/mobile_sam_keys.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def mobile_file(official_shapes, tmp_path_factory) -> Path:
+    """A file of the official format with random weights."""
+    torch.manual_seed(0)
+    state = {}
+    for key, shape in official_shapes.items():
+        counter = key.endswith("num_batches_tracked")
+        spread = 0.2 if key.endswith("weight") and len(shape) > 1 else 0.02
+        state[key] = torch.tensor(0) if counter else spread * torch.randn(shape)
+        if key.endswith("running_var") or (key.endswith("weight") and len(shape) == 1):
+            state[key] = 1 + state[key].abs()
+    path = tmp_path_factory.mktemp("weights") / "mobile_random.pt"
+    torch.save(state, path)
+    return path
+
+
+def photo(height: int = 40, width: int = 60) -> np.ndarray:
+    image = np.random.default_rng(0).integers(0, 20, (height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] += 200
+    image[height // 2 :, width // 2 :, 1] += 150
+    return image
+
+
+def own(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": sha256_file(path)}
+
+
+def test_every_key_of_the_official_file_has_its_place(official_shapes):
+    assert len(official_shapes) == 439
+    wanted = {key: list(value.shape) for key, value in mobile.mobile_sam().state_dict().items()}
+    renamed = {mobile._renamed(key): shape for key, shape in official_shapes.items()}
+    assert len(renamed) == len(official_shapes)  # one to one
+    assert renamed == wanted  # every key used, none missing, all of the right shape
+    # what the weights take beside the file's framing agrees with the published size of 40,728,226 bytes
+    numbers = [8 if key.endswith("tracked") else 4 * int(np.prod(s)) for key, s in official_shapes.items()]
+    assert sum(numbers) == 40_561_032
+
+
+def test_mobile_sam_loads_strictly(mobile_file, tmp_path):
+    state = sam.read_state(mobile_file)
+    first = next(iter(state))
+    for change, words in (
+        (lambda s: s.pop("image_encoder.neck.2.weight"), "neck.2.weight is missing"),
+        (lambda s: s.update({"image_encoder.more": torch.zeros(1)}), "expected nothing"),
+        (lambda s: s.update({"image_encoder.neck.2.weight": torch.zeros(3)}), r"\(3,\)"),
+    ):
+        other = dict(state)
+        change(other)
+        torch.save(other, tmp_path / "other.pt")
+        with pytest.raises(UserError, match=words):
+            make_segmenter({"kind": "mobile_sam", **own(tmp_path / "other.pt")}, {"weights": str(tmp_path)})
+    model = mobile.mobile_sam()
+    sam.load_strictly(model, mobile.rename(state), mobile_file, "mobile_sam")
+    assert torch.equal(model.state_dict()["image_encoder.trunk.patch_embed.conv1.conv.weight"], state[first])
+
+
+def test_mobile_sam_features_equal_upstream(mobile_file):
+    upstream = pytest.importorskip("mobile_sam", reason="the upstream package mobile_sam is not installed")
+    theirs = upstream.sam_model_registry["vit_t"]().eval()
+    state = sam.read_state(mobile_file)
+    theirs.load_state_dict(state)
+    theirs.train().eval()  # its cached attention biases are those of before loading otherwise
+    ours = mobile.mobile_sam().eval()
+    ours.load_state_dict(mobile.rename(state))
+    image = torch.randn(1, 3, 1024, 1024, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, found = theirs.image_encoder(image), ours.image_encoder(image)
+    assert found.shape == (1, 256, 64, 64)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_mobile_sam_through_the_whole_path(mobile_file, tmp_path):
+    with StoreWriter(tmp_path / "lr") as writer:
+        writer.add("a", photo(20, 32))
+    segment(
+        tmp_path / "lr",
+        tmp_path / "regions",
+        {"kind": "mobile_sam", **own(mobile_file), **LENIENT, "crop_n_layers": 1},
+        on="lr",
+        scale=4,
+        places={"weights": str(mobile_file.parent), "device": "cpu"},
+    )
+    store = RegionStore(tmp_path / "regions")
+    regions = store[0]
+    assert regions.shape == (80, 128)
+    assert regions.n_masks > 0
+    assert {"predicted_iou", "point_coords", "stability_score", "crop_box"} == set(regions.per_mask)
+    assert len(np.unique(regions.per_mask["crop_box"], axis=0)) > 1
+    small = regions.labels[::4, ::4]  # nothing but enlarged pixels: no overlap that LR does not have
+    assert np.array_equal(regions.labels, small.repeat(4, 0).repeat(4, 1))
+    assert store.meta["segmenter"]["kind"] == "mobile_sam"
+    assert store.meta["segmenter"]["weights"] == sha256_file(mobile_file)
+    assert str(mobile_file.parent) not in json.dumps(store.meta)  # no path of this machine
+    encode(tmp_path / "regions", tmp_path / "values.npz", Encoding())
+    assert len(load_values(tmp_path / "values.npz", store)[0]) == regions.n_atoms + 1
+
+
+@pytest.fixture(scope="module")
+def vit_b_file(tmp_path_factory) -> Path:
+    """A vit_b of the real architecture, in a file of the official format, with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "vit_b_random.pth"
+    torch.save(sam_model_registry["vit_b"]().state_dict(), path)
+    return path
+
+
+@pytest.mark.slow
+def test_sam_vit_b_through_the_whole_path(vit_b_file, tmp_path):
+    with StoreWriter(tmp_path / "hr") as writer:
+        writer.add("a", photo())
+    spec = {"kind": "sam", "model": "vit_b", **own(vit_b_file), **LENIENT}
+    places = {"weights": str(vit_b_file.parent), "device": "cpu"}
+    segment(tmp_path / "hr", tmp_path / "regions", spec, places=places)
+    regions = RegionStore(tmp_path / "regions")[0]
+    assert regions.shape == (40, 60)
+    assert regions.n_masks > 0
+    score = regions.per_mask["predicted_iou"]
+    assert (np.diff(score) <= 0).all()  # the generator's order: the best first
+    encode(tmp_path / "regions", tmp_path / "values.npz", Encoding(overlap="overwrite"))
+
+
+@pytest.mark.slow
+def test_sam_of_another_variant_is_refused(vit_b_file):
+    spec = {"kind": "sam", "model": "vit_h", **own(vit_b_file)}
+    with pytest.raises(UserError, match="weights of sam_vit_b, not of sam_vit_h"):
+        make_segmenter(spec, {"weights": str(vit_b_file.parent)})
+
+
+def test_the_generator_is_the_packages(monkeypatch):
+    """Same masks with and without the one-device suppression, and the package itself stays as it was."""
+    import segment_anything.automatic_mask_generator as package
+
+    boxes = torch.rand(300, 4, generator=torch.Generator().manual_seed(0)) * 50
+    boxes[:, 2:] += boxes[:, :2]
+    scores = torch.rand(300, generator=torch.Generator().manual_seed(1))
+    theirs = package.batched_nms(boxes, scores, torch.zeros(300), 0.7)
+    assert torch.equal(sam._one_class_nms(boxes, scores, torch.zeros(300), 0.7), theirs)
+    assert package.batched_nms is not sam._one_class_nms
+    assert sam._Generator._process_crop.__globals__["batched_nms"] is sam._one_class_nms
+    assert package.SamAutomaticMaskGenerator._process_crop.__globals__["batched_nms"] is package.batched_nms
+
+
+@pytest.mark.parametrize("kind", LEARNED)
+def test_released_defaults(kind):
+    """The parameters of the package's own generator, by name and value."""
+    import inspect
+
+    released = inspect.signature(sam.SamAutomaticMaskGenerator.__init__).parameters
+    for name in sam.GENERATOR:
+        assert sam.GridPrompted.__dataclass_fields__[name].default == released[name].default, name
+    left_out = set(released) - set(sam.GENERATOR)
+    assert left_out == {"self", "model", "point_grids", "output_mode"}
+    assert kind in KINDS
+
+
+def test_wrong_weights_are_refused_in_one_line(tmp_path, mobile_file):
+    junk = tmp_path / "junk.pth"
+    junk.write_bytes(b"<html>404</html>" * 10)
+    listed = tmp_path / "list.pth"
+    torch.save([1, 2], listed)
+    evil = tmp_path / "evil.pth"
+    torch.save({"x": Path("/nowhere")}, evil)  # an object: weights_only refuses to make it
+    official = tmp_path / "sam_vit_b_01ec64.pth"
+    official.write_bytes(mobile_file.read_bytes())
+    places = {"weights": str(tmp_path)}
+    for spec, words in (
+        ({"kind": "sam", "model": "vit_b", **own(junk)}, "junk.pth: not readable as a file of PyTorch"),
+        ({"kind": "mobile_sam", **own(listed)}, "list.pth: holds no mapping"),
+        ({"kind": "mobile_sam", **own(evil)}, "evil.pth: not readable"),
+        ({"kind": "sam", "model": "vit_b"}, r"sam_vit_b_01ec64\.pth has SHA-256"),
+        ({"kind": "sam", "model": "vit_h"}, r"sam_vit_h_4b8939\.pth not found; download https"),
+        ({"kind": "sam", "model": "vit_b", "file": "junk.pth"}, "give both or neither"),
+        ({"kind": "sam", "model": "vit_x"}, "'vit_x': must be one of vit_h"),
+        ({"kind": "sam", "pred_iou_thresh": 1.5}, "pred_iou_thresh 1.5: must be a number >= 0 and <= 1"),
+        ({"kind": "sam", "points_per_side": 0}, "points_per_side 0"),
+        ({"kind": "sam", "points": 3}, "unknown setting 'points'"),
+        ({"kind": "sam", "device": "tpu"}, "device 'tpu'"),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            make_segmenter(spec, places)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "mobile.pth").write_bytes(mobile_file.read_bytes())
+    with pytest.raises(UserError, match="weights of mobile_sam, not of sam_vit_h"):
+        make_segmenter({"kind": "sam", **own(tmp_path / "mobile.pth")}, places)
+    with pytest.raises(UserError, match="setting 'weights' is missing"):
+        make_segmenter({"kind": "sam"})
