@@ -330,10 +330,10 @@ def source_argument(wildcards):
 
 def baseline_files(wildcards):
     """What there is of it."""
-    source = Path(baseline_source(wildcards) or "/nowhere")
-    if source.is_dir():
-        return sorted(str(path) for path in source.iterdir() if path.is_file())
-    return [str(source)] if source.exists() else []
+    source = baseline_source(wildcards)
+    if os.path.isdir(source):
+        return sorted(str(path) for path in Path(source).iterdir() if path.is_file())
+    return [source] if os.path.exists(source) else []
 
 
 def sample_inputs(wildcards):
