@@ -236,7 +236,7 @@ def test_bicubic_scores_what_is_published_under_either_protocol(
     psnr, ssim = np.mean(found["classic"], axis=0)
     assert (psnr, ssim) == (pytest.approx(classic[0], abs=0.02), pytest.approx(classic[1], abs=0.001))
     psnr, ssim = np.mean(found["authors"], axis=0)
-    assert (psnr, ssim) == (pytest.approx(authors[0], abs=0.002), pytest.approx(authors[1], abs=2e-4))
+    assert (psnr, ssim) == (pytest.approx(authors[0], abs=0.005), pytest.approx(authors[1], abs=5e-4))
 
 
 # --- consistency
