@@ -236,7 +236,9 @@ def test_bicubic_scores_what_is_published_under_either_protocol(
     psnr, ssim = np.mean(found["classic"], axis=0)
     assert (psnr, ssim) == (pytest.approx(classic[0], abs=0.02), pytest.approx(classic[1], abs=0.001))
     psnr, ssim = np.mean(found["authors"], axis=0)
-    assert (psnr, ssim) == (pytest.approx(authors[0], abs=0.005), pytest.approx(authors[1], abs=5e-4))
+    # Set14's known x2 value is of truths at their full size, these are cut to multiples of 4: 0.0035 dB less
+    near = 0.004 if (dataset, scale) == ("Set14", 2) else 0.002
+    assert (psnr, ssim) == (pytest.approx(authors[0], abs=near), pytest.approx(authors[1], abs=2e-4))
 
 
 # --- consistency
