@@ -11,7 +11,7 @@ SNAKEMAKE := $(BIN)/snakemake
 
 demo: .venv/.ready
 	$(SNAKEMAKE) --cores all results/table2.csv
-	@echo; cat results/table2.csv
+	@echo; cat results/demo/table2.md; echo; echo "results/table2.csv and results/demo/samples/ are there."
 
 test: .venv/.ready
 	$(BIN)/python -m pytest -m "not slow"
