@@ -438,6 +438,20 @@ def cost_arguments(input):
 # ---- tables.smk ----
 
 
+def table_recipe(wildcards):
+    """Also refuses to call a table released whose checkpoints are not here: results of trained ones may lie there."""
+    if CONFIG.checkpoint_source == "released":
+        for row in table_of(wildcards).rows:
+            for run in (
+                CONFIG.runs(row.variant, table_of(wildcards).scale)
+                if row.variant
+                else ()
+            ):
+                for kind in models_of(CONFIG, run):
+                    model_inputs(kind, run)
+    return recipe_text(CONFIG.table_recipe(wildcards.table))
+
+
 def table_of(wildcards):
     table = CONFIG.tables.get(wildcards.table)
     if table is None:

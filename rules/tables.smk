@@ -38,7 +38,7 @@ rule gather:
         runtime=10,
     params:
         sets=lambda wc, input: f"--sets {' '.join(input.sets)}" if input.sets else "",
-        recipe=lambda wc: recipe_text(CONFIG.table_recipe(wc.table)),
+        recipe=table_recipe,
         code=fingerprint(
             "samdiffsr.reporting.tables",
             "samdiffsr.reporting.differences",

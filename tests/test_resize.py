@@ -110,7 +110,7 @@ def test_equals_the_reference_on_any_size(
         np.testing.assert_array_equal(result, expected)  # dyadic weights: every sum is exact
     else:  # an exact half may fall to either side
         assert np.abs(result - expected).max() <= 1
-        assert (result != expected).mean() < 0.01
+        assert (result != expected).sum() <= max(2, 0.01 * result.size)  # seldom, also in a tiny image
 
 
 def test_larger_than_a_block() -> None:
