@@ -52,7 +52,7 @@ def test_weights_and_annotations_are_inputs(tmp_path: Path) -> None:
     assert sum("--weights weights" in line for line in segmenting) == 3
     assert result.text.count("--root data/bsds500") == 1
     commands = [line for line in result.text.splitlines() if "samdiffsr segment" in line]
-    assert len(commands) == 3
+    assert len(commands) == 4
     recipes = [line.partition("--recipe ")[2] for line in commands]
     assert all(str(tmp_path) not in recipe and "weights" not in recipe for recipe in recipes)
     assert any('"kind":"sam","min_mask_region_area":0,"model":"vit_h"' in recipe for recipe in recipes)
