@@ -142,7 +142,7 @@ def _recipes(raw: dict[str, Any]) -> dict[str, str]:
         (_set("variants/mask_low/label", "Poor"), {"table4"}),
         (
             _set("variants/srdiff/label", "Plain"),
-            {"table1", "table2", "table3", "table7", "tables1", "tables2"},
+            {"table1", "table2", "table3", "table7", "tables1", "tables2", "tables3"},
         ),
         (_set("protocol", {"border": 4}), {"score"}),
         (_set("device", "cpu"), set()),
