@@ -317,14 +317,14 @@ def test_the_studies_use_the_papers_data(raw: dict[str, Any]) -> None:
 
 
 def test_the_weights_that_a_study_needs(raw: dict[str, Any]) -> None:
-    raw["tables"]["table2"]["metrics"] = ["psnr_y", "lpips", "maniqa_pipal"]
+    raw["tables"]["table2"]["metrics"] = ["psnr_y", "lpips", "maniqa_pipal", "fid_clean"]
     raw["mask_sets"]["sam_h"] = {"image": "hr", "segmenter": {"kind": "sam", "model": "vit_h"}}
     raw["mask_sets"]["mobile"] = {"image": "lr", "segmenter": {"kind": "mobile_sam"}}
     raw["studies"]["demo"]["masks"] |= {"high": "sam_h", "low": "mobile"}
     tables = {name: {**table, "metrics": ["psnr_y"]} for name, table in raw["tables"].items()}
     tables["table2"] = raw["tables"]["table2"]
     found = needed_weights(load_config({**raw, "tables": tables}))
-    assert found == ["alexnet", "lpips_alex", "maniqa_pipal", "mobile_sam", "sam_vit_h"]
+    assert found == ["alexnet", "inception", "lpips_alex", "maniqa_pipal", "mobile_sam", "sam_vit_h"]
 
 
 def test_a_test_set_that_is_not_there_is_skipped_or_an_error(raw: dict[str, Any], tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ def needed_sources(config: Config) -> list[Source]:
 
 def needed_weights(config: Config) -> list[str]:
     """Keys of weights.yaml that the chosen study's masks and metrics use."""
-    from samdiffsr.evaluation.image_metrics import METRICS
+    from samdiffsr.evaluation import image_metrics, sets
 
-    keys = {key for table in config.tables.values() for m in table.metrics for key in METRICS.get(m, ())}
+    uses = {**image_metrics.METRICS, **dict.fromkeys(sets.METRICS, sets.WEIGHTS)}
+    keys = {key for table in config.tables.values() for m in table.metrics for key in uses.get(m, ())}
     for name in config.chosen.masks.values():
         spec = config.mask_sets[name].segmenter
         keys |= {str(spec.get("kind")), f"{spec.get('kind')}_{spec.get('model')}"} & set(weights())
