@@ -26,13 +26,13 @@ from samdiffsr.doctor import Finding, examine, healthy, report
 from samdiffsr.errors import UserError
 from samdiffsr.files import sha256_json, write_json
 from samdiffsr.release import (
-    all_runs,
     listing_problem,
     read_listing,
     read_pointer,
     release,
     run_dvc,
-    run_named,
+    runs_named,
+    table_runs,
     track,
 )
 from samdiffsr.released import (
@@ -73,7 +73,7 @@ def put_model(path: Path, info: dict[str, Any]) -> Path:
 
 def put_models(config: Config, root: Path, *, released: bool = False) -> None:
     """All models of the study's tables as training (or a release) would leave them."""
-    for run in all_runs(config):
+    for run in table_runs(config, config.tables):
         for kind in models_of(config, run):
             place = released_path if released else trained_path
             put_model(root / place(config, kind, run), info_of(config, kind, run))
@@ -126,7 +126,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
 
 def test_a_model_of_this_configuration_is_accepted(config: Config, tmp_path: Path) -> None:
     put_models(config, tmp_path, released=True)
-    for run in all_runs(config):
+    for run in table_runs(config, config.tables):
         for kind in models_of(config, run):
             check_model(released_path(config, kind, run), config, kind, run, tmp_path)
 
@@ -210,7 +210,11 @@ def test_differences_are_named_by_their_path() -> None:
 
 
 def test_encoders_and_runs_have_different_names(config: Config) -> None:
-    paths = {released_path(config, kind, run) for run in all_runs(config) for kind in models_of(config, run)}
+    paths = {
+        released_path(config, kind, run)
+        for run in table_runs(config, config.tables)
+        for kind in models_of(config, run)
+    }
     assert paths == {
         Path("checkpoints/demo/encoder-default-x4-s0.safetensors"),
         Path("checkpoints/demo/srdiff-x4-s0.safetensors"),
@@ -250,9 +254,10 @@ def test_a_stale_or_missing_model_is_not_released(
 
 @pytest.mark.parametrize("name", ["sam_diffsr", "nobody-x4-s0", "sam_diffsr-4-0", "sam_diffsr-x3-s0", ""])
 def test_a_run_that_does_not_exist_is_named(config: Config, name: str) -> None:
-    with pytest.raises(UserError, match=f"no run is called '{name}'; the tables have"):
-        run_named(config, name)
-    assert run_named(config, "sam_diffsr-x4-s0") == RUN
+    with pytest.raises(UserError, match=f"no run or table is called '{name}'; there are"):
+        runs_named(config, name)
+    assert runs_named(config, "sam_diffsr-x4-s0") == [RUN]
+    assert {run.variant for run in runs_named(config, "table2")} >= {"bicubic", "srdiff", "sam_diffsr"}
 
 
 # ---- what is committed ----

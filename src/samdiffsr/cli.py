@@ -176,7 +176,7 @@ def _release(args: argparse.Namespace) -> None:
     from samdiffsr.release import release
 
     if not args.runs and not args.all:
-        raise UserError("name the runs to release, e.g. sam_diffsr-x4-s0, or give --all")
+        raise UserError("name the runs to release, e.g. sam_diffsr-x4-s0, or a table, or give --all")
     release(_study_config(args), args.runs, args.root, dvc=not args.no_dvc, say=_say)
 
 
@@ -489,7 +489,7 @@ def _parser() -> argparse.ArgumentParser:
     config(doctor)
     doctor.add_argument("--deep", action="store_true", help="decode and hash every file")
     release = stage("release", _release, "copy trained models to checkpoints/ and put them under DVC")
-    release.add_argument("runs", nargs="*", metavar="RUN", help="e.g. sam_diffsr-x4-s0")
+    release.add_argument("runs", nargs="*", metavar="RUN", help="sam_diffsr-x4-s0, or table2 for its runs")
     config(release)
     release.add_argument("--all", action="store_true", help="every run of the study's tables")
     release.add_argument("--no-dvc", action="store_true", help="copy only")

@@ -19,7 +19,7 @@ from samdiffsr.errors import UserError
 from samdiffsr.evaluation.weights import MissingWeights, verify
 from samdiffsr.files import read_json
 from samdiffsr.presence import needed_sources, needed_weights
-from samdiffsr.release import all_runs, listing_problem, read_listing, read_pointer
+from samdiffsr.release import listing_problem, read_listing, read_pointer, table_runs
 from samdiffsr.released import check_model, models_of, regions_digest, released_path, trained_path
 
 State = Literal["present", "missing", "stale", "unverifiable"]
@@ -217,7 +217,7 @@ def _masks(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
 def _models(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
     seen: set[Path] = set()
     released = config.checkpoint_source == "released"
-    for run in all_runs(config):
+    for run in table_runs(config, config.tables):
         for kind in models_of(config, run):
             path = released_path(config, kind, run) if released else trained_path(config, kind, run)
             other = trained_path(config, kind, run) if released else released_path(config, kind, run)

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +26,27 @@ Say = Callable[[str], None]
 LISTING = "data.files"
 
 
-def all_runs(config: Config) -> list[Run]:
-    """Every run that a table of the chosen study shows."""
-    found = {}
-    for table in config.tables.values():
-        for row in table.rows:
-            if row.variant is not None:  # a method of the paper that is not run here
-                found |= {run.name: run for run in config.runs(row.variant, table.scale)}
-    return list(found.values())
+def table_runs(config: Config, names: Iterable[str]) -> list[Run]:
+    """Every run of the chosen study that one of these tables shows, each once."""
+    tables = [config.tables[name] for name in names]
+    shown = [run for t in tables for variant in t.variants for run in config.runs(variant, t.scale)]
+    return list({run.name: run for run in shown}.values())
 
 
-def run_named(config: Config, name: str) -> Run:
-    """The run called `name`, e.g. sam_diffsr-x4-s0; UserError if config.yaml has none."""
+def runs_named(config: Config, name: str) -> list[Run]:
+    """The run called `name`, e.g. sam_diffsr-x4-s0, or those of the table called so; else UserError."""
+    if name in config.tables:
+        return table_runs(config, [name])
     try:
         variant, scale, seed = name.rsplit("-", 2)
         if variant not in config.variants or scale[0] != "x" or seed[0] != "s":
             raise ValueError
-        return Run(variant=variant, scale=int(scale[1:]), seed=int(seed[1:]))  # type: ignore[arg-type]
+        return [Run(variant=variant, scale=int(scale[1:]), seed=int(seed[1:]))]  # type: ignore[arg-type]
     except (ValueError, IndexError):
-        known = ", ".join(run.name for run in all_runs(config))
-        raise UserError(f"no run is called {name!r}; the tables have {known}") from None
+        known = ", ".join(run.name for run in table_runs(config, config.tables))
+        raise UserError(
+            f"no run or table is called {name!r}; there are {', '.join(config.tables)} and the runs {known}"
+        ) from None
 
 
 def release(
@@ -54,13 +55,13 @@ def release(
     """Copy trained models, and the encoders they need, to checkpoints/ and put them under DVC.
 
     Args:
-        names: of runs; none means every run of the study's tables.
+        names: of runs or tables; none means every run of the study's tables.
 
     Raises:
         UserError: one is not trained, or was trained with another configuration than the present one. Nothing
             is copied then.
     """
-    runs = [run_named(config, name) for name in names] or all_runs(config)
+    runs = [run for name in names or config.tables for run in runs_named(config, name)]
     todo: dict[Path, Path] = {}
     for run in runs:
         for kind in models_of(config, run):
