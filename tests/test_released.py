@@ -276,10 +276,35 @@ def test_the_demo_data_are_those_of_data_dvc(root: Path, tmp_path: Path) -> None
     assert made == read_listing(root)
 
 
-def test_dvc_has_no_remote_and_tells_nobody(root: Path) -> None:
+def test_the_demo_checkpoints_are_in_the_repository_and_are_those_of_config_yaml(
+    root: Path, tmp_path: Path
+) -> None:
+    """After a change of the demo study: `samdiffsr release table2 --remote project`, `dvc push`, commit."""
+    config = load_config(yaml.safe_load((root / "config.yaml").read_text()))
+    wanted = {
+        released_path(config, kind, run): (kind, run)
+        for run in runs_named(config, "table2")
+        for kind in models_of(config, run)
+    }
+    assert {p.relative_to(root) for p in root.glob("checkpoints/demo/*.dvc")} == {
+        path.with_name(f"{path.name}.dvc") for path in wanted
+    }
+    for path, (kind, run) in wanted.items():
+        pointer = read_pointer(root / f"{path}.dvc")
+        assert pointer["remote"] == "project"
+        md5 = pointer["md5"]
+        stored = root / "checkpoints" / "store" / "files" / "md5" / md5[:2] / md5[2:]
+        assert hashlib.md5(stored.read_bytes()).hexdigest() == md5
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(stored.read_bytes())
+        check_model(path, config, kind, run, tmp_path)
+
+
+def test_dvc_has_no_default_remote_and_tells_nobody(root: Path) -> None:
     parser = configparser.ConfigParser()
     parser.read(root / ".dvc" / "config")
-    assert parser.sections() == ["core"]
+    assert parser.sections() == ["core", "'remote \"project\"'"]
+    assert dict(parser["'remote \"project\"'"]) == {"url": "../checkpoints/store"}  # in this repository
     assert dict(parser["core"]) == {"analytics": "false", "check_update": "false"}
 
 

@@ -177,7 +177,7 @@ def _release(args: argparse.Namespace) -> None:
 
     if not args.runs and not args.all:
         raise UserError("name the runs to release, e.g. sam_diffsr-x4-s0, or a table, or give --all")
-    release(_study_config(args), args.runs, args.root, dvc=not args.no_dvc, say=_say)
+    release(_study_config(args), args.runs, args.root, dvc=not args.no_dvc, remote=args.remote, say=_say)
 
 
 def _track(args: argparse.Namespace) -> None:
@@ -493,6 +493,7 @@ def _parser() -> argparse.ArgumentParser:
     config(release)
     release.add_argument("--all", action="store_true", help="every run of the study's tables")
     release.add_argument("--no-dvc", action="store_true", help="copy only")
+    release.add_argument("--remote", help="DVC remote that they belong to (default: the clone's)")
     track = stage("track", _track, "put data/ under DVC, unless a part of it is absent")
     track.add_argument("--root", type=Path, default=Path(), metavar="PATH", help="the repository's root")
     track.add_argument("--drop", action="store_true", help="take what is absent out of data.dvc")

@@ -50,12 +50,19 @@ def runs_named(config: Config, name: str) -> list[Run]:
 
 
 def release(
-    config: Config, names: Sequence[str], root: Path, *, dvc: bool = True, say: Say = print
+    config: Config,
+    names: Sequence[str],
+    root: Path,
+    *,
+    dvc: bool = True,
+    remote: str | None = None,
+    say: Say = print,
 ) -> list[Path]:
     """Copy trained models, and the encoders they need, to checkpoints/ and put them under DVC.
 
     Args:
         names: of runs or tables; none means every run of the study's tables.
+        remote: the DVC remote that these files belong to, whatever a clone's default is.
 
     Raises:
         UserError: one is not trained, or was trained with another configuration than the present one. Nothing
@@ -80,6 +87,12 @@ def release(
         made.append(target)
     if dvc and made:
         run_dvc(["add", *map(str, made)], root)
+        if remote is not None:
+            for path in made:
+                pointer = (root / path).with_name(f"{path.name}.dvc")
+                output = {**read_pointer(pointer), "remote": remote}
+                with atomic_path(pointer) as part:
+                    part.write_text(yaml.safe_dump({"outs": [output]}, sort_keys=False), encoding="utf-8")
         pointers = " ".join(f"{path}.dvc" for path in made)
         say(f"now: dvc push {' '.join(map(str, made))}; git add {pointers}; git commit")
     return made
