@@ -31,6 +31,10 @@ include: "rules/evaluate.smk"
 include: "rules/tables.smk"
 
 
+onstart:
+    refuse_slow_trainings()
+
+
 localrules:
     all,
     data,

@@ -32,8 +32,14 @@ from samdiffsr.evaluation import image_metrics, sets
 from samdiffsr.evaluation.weights import read_table
 from samdiffsr.fingerprint import fingerprint
 from samdiffsr.masks.segmenters import LEARNED, segmenter_module
+from samdiffsr.plan import refuse_slow, training_of
 from samdiffsr.released import check_model, models_of, released_path, trained_path
-from samdiffsr.presence import needed_sources, needed_weights, with_present_test_sets
+from samdiffsr.presence import (
+    absent,
+    needed_sources,
+    needed_weights,
+    with_present_test_sets,
+)
 
 # Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
 os.environ.update(
@@ -105,7 +111,7 @@ def trained(kind, name):
 
 def model_inputs(kind, run):
     """Input files that bring a model: trained here, or released (no rule makes those, so none is ever retrained)."""
-    if CONFIG.checkpoint_source == "trained":
+    if CONFIG.checkpoint_source == "trained" or CONFIG.variants[run.variant].foreign:
         return {"file": str(trained_path(CONFIG, kind, run))}
     path = str(released_path(CONFIG, kind, run))
     if not os.path.exists(path):
@@ -296,6 +302,26 @@ def structure_arguments(input):
 
 # ---- train.smk ----
 
+SLOW_LIMIT = "" if CONFIG.allow_slow else f"--slow-hours {CONFIG.slow_hours:g}"
+
+
+def refuse_slow_trainings():
+    """Before anything starts, where the jobs run on this machine; elsewhere each training judges its own speed."""
+    if workflow.local_exec and not workflow.touch:
+        trainings = [
+            training_of(
+                CONFIG,
+                job.rule.name.removeprefix("train_"),
+                os.path.basename(os.path.dirname(job.output.model)),
+            )
+            for job in workflow.dag.needrun_jobs()
+            if job.rule.name in ("train_encoder", "train_denoiser")
+        ]
+        try:
+            refuse_slow(CONFIG, trainings, Path(), logger.info)
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+
 
 def denoiser_inputs(wildcards):
     run = run_of(wildcards)
@@ -305,16 +331,34 @@ def denoiser_inputs(wildcards):
     return files
 
 
+FOREIGN = [name for name, variant in CONFIG.variants.items() if variant.foreign]
+IMPORTED = "|".join(FOREIGN) or "(?!)"  # nothing
+
+
+def foreign_file(kind):
+    """Input function: others' file that holds a network of this kind."""
+
+    def file(wildcards):
+        foreign = CONFIG.variants[wildcards.variant].foreign
+        path = foreign.encoder_file if kind == "encoder" else foreign.denoiser
+        if not os.path.exists(path):
+            raise WorkflowError(
+                f"variant {wildcards.variant}: {absent(CONFIG, wildcards.variant, '', 4)}"
+            )
+        return path
+
+    return file
+
+
 # ---- sample.smk ----
 
 
 def baseline_source(wildcards):
-    """A baseline's folder of images or network file; nothing for other variants."""
+    """A baseline's folder or network file; nothing for other variants."""
     baseline = CONFIG.baselines.get(wildcards.variant)
-    if baseline is None or baseline.adapter == "command":
+    if baseline is None:
         return ""
-    places = {"dataset": wildcards.dataset, "scale": wildcards.scale}
-    return (baseline.folder or baseline.file).format(**places)
+    return baseline.place(wildcards.dataset, wildcards.scale)
 
 
 def restoring_code(wildcards):
@@ -332,7 +376,7 @@ def baseline_files(wildcards):
     """What there is of it."""
     source = baseline_source(wildcards)
     if os.path.isdir(source):
-        return sorted(str(path) for path in Path(source).iterdir() if path.is_file())
+        return sorted(str(path) for path in Path(source).rglob("*") if path.is_file())
     return [source] if os.path.exists(source) else []
 
 
@@ -341,6 +385,8 @@ def sample_inputs(wildcards):
     variant = CONFIG.variants[run.variant]
     files = {}
     if variant.kind == "baseline":
+        if why := absent(CONFIG, run.variant, wildcards.dataset, run.scale):
+            raise WorkflowError(f"baseline {run.variant}: {why}")
         files["baseline"] = baseline_files(wildcards)
     for kind in models_of(CONFIG, run):
         files |= model_files(kind, run)
@@ -420,7 +466,8 @@ def cost_inputs(wildcards):
         files["encoder"] = model_inputs("encoders", run)["file"]
     if kind == "denoiser":
         files["denoiser"] = model_inputs("runs", run)["file"]
-        if CONFIG.checkpoint_source == "trained":
+        foreign = CONFIG.variants[run.variant].foreign
+        if CONFIG.checkpoint_source == "trained" and foreign is None:
             files["training"] = trained("runs", run.name).replace(
                 ".safetensors", ".timing.json"
             )
@@ -449,7 +496,20 @@ def table_recipe(wildcards):
             ):
                 for kind in models_of(CONFIG, run):
                     model_inputs(kind, run)
-    return recipe_text(CONFIG.table_recipe(wildcards.table))
+    return recipe_text(
+        CONFIG.table_recipe(wildcards.table, absent_from(wildcards.table))
+    )
+
+
+def absent_from(table):
+    """Variant -> data set -> why another method's images cannot be had here: those are not even tried."""
+    spec = CONFIG.tables[table]
+    found = {}
+    for variant in spec.variants:
+        for dataset in CONFIG.table_datasets(table):
+            if why := absent(CONFIG, variant, dataset, spec.scale):
+                found.setdefault(variant, {})[dataset] = why
+    return found
 
 
 def table_of(wildcards):
@@ -464,10 +524,12 @@ def table_of(wildcards):
 def table_files(wildcards, suffix=None):
     table = table_of(wildcards)
     suffix = suffix or (".protocols.csv" if table.protocols else ".csv")
+    missing = absent_from(wildcards.table)
     return [
         path
         for variant in table.variants
         for dataset in CONFIG.table_datasets(wildcards.table)
+        if dataset not in missing.get(variant, ())
         for path in score_files(variant, table.scale, dataset, suffix)
     ]
 

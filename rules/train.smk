@@ -1,4 +1,5 @@
 # stores + label maps + values -> checkpoints: the encoder first, then each variant's denoiser.
+# SLOW_LIMIT stands in no params: what is allowed to take long decides nothing about the outcome.
 # Resume states lie in work/, which no rule declares: Snakemake removes declared outputs of a failed job.
 rule train_encoder:
     """L1 pretraining of the RRDB encoder."""
@@ -17,6 +18,8 @@ rule train_encoder:
         f"logs/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}.log",
     benchmark:
         f"logs/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}.tsv"
+    wildcard_constraints:
+        encoder="|".join(CHOSEN.encoders),
     conda:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads
@@ -36,7 +39,7 @@ rule train_encoder:
     shell:
         "python -m samdiffsr train-encoder --name {wildcards.encoder}-x{wildcards.scale}-s{wildcards.seed}"
         " --hr {params.hr} --lr {params.lr} --state {params.state} --out {output.model}"
-        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        " --device {params.device} --threads {threads} {SLOW_LIMIT} --recipe {params.recipe:q} > {log} 2>&1"
 
 
 rule train_denoiser:
@@ -57,6 +60,8 @@ rule train_denoiser:
         f"logs/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}.log",
     benchmark:
         f"logs/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}.tsv"
+    wildcard_constraints:
+        variant=rf"(?!({IMPORTED})-x)[a-z][a-z0-9_]*",
     conda:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads
@@ -76,4 +81,55 @@ rule train_denoiser:
         "python -m samdiffsr train-denoiser --name {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
         " --hr {params.hr} --lr {params.lr} --encoder {input.encoder_file} {params.structure}"
         " --state {params.state} --out {output.model}"
-        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        " --device {params.device} --threads {threads} {SLOW_LIMIT} --recipe {params.recipe:q} > {log} 2>&1"
+
+
+rule import_encoder:
+    """The encoder out of a file that others trained."""
+    input:
+        foreign_file("encoder"),
+    output:
+        trained("encoders", "{variant}-x{scale}-s{seed}"),
+    log:
+        f"logs/{STUDY}/import/encoder-{{variant}}-x{{scale}}-s{{seed}}.log",
+    benchmark:
+        f"logs/{STUDY}/import/encoder-{{variant}}-x{{scale}}-s{{seed}}.tsv"
+    wildcard_constraints:
+        variant=IMPORTED,
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=fingerprint("samdiffsr.imported"),
+    shell:
+        "python -m samdiffsr import-encoder --file {input} --out {output} > {log} 2>&1"
+
+
+rule import_denoiser:
+    """The denoiser out of a file that others trained; sampled and scored like any other run."""
+    input:
+        file=foreign_file("denoiser"),
+        encoder=trained("encoders", "{variant}-x{scale}-s{seed}"),
+    output:
+        trained("runs", "{variant}-x{scale}-s{seed}"),
+    log:
+        f"logs/{STUDY}/import/{{variant}}-x{{scale}}-s{{seed}}.log",
+    benchmark:
+        f"logs/{STUDY}/import/{{variant}}-x{{scale}}-s{{seed}}.tsv"
+    wildcard_constraints:
+        variant=IMPORTED,
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        recipe=lambda wc: recipe_text(CONFIG.import_recipe(run_of(wc))),
+        code=fingerprint("samdiffsr.imported"),
+    shell:
+        "python -m samdiffsr import-denoiser --file {input.file} --encoder {input.encoder} --out {output}"
+        " --recipe {params.recipe:q} > {log} 2>&1"

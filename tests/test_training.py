@@ -285,3 +285,14 @@ def test_two_processes_train_as_one_up_to_summation(data: Path, encoder: Path, t
     subprocess.run(torchrun, check=True, capture_output=True)
     a, b = (open_model(tmp_path / n / "model.safetensors").weights("raw") for n in ("one", "two"))
     assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-6
+
+
+def test_a_training_that_would_take_too_long_is_refused_after_its_first_steps(
+    data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    recipe = _denoiser_recipe("none")
+    assert recipe["training"]["steps"] > loop.TIMED
+    with pytest.raises(UserError, match=r"denoiser: the training would take about .* hours.*allow_slow"):
+        _train(data, tmp_path / "slow", "denoiser", recipe, slow_hours=1e-9)
+    assert not (tmp_path / "slow/model.safetensors").exists()
+    _train(data, tmp_path / "fast", "denoiser", recipe, slow_hours=1000.0)

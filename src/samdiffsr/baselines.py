@@ -1,4 +1,4 @@
-"""Other methods' images, brought under the same scores: a folder of results, any program, or a network file.
+"""Other methods' images, brought under the same scores: a folder of results, any program, or networks.
 
 A baseline that cannot run here leaves its images out, with one line that says why and what to do: its row
 stays in the tables, with the published value.
@@ -6,6 +6,7 @@ stays in the tables, with the published value.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import subprocess
 import tempfile
@@ -77,8 +78,7 @@ def spandrel_restorer(
     """
     if not path.exists():
         raise NotHere(f"{path}: no such file; get it from {recipe['url'] or 'its authors'}")
-    if recipe["sha256"] and sha256_file(path) != recipe["sha256"]:
-        raise UserError(f"{path}: its SHA-256 is not {recipe['sha256'][:16]}...; delete it and get it again")
+    _check(path, recipe["sha256"])
     try:
         import spandrel
     except ImportError:
@@ -105,6 +105,61 @@ def spandrel_restorer(
     return restore
 
 
+def _check(path: Path, sha256: str) -> None:
+    """UserError unless the file's SHA-256 begins as it should."""
+    if sha256 and not sha256_file(path).startswith(sha256):
+        raise UserError(f"{path}: its SHA-256 is not {sha256[:16]}...; delete it and get it again")
+
+
+def diffusers_restorer(
+    folder: Path, recipe: dict[str, Any], device: torch.device
+) -> Callable[[np.ndarray, str], np.ndarray]:
+    """A latent-diffusion upscaler in diffusers' folder layout (LDM x4), sampled by DDIM with eta 0.
+
+    It is given tensors: a PIL image it would shrink to a multiple of 32 first. LR is padded by reflection
+    instead and SR cropped. The image's name seeds the noise. Nothing is ever downloaded.
+
+    Args:
+        recipe: {scale, steps, sha256: {file in the folder: hash}, url}.
+    """
+    if not folder.is_dir():
+        raise NotHere(f"{folder}: no such folder; get it from {recipe['url'] or 'its authors'}")
+    for file, sha256 in (recipe["sha256"] or {}).items():
+        if not (folder / file).exists():
+            raise UserError(f"{folder / file}: no such file; get it from {recipe['url'] or 'its authors'}")
+        _check(folder / file, sha256)
+    try:
+        from diffusers import LDMSuperResolutionPipeline
+    except ImportError:
+        raise NotHere("the package diffusers is not installed; `pip install diffusers`") from None
+    import torch
+
+    try:
+        pipeline = LDMSuperResolutionPipeline.from_pretrained(folder, local_files_only=True).to(device)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{folder}: diffusers cannot load it ({reason})") from None
+    pipeline.set_progress_bar_config(disable=True)
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        height, width = lr.shape[:2]
+        padded = np.pad(lr, [(0, -height % 32), (0, -width % 32), (0, 0)], mode="reflect")
+        x = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6])
+        generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
+        made = pipeline(x, num_inference_steps=recipe["steps"], generator=generator, output_type="np")
+        y = made.images[0]
+        if y.shape[0] != recipe["scale"] * padded.shape[0]:
+            factor = y.shape[0] / padded.shape[0]
+            raise UserError(f"{folder}: a pipeline of scale {factor:g}, the table's is {recipe['scale']}")
+        if not np.isfinite(y).all():
+            raise UserError(f"{folder}: gives values that are not finite for {name}")
+        y = y[: height * recipe["scale"], : width * recipe["scale"]]
+        return (y * 255).round().astype(np.uint8)
+
+    return restore
+
+
 def baseline_restorer(
     recipe: dict[str, Any], source: Path | None, lr: Store, device: torch.device
 ) -> Callable[[np.ndarray, str], np.ndarray]:
@@ -119,8 +174,7 @@ def baseline_restorer(
         return restore
     if source is None:
         raise UserError(f"a baseline of kind {recipe['adapter']!r} needs --source")
-    return (
-        images_restorer(source)
-        if recipe["adapter"] == "images"
-        else spandrel_restorer(source, recipe, device)
-    )
+    if recipe["adapter"] == "images":
+        return images_restorer(source)
+    load = {"spandrel": spandrel_restorer, "diffusers": diffusers_restorer}[recipe["adapter"]]
+    return load(source, recipe, device)

@@ -199,6 +199,24 @@ def _doctor(args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+def _calibrate(args: argparse.Namespace) -> None:
+    from samdiffsr.calibration import calibrate
+
+    calibrate(args.recipe, args.out, args.device, args.threads)
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from samdiffsr.plan import plan
+    from samdiffsr.presence import with_present_test_sets
+
+    config = with_present_test_sets(_study_config(args), args.root)
+    options = ["--configfile", *map(str, [args.config, *args.overlay])] if args.overlay else []
+    settings = [f"study={config.study}", *(args.set or ())]
+    settings += [f"mirror={config.mirror}"] if config.mirror else []
+    for line in plan(config, args.targets, [*options, "--config", *settings], args.root, _say):
+        _say(line)
+
+
 def _prepare_hr(args: argparse.Namespace) -> None:
     from samdiffsr.data.prepare import build_hr_store
 
@@ -313,6 +331,7 @@ def _job(args: argparse.Namespace) -> Any:
         threads=args.threads,
         workers=args.workers,
         save_every=args.save_every,
+        slow_hours=args.slow_hours,
     )
 
 
@@ -328,6 +347,18 @@ def _train_denoiser(args: argparse.Namespace) -> None:
     train_denoiser(
         _job(args), args.recipe, args.hr, args.lr, args.encoder, args.labels, args.values, args.name
     )
+
+
+def _import_encoder(args: argparse.Namespace) -> None:
+    from samdiffsr.imported import import_encoder
+
+    import_encoder(args.file, args.out)
+
+
+def _import_denoiser(args: argparse.Namespace) -> None:
+    from samdiffsr.imported import import_denoiser
+
+    import_denoiser(args.file, args.encoder, args.out, args.recipe, _say)
 
 
 def _sample(args: argparse.Namespace) -> None:
@@ -488,6 +519,13 @@ def _parser() -> argparse.ArgumentParser:
     doctor = stage("doctor", _doctor, "say what the study needs, what is missing, and what mends it")
     config(doctor)
     doctor.add_argument("--deep", action="store_true", help="decode and hash every file")
+    planned = stage("plan", _plan, "say what a target will cost here; runs nothing but a short timing")
+    planned.add_argument("targets", nargs="*", default=["all"], metavar="TARGET")
+    config(planned)
+    timed = stage("calibrate", _calibrate, "time a few training steps and network calls on this device")
+    paths(timed, ["out"])
+    recipe(timed)
+    timed.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     release = stage("release", _release, "copy trained models to checkpoints/ and put them under DVC")
     release.add_argument("runs", nargs="*", metavar="RUN", help="sam_diffsr-x4-s0, or table2 for its runs")
     config(release)
@@ -574,6 +612,7 @@ def _parser() -> argparse.ArgumentParser:
         to.add_argument(
             "--save-every", type=int, default=500, metavar="STEPS", help="between two resume states"
         )
+        to.add_argument("--slow-hours", type=float, metavar="H", help="refuse a training that takes longer")
 
     encoder = stage("train-encoder", _train_encoder, "pretrain the RRDB encoder")
     paths(encoder, ["hr", "lr", "state", "out"])
@@ -581,6 +620,11 @@ def _parser() -> argparse.ArgumentParser:
     denoiser = stage("train-denoiser", _train_denoiser, "train a denoiser")
     paths(denoiser, ["hr", "lr", "encoder", "state", "out"], ["labels", "values"])
     training(denoiser)
+
+    paths(stage("import-encoder", _import_encoder, "convert others' RRDB encoder"), ["file", "out"])
+    bring_denoiser = stage("import-denoiser", _import_denoiser, "convert others' denoiser")
+    paths(bring_denoiser, ["file", "encoder", "out"])
+    recipe(bring_denoiser)
 
     sample = stage("sample", _sample, "restore the images of an LR store")
     paths(

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from samdiffsr.data.catalogue import sources
+from samdiffsr.data.catalogue import baselines, sources
 from samdiffsr.data.manifest import Entry, expected_images, images_digest
 from samdiffsr.errors import UserError
 from samdiffsr.masks.segmenters import KINDS
@@ -167,6 +167,21 @@ class Study(Strict):
     hours: Positive = 24  # upper limit of one training, for schedulers
 
 
+class Foreign(Strict):
+    """Files of a network that others trained; see models/foreign.py for the layouts."""
+
+    denoiser: str = ""
+    encoder: str = ""  # empty: the denoiser's file holds it
+
+    @property
+    def encoder_file(self) -> str:
+        return self.encoder or self.denoiser
+
+    @property
+    def files(self) -> list[str]:
+        return [file for file in dict.fromkeys((self.encoder_file, self.denoiser)) if file]
+
+
 class Variant(Strict):
     """One method, as data. What is not said is the paper's SAM-DiffSR, or what `base` says."""
 
@@ -188,6 +203,7 @@ class Variant(Strict):
     uncovered: Literal["zero", "own_region"] = "zero"
     reduce: bool = True  # paper appendix B
     mask_crop: Literal["aligned", "released"] = "aligned"  # the released script cuts the mask elsewhere
+    foreign: Foreign | None = None  # imported instead of trained; the files decide the networks' sizes
     # training
     lr_divisor: Literal[255, 256] = 255  # the released code up-samples LR / 256
     training: dict[str, Any] = {}  # what differs from the study's
@@ -199,6 +215,8 @@ class Variant(Strict):
 
     @model_validator(mode="after")
     def _possible(self) -> Variant:
+        if self.foreign is not None:
+            return self._possible_import(self.foreign)
         if self.kind == "denoiser" and (self.formulation == "none") != (self.masks is None):
             if self.masks is None:
                 raise ValueError(f"formulation {self.formulation!r} needs masks: high, medium or low")
@@ -207,27 +225,43 @@ class Variant(Strict):
             raise ValueError(f"kind {self.kind!r} uses no masks")
         return self
 
+    def _possible_import(self, foreign: Foreign) -> Variant:
+        needed = {"encoder": foreign.encoder, "denoiser": foreign.denoiser}.get(self.kind)
+        if not needed:
+            raise ValueError(f"kind {self.kind!r} cannot be imported from {foreign.files}")
+        if self.masks is not None:
+            raise ValueError("a network that others trained has its own masks: leave `masks` out")
+        if self.formulation in ("published", "consistent"):
+            # their samplers need the largest e_sam of the training
+            raise ValueError(f"formulation {self.formulation!r} cannot be sampled from an imported network")
+        return self
+
 
 class Baseline(Strict):
     """Another method: where its images come from (docs/tables.md)."""
 
     label: str
     published: str = ""  # row name in the published tables; the label if empty
-    adapter: Literal["images", "command", "spandrel"]
-    folder: str = ""  # images: of SR images, with {dataset} and {scale}
+    adapter: Literal["images", "command", "spandrel", "diffusers"]
+    folder: str = ""  # images: of SR images, with {dataset} and {scale}; diffusers: of the pipeline
     command: str = ""  # command: with {lr} and {sr}, two folders, and {scale}
     file: str = ""  # spandrel: the network
-    sha256: str = ""
+    sha256: str | dict[str, str] = ""  # or its first digits; diffusers: of files in the folder
+    steps: Positive = 100  # diffusers: network calls an image
     url: str = ""
     licence: str = ""
     protocol: str = ""  # how its published numbers map to these tables
 
     @model_validator(mode="after")
     def _place(self) -> Baseline:
-        needed = {"images": "folder", "command": "command", "spandrel": "file"}[self.adapter]
+        needed = {"command": "command", "spandrel": "file"}.get(self.adapter, "folder")
         if not getattr(self, needed):
             raise ValueError(f"adapter {self.adapter!r} needs `{needed}`")
         return self
+
+    def place(self, dataset: str, scale: int) -> str:
+        """Its folder or file for the images of one data set; empty for a command."""
+        return (self.folder or self.file).format(dataset=dataset, scale=scale)
 
 
 class Row(Strict):
@@ -311,6 +345,8 @@ class Config(Strict):
     missing_test_sets: Literal["skip", "fail"] = "skip"
     missing_weights: Literal["skip", "fail"] = "skip"
     stop_below_bicubic: Annotated[float, Field(gt=0)] | None = 6.0  # dB of PSNR; None: score anything
+    allow_slow: bool = False  # train even what takes longer than
+    slow_hours: Annotated[float, Field(gt=0)] = 72.0
     degradation: Degradation = Degradation()
     diffusion: Diffusion = Diffusion()
     protocol: Protocol = Protocol()
@@ -325,11 +361,15 @@ class Config(Strict):
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, value: Any) -> Any:
-        """Fill every variant with what its `base` says."""
+        """Fill every variant with what its `base` says, and the baselines with the packaged ones."""
         variants = value.get("variants") if isinstance(value, dict) else None
         if not isinstance(variants, dict):
             return value
+        others: dict[str, Any] = {**baselines()}
         for name, own in (value.get("baselines") or {}).items():
+            others[name] = {**others.get(name, {}), **own} if isinstance(own, dict) else own
+        value = {**value, "baselines": others}
+        for name, own in others.items():
             if isinstance(own, dict):
                 if name in variants and variants[name].get("kind") != "baseline":
                     raise ValueError(f"baselines.{name}: a variant has this name too")
@@ -377,6 +417,12 @@ class Config(Strict):
                 known(f"variants.{key}", key, self.baselines, "baseline")
         study = self.studies[self.study]
         for key, variant in self.variants.items():
+            if variant.foreign is not None:
+                if key in study.encoders:
+                    raise ValueError(
+                        f"variants.{key}.foreign: an encoder of study {self.study!r} has this name"
+                    )
+                continue
             known(
                 f"variants.{key}.encoder", variant.encoder, study.encoders, f"encoder of study {self.study!r}"
             )
@@ -409,6 +455,10 @@ class Config(Strict):
         """The runs whose mean is a table's cell: one a seed, or one where nothing is random."""
         seeds = self.chosen.seeds[:1] if self.trivial(variant) else self.chosen.seeds
         return [Run(variant=variant, scale=scale, seed=seed) for seed in seeds]
+
+    def encoder_of(self, variant: str) -> str:
+        """Name of a variant's encoder; one that is imported is called as its variant."""
+        return self.variants[variant].encoder if self.variants[variant].foreign is None else variant
 
     def trivial(self, variant: str) -> bool:
         """Whether a variant is neither trained nor random."""
@@ -528,6 +578,17 @@ class Config(Strict):
             }
         return recipe
 
+    def import_recipe(self, run: Run) -> dict[str, Any]:
+        """Bringing others' networks into this project's format."""
+        v = self.variants[run.variant]
+        return {
+            "scale": run.scale,
+            "formulation": v.formulation,
+            "lr_divisor": v.lr_divisor,
+            "diffusion": self.diffusion.model_dump(),
+            "precision": self.precision,
+        }
+
     def _sampling_words(self, variant: str) -> str:
         if self.variants[variant].kind != "denoiser":
             return "not random"
@@ -536,7 +597,9 @@ class Config(Strict):
 
     def weights(self, variant: str) -> list[str]:
         """Which weights of a variant's runs are scored, the headline first; "none" where there are none."""
-        return ["none"] if self.trivial(variant) else list(self.chosen.sampling.weights)
+        if self.trivial(variant):
+            return ["none"]
+        return list(self.chosen.sampling.weights) if self.variants[variant].foreign is None else ["raw"]
 
     def sampling_recipe(self, run: Run, weights: str) -> dict[str, Any]:
         """Drawing SR images from a run."""
@@ -547,8 +610,10 @@ class Config(Strict):
         if kind in ("encoder", "denoiser"):
             recipe["precision"] = self.precision
         if kind == "baseline":
+            baseline = self.baselines[run.variant]
             fields = {"adapter", "command", "sha256", "url"}
-            recipe |= self.baselines[run.variant].model_dump(include=fields)
+            fields |= {"steps"} if baseline.adapter == "diffusers" else set()
+            recipe |= baseline.model_dump(include=fields)
         return recipe
 
     def metrics(self, kind: Any) -> list[str]:
@@ -580,8 +645,12 @@ class Config(Strict):
         asked = {name for table in self.tables.values() for name in table.protocols}
         return {"scale": scale, "protocols": sorted(asked)}
 
-    def table_recipe(self, table: str) -> dict[str, Any]:
-        """Everything a table needs beside the scores."""
+    def table_recipe(self, table: str, absent: dict[str, dict[str, str]] | None = None) -> dict[str, Any]:
+        """Everything a table needs beside the scores.
+
+        Args:
+            absent: variant -> data set -> why its images cannot be had here (presence.absent).
+        """
         spec = self.tables[table]
         sets = self.table_datasets(table)
         return {
@@ -612,12 +681,17 @@ class Config(Strict):
                 for n, why in self.left_out.items()
                 if n in self.tables[table].datasets or not self.tables[table].datasets
             ],
-            "rows": [self._row_recipe(row, spec.scale) for row in spec.rows],
+            "rows": [
+                self._row_recipe(row, spec.scale, (absent or {}).get(row.variant or "", {}), sets)
+                for row in spec.rows
+            ],
             "differences": [pair.model_dump() for pair in spec.differences],
             "notes": list(spec.notes),
         }
 
-    def _row_recipe(self, row: Row, scale: int) -> dict[str, Any]:
+    def _row_recipe(
+        self, row: Row, scale: int, absent: dict[str, str], datasets: list[str]
+    ) -> dict[str, Any]:
         if row.variant is None:
             return {
                 "variant": None,
@@ -627,16 +701,19 @@ class Config(Strict):
                 "runs": [],
                 "weights": [],
                 "sampling": "",
+                "absent": {},
             }
         variant = self.variants[row.variant]
+        runs = [] if absent.keys() >= set(datasets) else self.runs(row.variant, scale)
         return {
             "variant": row.variant,
             "label": row.label or variant.label,
             "published": row.published or row.label or variant.published or variant.label,
-            "masks": self.mask_set(row.variant),
-            "runs": [run.name for run in self.runs(row.variant, scale)],
+            "masks": self.mask_set(row.variant) if variant.foreign is None else "its own",
+            "runs": [run.name for run in runs],
             "weights": self.weights(row.variant),
             "sampling": self._sampling_words(row.variant),
+            "absent": absent,
         }
 
 

@@ -1,7 +1,10 @@
-"""What a study needs from outside, and which of its test sets can be had, by names of files alone."""
+"""What a study needs from outside, and which of its test sets and other methods can be had, by names of files
+alone."""
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from pathlib import Path
 
 from samdiffsr.config import Config
@@ -61,6 +64,24 @@ def _missing(source: Source, mirror: str | None, root: Path) -> str:
     if source.downloadable:
         return ""
     return f"must be supplied by hand; see `samdiffsr fetch {source.key}`"
+
+
+def absent(config: Config, variant: str, dataset: str, scale: int, root: Path = Path()) -> str:
+    """Why another method's images cannot be had here, and what to do; empty if they can, and for our own."""
+    foreign = config.variants[variant].foreign
+    for file in foreign.files if foreign else ():
+        if not (root / file).exists():
+            key = Path(file).parent.name
+            where = f"; `samdiffsr fetch {key}` says where from" if key in sources() else ""
+            return f"{file} is not here{where}"
+    if (baseline := config.baselines.get(variant)) is None:
+        return ""
+    origin = f"; {baseline.url}" if baseline.url else ""
+    if baseline.adapter == "command":
+        program = shlex.split(baseline.command)[0]
+        return "" if shutil.which(program) else f"no program {program!r} here{origin}"
+    place = baseline.place(dataset, scale)
+    return "" if (root / place).exists() else f"{place} is not here{origin}"
 
 
 def with_present_test_sets(config: Config, root: Path = Path()) -> Config:

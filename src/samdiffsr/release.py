@@ -27,9 +27,15 @@ LISTING = "data.files"
 
 
 def table_runs(config: Config, names: Iterable[str]) -> list[Run]:
-    """Every run of the chosen study that one of these tables shows, each once."""
+    """Every run of the chosen study that one of these tables shows and this project makes, each once."""
     tables = [config.tables[name] for name in names]
-    shown = [run for t in tables for variant in t.variants for run in config.runs(variant, t.scale)]
+    shown = [
+        run
+        for table in tables
+        for variant in table.variants
+        if config.variants[variant].foreign is None
+        for run in config.runs(variant, table.scale)
+    ]
     return list({run.name: run for run in shown}.values())
 
 

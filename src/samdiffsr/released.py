@@ -23,7 +23,7 @@ MACHINE = ("precision",)
 
 def encoder_name(config: Config, run: Run) -> str:
     """The encoder that a run uses."""
-    return f"{config.variants[run.variant].encoder}-x{run.scale}-s{run.seed}"
+    return f"{config.encoder_of(run.variant)}-x{run.scale}-s{run.seed}"
 
 
 def model_name(config: Config, kind: Kind, run: Run) -> str:

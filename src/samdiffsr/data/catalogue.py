@@ -1,5 +1,5 @@
-"""What can be fetched, out of two tables in `sources/`: image sets (sources.yaml) and networks
-(weights.yaml).
+"""What comes from outside, out of three tables in `sources/`: image sets (sources.yaml), networks
+(weights.yaml) and other methods (baselines.yaml).
 
 Nothing here touches the network or the data.
 """
@@ -201,3 +201,12 @@ def source(key: str) -> Source:
     if key not in sources():
         raise UserError(f"no source is called {key!r}; known are {', '.join(sources())}")
     return sources()[key]
+
+
+# ---- other methods ----
+
+
+@functools.cache
+def baselines() -> Mapping[str, dict[str, Any]]:
+    """The packaged table of other methods, unchecked: it is part of the configuration, which checks it."""
+    return read_rows(None, "baselines.yaml", "baseline")

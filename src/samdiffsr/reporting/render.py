@@ -92,7 +92,7 @@ def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
     def several(values: Any) -> str:
         return ", ".join(dict.fromkeys(str(v) for v in values if v))
 
-    ours = [row for row in recipe["rows"] if row["variant"]]
+    ours = [row for row in recipe["rows"] if row["runs"]]
     measured = [r for r in tidy if r.get("mean")]
     masks = several(f"{row['label']}: {row['masks']}" for row in ours if row["masks"])
     images = [

@@ -114,8 +114,10 @@ def gather(
                     for weights in row["weights"]
                     for run in row["runs"]
                 ]  # fmt: skip
-                if not row["variant"]:
-                    made = [shared | {"n": 0, "masks": "", "checkpoints": "", "why_empty": "not run here"}]
+                why = row["absent"].get(dataset["name"].partition("/")[0])
+                if why or not row["runs"]:
+                    nothing = {"variant": "", "n": 0, "masks": "", "checkpoints": "", "sampling": ""}
+                    made = [shared | nothing | {"why_empty": why or "not run here"}]
                 tidy_rows += made
                 if "why" in dataset:  # named, so that nobody takes the set for forgotten; it gets no column
                     for cell in made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def train_denoiser(
     labels: Path | None = None,
     values: Path | None = None,
     name: str = "denoiser",
+    say: Callable[[str], None] = print,
 ) -> None:
     """Train the denoiser of `recipe`; writes `job.out`.
 
@@ -174,6 +176,5 @@ def train_denoiser(
         prediction = model(x_t, t.to(x_t.device), features, mask)
         return pixel_loss(training["loss"], prediction, process.target(e_sam, epsilon, t))
 
-    train(
-        job, name, recipe, digests, net, patches.batch, loss, module=Conditioned(net), facts={"e_max": e_max}
-    )
+    module = Conditioned(net)
+    train(job, name, recipe, digests, net, patches.batch, loss, module, {"e_max": e_max}, say)

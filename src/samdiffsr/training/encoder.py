@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,14 @@ def pixel_loss(kind: str, prediction: Tensor, target: Tensor) -> Tensor:
     return difference.abs().mean() if kind == "l1" else difference.square().mean()
 
 
-def train_encoder(job: Job, recipe: dict[str, Any], hr: Path, lr: Path, name: str = "encoder") -> None:
+def train_encoder(
+    job: Job,
+    recipe: dict[str, Any],
+    hr: Path,
+    lr: Path,
+    name: str = "encoder",
+    say: Callable[[str], None] = print,
+) -> None:
     """Train the encoder of `recipe` on the stores `hr` and `lr`; writes `job.out`."""
     training, seed = recipe["training"], recipe["seed"]
     hr_store, lr_store = Store(hr), Store(lr)
@@ -59,4 +67,4 @@ def train_encoder(job: Job, recipe: dict[str, Any], hr: Path, lr: Path, name: st
         "lr": lr_store.digest,
         "images": hr_store.meta.get("images_digest"),
     }
-    train(job, name, recipe, digests, net, patches.batch, loss)
+    train(job, name, recipe, digests, net, patches.batch, loss, say=say)

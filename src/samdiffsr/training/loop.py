@@ -32,6 +32,7 @@ from samdiffsr.training.checkpoint import StateFolder, save_model
 Batch = dict[str, Tensor]
 Loss = Callable[[nn.Module, Batch, list[int]], Tensor]
 POINTS = 100  # of the training curve
+WARM_UP, TIMED = 1, 4  # steps: those not timed, and after how many the speed is judged
 
 
 class Interrupted(UserError):
@@ -48,6 +49,7 @@ class Job:
         device: auto | cpu | cuda. precision: auto | bf16 | float32.
         threads: CPU threads of this process. workers: threads that cut patches ahead; 0 cuts them in line.
         save_every: steps between two states.
+        slow_hours: a training that would take longer is refused after its first steps; None: never.
     """
 
     state: Path
@@ -57,6 +59,7 @@ class Job:
     threads: int = 1
     workers: int = 0
     save_every: int = 500
+    slow_hours: float | None = None
 
 
 def learning_rate(step: int, training: dict[str, Any]) -> float:
@@ -127,7 +130,8 @@ def train(
         facts: further JSON to keep with the model.
 
     Raises:
-        UserError: a non-finite loss, naming the step; a batch that the processes cannot share evenly.
+        UserError: a non-finite loss, naming the step; a batch that the processes cannot share evenly; a
+            training that would take longer than `job.slow_hours`.
         Interrupted: after SIGTERM, SIGINT or SIGUSR1, with the state saved.
     """
     from lightning_fabric import Fabric
@@ -205,6 +209,7 @@ def train(
         return list(range(first, first + share))
 
     net.train()
+    ticks: list[float] = []
     began = time.perf_counter()
     with _stop_signals() as stopped, _ahead(batch, local, done, training["steps"], job.workers) as batches:
         for step in range(done, training["steps"]):
@@ -225,6 +230,15 @@ def train(
             window.append(value.detach().float())
 
             step += 1
+            if job.slow_hours is not None and step - done in (WARM_UP, TIMED):
+                if fabric.device.type == "cuda":
+                    torch.cuda.synchronize(fabric.device)
+                ticks.append(time.perf_counter())
+                if len(ticks) == 2:
+                    pace = (ticks[1] - ticks[0]) / (TIMED - WARM_UP)
+                    hours = (training["steps"] - step) * pace / 3600
+                    if float(fabric.all_reduce(torch.tensor(hours), reduce_op="mean")) > job.slow_hours:
+                        raise too_slow(name, hours, device_name(fabric.device))
             if step % log_every == 0 or step == training["steps"]:
                 settle(step)
                 mean = float(torch.stack(window).mean())
@@ -282,6 +296,15 @@ def train(
 def side_files(model: Path) -> tuple[Path, Path]:
     """Where the training curve (CSV) and the timing (JSON) of a model file lie."""
     return model.with_name(f"{model.stem}.curve.csv"), model.with_name(f"{model.stem}.timing.json")
+
+
+def too_slow(name: str, hours: float, device: str) -> UserError:
+    """Why a training is not begun."""
+    days = f" ({hours / 24:.0f} days)" if hours >= 48 else ""
+    return UserError(
+        f"{name}: the training would take about {hours:.3g} hours{days} on {device}; choose a smaller study "
+        "or a faster device, or allow it with allow_slow: true"
+    )
 
 
 def device_name(device: torch.device) -> str:

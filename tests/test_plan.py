@@ -1,0 +1,132 @@
+"""What a target will cost: which trainings, how long, and the refusal of what takes too long."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from samdiffsr import plan as planning
+from samdiffsr.calibration import calibrate
+from samdiffsr.config import Config, load_config, recipe_text
+from samdiffsr.errors import UserError
+from samdiffsr.files import read_json, write_json
+from tests.workflow import TINY, Workflow
+
+FOUND = {
+    "device": "Abacus", "threads": 1, "precision": "float32", "measured_batch": 2, "step_seconds": 0.5,
+    "peak_bytes": 10**9, "memory_bytes": 8 * 10**9, "model_bytes": 10**6, "call_seconds": 1e-6,
+    "image_seconds": 1e-6,
+}  # fmt: skip
+
+
+def _config(root: Path, **top: Any) -> Config:
+    return load_config({**yaml.safe_load((root / "config.yaml").read_text()), **top})
+
+
+@pytest.fixture
+def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Calibration answers at once; the recipes that were asked for."""
+    asked: list[dict[str, Any]] = []
+
+    def answer(config: Config, recipe: dict[str, Any], root: Path, say: Any) -> dict[str, Any]:
+        asked.append(recipe)
+        return FOUND
+
+    monkeypatch.setattr(planning, "calibration", answer)
+    return asked
+
+
+def test_variants_that_cost_the_same_share_a_calibration(root: Path) -> None:
+    config = _config(root)
+    runs = ("srdiff-x4-s0", "sam_diffsr-x4-s0", "released-x4-s3", "no_reduce-x4-s0")
+    recipes = {recipe_text(planning.training_of(config, "denoiser", run).recipe) for run in runs}
+    assert len(recipes) == 1
+    for run in ("srdiff-x2-s0", "srdiff_small-x4-s0"):
+        assert recipe_text(planning.training_of(config, "denoiser", run).recipe) not in recipes
+
+
+def test_steps_that_are_saved_are_not_counted_again(root: Path, tmp_path: Path) -> None:
+    config = _config(root)
+    assert planning.training_of(config, "denoiser", "srdiff-x4-s0", tmp_path).steps == 2400
+    for step in (500, 1000):
+        write_json(tmp_path / f"work/demo/train/srdiff-x4-s0/state-{step:08d}.json", {"step": step})
+    assert planning.training_of(config, "denoiser", "srdiff-x4-s0", tmp_path).steps == 1400
+    assert planning.training_of(config, "encoder", "small-x4-s0", tmp_path).steps == 1200
+
+
+def test_a_training_of_weeks_is_refused_unless_it_is_allowed(root: Path, calibrated: list[Any]) -> None:
+    def refuse(**top: Any) -> None:
+        config = _config(root, **top)
+        trainings = [planning.training_of(config, "denoiser", "srdiff-x4-s0")]
+        planning.refuse_slow(config, trainings, Path(), print)
+
+    refuse(study="demo")
+    assert not calibrated  # too short to be slow on any machine: not even timed
+    with pytest.raises(UserError, match=r"srdiff-x4-s0: .* 55.6 hours \(2 days\) on Abacus.*allow_slow"):
+        refuse(study="paper", slow_hours=55)
+    refuse(study="paper", slow_hours=56)
+    refuse(study="paper", slow_hours=55, allow_slow=True)
+    assert len(calibrated) == 2
+
+
+def test_the_plan_says_what_is_to_do_and_what_is_there(
+    root: Path, tmp_path: Path, calibrated: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = "results/demo"
+    jobs = [
+        planning.Job("train_encoder", f"{base}/encoders/default-x4-s0/model.safetensors", False),
+        planning.Job("train_denoiser", f"{base}/runs/srdiff-x4-s0/model.safetensors", True),
+        planning.Job("train_denoiser", f"{base}/runs/srdiff-x4-s0/model.curve.csv", True),
+        planning.Job("sample", f"{base}/samples/srdiff-x4-s0/ema/demo_test.json", True),
+        planning.Job("sample", f"{base}/samples/srdiff-x4-s0/ema/demo_test.timing.json", True),
+        planning.Job("sample", f"{base}/samples/bicubic-x4-s0/none/demo_test.json", True),
+        planning.Job("fetch_source", "data/set5/SOURCE.json", True),
+        planning.Job("fetch_source", "data/set14/SOURCE.json", False),
+        planning.Job("merge_masks", "data/masks/demo_train/felzenszwalb_fine.json", True),
+    ]
+    monkeypatch.setattr(planning, "jobs_of", lambda *arguments: jobs)
+    text = "\n".join(planning.plan(_config(root), ["results/table2.csv"], [], tmp_path, print))
+    assert "trainings  1 to do, 1 there" in text
+    assert "srdiff-x4-s0     2400 steps     0.500 s/step   20.0 min    1.0 GB" in text
+    # 20 calls on 512 x 512 and 451 x 300 pixels, and the encoder
+    assert "sampling   2 to do, 0 there: 4 images, about 0.1 min" in text
+    assert "2 MB: set5" in text
+    assert "set14" not in text
+    assert "masks      1 to do, 0 there: felzenszwalb_fine of demo_train" in text
+    assert "in all     20.1 min" in text
+
+
+def test_calibration_times_the_real_stages(tmp_path: Path, root: Path) -> None:
+    value = yaml.safe_load((root / "config.yaml").read_text())
+    study = yaml.safe_load(TINY.read_text())["studies"]["demo"]
+    value["studies"]["demo"] |= {**study, "training": {**study["training"], "batch": 3}}
+    recipe = planning.training_of(load_config(value), "denoiser", "srdiff-x4-s0").recipe
+    calibrate(recipe, tmp_path / "found.json", "cpu", 1)
+    found = read_json(tmp_path / "found.json")
+    assert found.keys() == FOUND.keys()
+    assert all(found[key] > 0 for key in ("step_seconds", "image_seconds", "model_bytes"))
+    assert found["measured_batch"] == 3
+    calibrate({**recipe, "denoiser": None}, tmp_path / "encoder.json", "cpu", 1)
+    assert read_json(tmp_path / "encoder.json")["model_bytes"] != found["model_bytes"]
+
+
+@pytest.mark.workflow
+def test_the_workflow_refuses_before_it_makes_or_fetches_anything(tmp_path: Path) -> None:
+    workflow = Workflow.new(tmp_path / "repository")
+    result = workflow("results/table2.csv", "--config", "slow_hours=0.0000001")
+    assert result.code != 0
+    assert "allow it with allow_slow: true" in result.text
+    assert "Traceback" not in result.text
+    assert not (workflow.folder / "data").exists()
+    assert not list(workflow.folder.glob("results/demo/**/*.safetensors"))
+    assert json.loads(next(workflow.folder.glob("work/calibration/*.json")).read_text())["step_seconds"] > 0
+    # what Snakemake would do is read from it, not guessed
+    jobs = planning.jobs_of(["results/table2.csv"], ["--configfile", str(TINY)], workflow.folder)
+    trained = {Path(j.path).parent.name for j in jobs if j.rule.startswith("train_") and j.pending}
+    assert trained == {"default-x4-s0", "srdiff-x4-s0", "sam_diffsr-x4-s0"}
+    with pytest.raises(UserError, match="no table 'table99'"):
+        planning.jobs_of(["results/table99.csv"], [], workflow.folder)
