@@ -17,6 +17,7 @@ from samdiffsr.data.images import read_rgb, write_png
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.errors import NotHere, UserError
 from samdiffsr.files import sha256_file
+from samdiffsr.presence import absent
 from samdiffsr.restore import restore_dataset
 
 CPU = torch.device("cpu")
@@ -109,6 +110,80 @@ def test_an_esrgan_file_with_random_weights(tmp_path: Path, lr: Path) -> None:
         baseline_restorer(_recipe("spandrel"), path, Store(lr), CPU)
     with pytest.raises(NotHere, match="get it from https://x"):
         baseline_restorer(_recipe("spandrel", url="https://x"), tmp_path / "no.pth", Store(lr), CPU)
+
+
+def tiny_ldm(folder: Path) -> None:
+    """A latent-diffusion upscaler of scale 4 in diffusers' layout, random weights."""
+    from diffusers import DDIMScheduler, LDMSuperResolutionPipeline, UNet2DModel, VQModel
+
+    torch.manual_seed(0)
+    small = {"layers_per_block": 1, "norm_num_groups": 4}
+    unet = UNet2DModel(
+        in_channels=6, out_channels=3, block_out_channels=(8, 8), **small,
+        down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+    )  # fmt: skip
+    vqvae = VQModel(
+        block_out_channels=(8, 8, 8), latent_channels=3, num_vq_embeddings=16, **small,
+        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
+    )  # fmt: skip
+    LDMSuperResolutionPipeline(vqvae, unet, DDIMScheduler()).save_pretrained(folder)
+
+
+def test_a_latent_diffusion_folder_with_random_weights(tmp_path: Path, lr: Path) -> None:
+    pytest.importorskip("diffusers")
+    folder = tmp_path / "ldm"
+    tiny_ldm(folder)
+    weights = next(path for path in (folder / "unet").iterdir() if path.suffix == ".safetensors")
+    checked = {f"unet/{weights.name}": sha256_file(weights)[:12]}
+    recipe = _recipe("diffusers", steps=2, sha256=checked)
+    names, _ = _restore(tmp_path, recipe, folder)
+    assert names == ["a", "b"]  # 12 x 10 pixels, padded to 32 x 32 and cropped
+    first = read_rgb(tmp_path / "out/a.png")
+    assert first.shape == (48, 40, 3)
+    restore = baseline_restorer(recipe, folder, Store(lr), CPU)
+    image = np.asarray(Store(lr)[0])
+    assert np.array_equal(restore(image, "a"), first)  # the name alone seeds the noise
+    assert not np.array_equal(restore(image, "b"), first)
+    with pytest.raises(UserError, match="a pipeline of scale 4, the table's is 2"):
+        baseline_restorer({**recipe, "scale": 2}, folder, Store(lr), CPU)(image, "a")
+    with pytest.raises(UserError, match="SHA-256 is not 00000000"):
+        baseline_restorer({**recipe, "sha256": dict.fromkeys(checked, "0" * 8)}, folder, Store(lr), CPU)
+    with pytest.raises(UserError, match=r"absent.bin: no such file"):
+        baseline_restorer({**recipe, "sha256": {"absent.bin": "0" * 8}}, folder, Store(lr), CPU)
+    with pytest.raises(NotHere, match="get it from https://x"):
+        baseline_restorer({**recipe, "url": "https://x"}, tmp_path / "nowhere", Store(lr), CPU)
+
+
+def test_what_the_papers_baselines_need_is_said_until_it_is_there(root: Path, tmp_path: Path) -> None:
+    config = load_config(root / "config.yaml")
+    shown = [row.variant for row in config.tables["table2"].rows]
+    assert shown == [row.variant for row in config.tables["table3"].rows]
+    others = [name for name in shown if name in config.baselines]
+    assert len(others) == 10
+    published = {row.split(",")[1] for row in (root / "paper/published_tables.csv").read_text().splitlines()}
+    for name in others:
+        baseline = config.baselines[name]
+        assert baseline.label in published
+        assert all([baseline.url, baseline.licence, baseline.protocol])
+        why = absent(config, name, "set5", 4, tmp_path)
+        place = baseline.place("set5", 4)
+        assert why == f"{place} is not here; {baseline.url}"
+        (tmp_path / place).mkdir(parents=True)
+        assert absent(config, name, "set5", 4, tmp_path) == ""
+    assert absent(config, "srgan", "set14", 4, tmp_path)  # one folder a data set
+    assert absent(config, "sam_diffsr", "set5", 4, tmp_path) == ""
+    recipe = config.table_recipe("table2", {"srgan": dict.fromkeys(config.table_datasets("table2"), "gone")})
+    rows = {row["variant"]: row for row in recipe["rows"]}
+    assert (rows["srgan"]["runs"], rows["esrgan"]["runs"]) == ([], ["esrgan-x4-s0"])
+
+
+def test_an_entry_is_merged_over_the_packaged_one(root: Path) -> None:
+    import yaml
+
+    raw = yaml.safe_load((root / "config.yaml").read_text())
+    raw["baselines"] = {"esrgan": {"file": "weights/mine.pth", "sha256": ""}}
+    esrgan = load_config(raw).baselines["esrgan"]
+    assert (esrgan.file, esrgan.sha256, esrgan.adapter) == ("weights/mine.pth", "", "spandrel")
 
 
 def test_a_baseline_is_a_row_like_any_other(root: Path) -> None:

@@ -65,10 +65,8 @@ def jobs_of(targets: Sequence[str], options: Sequence[str], root: Path) -> list[
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if done.returncode:
         # the message stands between the exception's name and Snakemake's own whereabouts
-        error = re.search(
-            r"(?:Error|Exception)\b[^\n]*\n(.*?)(?:\nWildcards:|\nTraceback:|\Z)", done.stderr, re.S
-        )
-        words = " ".join((error.group(1) if error else done.stderr).split())
+        said = re.search(r".*(?:Error|Exception)[^\n]*:\n(.*?)(?:\nWildcards:|\Z)", done.stderr, re.S)
+        words = " ".join((said.group(1) if said else done.stderr).split())
         raise UserError(f"snakemake cannot plan {' '.join(targets)}: {words[:500]}")
     jobs = []
     for line in done.stdout.splitlines()[1:]:
