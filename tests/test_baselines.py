@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from samdiffsr.baselines import baseline_restorer, images_restorer, run_command
+from samdiffsr.cli import main
 from samdiffsr.config import load_config
 from samdiffsr.data.images import read_rgb, write_png
 from samdiffsr.data.store import Store, StoreWriter
@@ -73,6 +74,13 @@ def test_a_program_gets_lr_images_and_gives_sr_images(tmp_path: Path, lr: Path) 
     assert names == ["a", "b"]
     expected = np.asarray(Store(lr)[1]).repeat(4, axis=0).repeat(4, axis=1)
     assert np.array_equal(read_rgb(tmp_path / "out/b.png"), expected)
+
+
+def test_lr_images_are_exported_for_programs_elsewhere(tmp_path: Path, lr: Path) -> None:
+    main(["export", str(lr), "--out", str(tmp_path / "png")])
+    for i, name in enumerate(("a", "b")):
+        assert np.array_equal(read_rgb(tmp_path / f"png/{name}.png"), Store(lr)[i])
+    assert len(list((tmp_path / "png").iterdir())) == 2
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,12 @@ def _prepare_lr(args: argparse.Namespace) -> None:
     build_lr_store(args.hr, args.out, args.recipe["scale"], rounding=args.recipe["rounding"])
 
 
+def _export(args: argparse.Namespace) -> None:
+    from samdiffsr.data.export import export_store
+
+    export_store(args.store, args.out)
+
+
 def _overlap(args: argparse.Namespace) -> None:
     from samdiffsr.data.overlap import check_split
 
@@ -550,6 +556,10 @@ def _parser() -> argparse.ArgumentParser:
     lr = stage("prepare-lr", _prepare_lr, "shrink an HR store into an LR store")
     paths(lr, ["hr", "out"])
     recipe(lr)
+
+    export = stage("export", _export, "write a store's images as PNG files, for other programs")
+    export.add_argument("store", type=Path, metavar="STORE", help="e.g. work/stores/set5/lr-x4")
+    paths(export, ["out"])
 
     overlap = stage("overlap", _overlap, "find test images among the training images")
     paths(overlap, ["out"])
