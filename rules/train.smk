@@ -61,7 +61,7 @@ rule train_denoiser:
     benchmark:
         f"logs/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}.tsv"
     wildcard_constraints:
-        variant=rf"(?!({IMPORTED})-x)[a-z][a-z0-9_]*",
+        variant=rf"(?!(?:{IMPORTED})-x)[a-z][a-z0-9_]*",
     conda:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads

@@ -51,10 +51,10 @@ def test_variants_that_cost_the_same_share_a_calibration(root: Path) -> None:
 
 def test_steps_that_are_saved_are_not_counted_again(root: Path, tmp_path: Path) -> None:
     config = _config(root)
-    assert planning.training_of(config, "denoiser", "srdiff-x4-s0", tmp_path).steps == 2400
+    assert planning.training_of(config, "denoiser", "srdiff-x4-s0", tmp_path).steps == 2000
     for step in (500, 1000):
         write_json(tmp_path / f"work/demo/train/srdiff-x4-s0/state-{step:08d}.json", {"step": step})
-    assert planning.training_of(config, "denoiser", "srdiff-x4-s0", tmp_path).steps == 1400
+    assert planning.training_of(config, "denoiser", "srdiff-x4-s0", tmp_path).steps == 1000
     assert planning.training_of(config, "encoder", "small-x4-s0", tmp_path).steps == 1200
 
 
@@ -91,13 +91,13 @@ def test_the_plan_says_what_is_to_do_and_what_is_there(
     monkeypatch.setattr(planning, "jobs_of", lambda *arguments: jobs)
     text = "\n".join(planning.plan(_config(root), ["results/table2.csv"], [], tmp_path, print))
     assert "trainings  1 to do, 1 there" in text
-    assert "srdiff-x4-s0     2400 steps     0.500 s/step   20.0 min    1.0 GB" in text
+    assert "srdiff-x4-s0     2000 steps     0.500 s/step   16.7 min    1.0 GB" in text
     # 20 calls on 512 x 512 and 451 x 300 pixels, and the encoder
     assert "sampling   2 to do, 0 there: 4 images, about 0.1 min" in text
     assert "2 MB: set5" in text
     assert "set14" not in text
     assert "masks      1 to do, 0 there: felzenszwalb_fine of demo_train" in text
-    assert "in all     20.1 min" in text
+    assert "in all     16.8 min" in text
 
 
 def test_calibration_times_the_real_stages(tmp_path: Path, root: Path) -> None:

@@ -111,6 +111,10 @@ def test_a_second_run_has_nothing_to_do(finished: Workflow) -> None:
     assert finished.dry(TABLE).nothing_to_do
 
 
+def test_what_may_take_long_decides_nothing(finished: Workflow) -> None:
+    assert finished.dry(TABLE, "--config", "allow_slow=true").nothing_to_do
+
+
 def test_changing_one_variant_runs_it_and_its_tables_and_nothing_else(copy: Workflow) -> None:
     copy.edit(
         "config.yaml", "{label: SAM-DiffSR, masks: high}", "{label: SAM-DiffSR, masks: high, reduce: false}"

@@ -144,8 +144,8 @@ def refuse_slow(
         if hours > config.slow_hours:
             from samdiffsr.training.loop import too_slow
 
-            more = f", and {len(trainings) - 1} more such" if len(trainings) > 1 else ""
-            raise too_slow(training.name + more, hours, found["device"])
+            among = f" (one of {len(trainings)} trainings)" if len(trainings) > 1 else ""
+            raise too_slow(training.name + among, hours, found["device"])
 
 
 # ---- the plan ----
