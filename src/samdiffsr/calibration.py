@@ -1,8 +1,9 @@
 """What one step costs here: a few steps of the real training stages on made-up images, timed.
 
 Time is linear in the batch once the device is busy, and memory is linear in it, so a small batch is enough
-where a whole one would take minutes. Run each calibration in a process of its own (`samdiffsr calibrate`): on
-the CPU the peak memory is the process's.
+where a whole one would take minutes. On the CPU it is the process's own time, divided by its threads: what
+others do on the machine does not count. Run each calibration in a process of its own (`samdiffsr calibrate`),
+since the peak memory is the process's too.
 """
 
 from __future__ import annotations
@@ -64,11 +65,11 @@ def calibrate(recipe: dict[str, Any], out: Path, device: str = "auto", threads: 
                 train_denoiser(job, measured, folder / "hr", folder / "lr", encoder, say=say)
 
         job = Job(folder / "state", folder / "model.safetensors", device, trained["precision"], threads)
-        found = [_measure(train, job, trained, batch, 2) for batch in (1, 2) if batch <= wanted]
+        found = [_measure(train, job, trained, where, batch, 2) for batch in (1, 2) if batch <= wanted]
         most = min(wanted, int(BUDGET * found[-1][0] / found[-1][1]))
         if most > found[-1][0]:
             with contextlib.suppress(torch.OutOfMemoryError):  # then the smaller ones say how much it needs
-                found.append(_measure(train, job, trained, most, STEPS))
+                found.append(_measure(train, job, trained, where, most, STEPS))
         batch, seconds, peak = found[-1]
         slope = (peak - found[0][2]) / (batch - 1) if batch > 1 else 0.0
         result = {
@@ -90,6 +91,7 @@ def _measure(
     train: Callable[[Job, dict[str, Any], Callable[[str], None]], None],
     job: Job,
     recipe: dict[str, Any],
+    where: torch.device,
     batch: int,
     steps: int,
 ) -> tuple[int, float, int]:
@@ -97,10 +99,10 @@ def _measure(
     ticks: list[float] = []
 
     def tick(line: str) -> None:
-        ticks.append(time.perf_counter())
+        ticks.append(_clock(where))
 
     train(job, recipe | {"training": recipe["training"] | {"batch": batch, "steps": steps}}, tick)
-    pace = min(b - a for a, b in pairwise(ticks))  # others may use the machine too
+    pace = min(b - a for a, b in pairwise(ticks))
     return batch, pace, read_json(side_files(job.out)[1])["peak_bytes"]
 
 
@@ -108,6 +110,13 @@ def _memory(where: torch.device) -> int:
     if where.type == "cuda":
         return torch.cuda.get_device_properties(where).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _clock(where: torch.device) -> float:
+    if where.type == "cuda":
+        torch.cuda.synchronize(where)
+        return time.perf_counter()
+    return time.process_time() / torch.get_num_threads()
 
 
 def _images(folder: Path, patch: int, scale: int) -> None:
@@ -134,9 +143,9 @@ def _sampling(
         drawn = {"seed": 0, "weights": "ema", "steps": steps, "start": None}
         restore = denoiser_restorer(model, encoder, drawn, where, precision)
         restore(lr, "warm-up")
-        began = time.perf_counter()
+        began = _clock(where)
         restore(lr, "timed")
-        return (time.perf_counter() - began) / (lr.shape[0] * lr.shape[1] * recipe["scale"] ** 2)
+        return (_clock(where) - began) / (lr.shape[0] * lr.shape[1] * recipe["scale"] ** 2)
 
     one, three = seconds(1), seconds(3)
     call = max(0.0, (three - one) / 2)
