@@ -302,7 +302,8 @@ def structure_arguments(input):
 
 # ---- train.smk ----
 
-SLOW_LIMIT = "" if CONFIG.allow_slow else f"--slow-hours {CONFIG.slow_hours:g}"
+SLOW_HOURS = "inf" if CONFIG.allow_slow else str(CONFIG.slow_hours)
+os.environ.update(SAMDIFFSR_SLOW_HOURS=SLOW_HOURS)
 
 
 def refuse_slow_trainings():

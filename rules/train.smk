@@ -1,5 +1,5 @@
 # stores + label maps + values -> checkpoints: the encoder first, then each variant's denoiser.
-# SLOW_LIMIT stands in no params: what is allowed to take long decides nothing about the outcome.
+# What is allowed to take long travels in the environment, since it decides nothing about the outcome.
 # Resume states lie in work/, which no rule declares: Snakemake removes declared outputs of a failed job.
 rule train_encoder:
     """L1 pretraining of the RRDB encoder."""
@@ -39,7 +39,7 @@ rule train_encoder:
     shell:
         "python -m samdiffsr train-encoder --name {wildcards.encoder}-x{wildcards.scale}-s{wildcards.seed}"
         " --hr {params.hr} --lr {params.lr} --state {params.state} --out {output.model}"
-        " --device {params.device} --threads {threads} {SLOW_LIMIT} --recipe {params.recipe:q} > {log} 2>&1"
+        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
 
 
 rule train_denoiser:
@@ -81,7 +81,7 @@ rule train_denoiser:
         "python -m samdiffsr train-denoiser --name {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
         " --hr {params.hr} --lr {params.lr} --encoder {input.encoder_file} {params.structure}"
         " --state {params.state} --out {output.model}"
-        " --device {params.device} --threads {threads} {SLOW_LIMIT} --recipe {params.recipe:q} > {log} 2>&1"
+        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
 
 
 rule import_encoder:

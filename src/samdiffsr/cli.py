@@ -622,7 +622,13 @@ def _parser() -> argparse.ArgumentParser:
         to.add_argument(
             "--save-every", type=int, default=500, metavar="STEPS", help="between two resume states"
         )
-        to.add_argument("--slow-hours", type=float, metavar="H", help="refuse a training that takes longer")
+        to.add_argument(
+            "--slow-hours",
+            type=float,
+            default=float(os.environ.get("SAMDIFFSR_SLOW_HOURS", "inf")),
+            metavar="H",
+            help="refuse a training that would take longer (default: $SAMDIFFSR_SLOW_HOURS, or never)",
+        )
 
     encoder = stage("train-encoder", _train_encoder, "pretrain the RRDB encoder")
     paths(encoder, ["hr", "lr", "state", "out"])
