@@ -170,6 +170,9 @@ def restore_dataset(
     set_threads(threads)
     where = resolve_device(device)
     precision = resolve_precision(recipe.get("precision", "float32"), where)
+    for kind in {"encoder": ("encoder",), "denoiser": ("encoder", "denoiser")}.get(recipe["kind"], ()):
+        if kind not in models:
+            raise UserError(f"an image of kind {recipe['kind']!r} needs a model: give --{kind}")
     hashes = {kind: sha256_file(path) for kind, path in models.items()}
     if recipe["kind"] == "bicubic":
         restore = bicubic_restorer(recipe["scale"])

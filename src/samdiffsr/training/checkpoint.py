@@ -114,15 +114,16 @@ class StateFolder:
         for path in reversed(self._paths()):
             try:
                 seal = read_json(path.with_suffix(".json"))
+                identity, digest, step = seal["identity"], seal["sha256"], seal["step"]
             except UserError:
                 say(f"{path}: unfinished, passed over")
                 continue
-            if seal.get("identity") != self.identity:
+            if identity != self.identity:
                 say(f"{path}: of another recipe, data or precision, passed over")
-            elif seal["sha256"] != sha256_file(path):
+            elif digest != sha256_file(path):
                 say(f"{path}: damaged (its checksum differs), passed over")
             else:
-                return seal["step"], torch.load(path, map_location="cpu", weights_only=True)
+                return step, torch.load(path, map_location="cpu", weights_only=True)
         return None
 
     def clear(self) -> None:
