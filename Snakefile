@@ -31,6 +31,10 @@ include: "rules/evaluate.smk"
 include: "rules/tables.smk"
 
 
+onstart:
+    HELD or hold(Path(), logger.warning)  # something that only looked held it before
+
+
 localrules:
     all,
     data,

@@ -374,6 +374,12 @@ def _sample(args: argparse.Namespace) -> None:
     )
 
 
+def _samples_merge(args: argparse.Namespace) -> None:
+    from samdiffsr.samples import merge_samples
+
+    merge_samples(args.parts, args.manifest)
+
+
 def _score(args: argparse.Namespace) -> None:
     from samdiffsr.evaluation.stage import score
 
@@ -604,6 +610,10 @@ def _parser() -> argparse.ArgumentParser:
     recipe(sample)
     sharded(sample)
     sample.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+
+    join = stage("samples-merge", _samples_merge, "join the manifests of an LR store's parts")
+    paths(join, ["manifest"])
+    join.add_argument("--parts", type=Path, nargs="+", required=True, metavar="PATH", help="in their order")
 
     score = stage("score", _score, "score restored images against their truth")
     paths(score, ["hr", "lr", "out"], ["weights"])

@@ -159,6 +159,7 @@ class Study(Strict):
     seeds: tuple[Seed, ...] = Field(min_length=1)
     masks: dict[Level, Name]
     mask_shards: Positive = 1  # jobs that share the segmentation of one data set
+    sample_shards: Positive = 1  # jobs that share the sampling of one data set from one run
     encoders: dict[Name, Encoder] = {"default": Encoder()}
     unet: UNet = UNet()
     training: Training = Training()

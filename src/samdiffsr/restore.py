@@ -25,6 +25,7 @@ from samdiffsr.errors import NotHere, UserError
 from samdiffsr.files import sha256_file, sha256_json, write_json
 from samdiffsr.masks.stage import load_values
 from samdiffsr.masks.store import RegionStore
+from samdiffsr.samples import timing_path
 from samdiffsr.training.denoiser import build_formulation, load_denoiser, upsampled
 from samdiffsr.training.encoder import load_encoder
 from samdiffsr.training.loop import (
@@ -220,7 +221,7 @@ def restore_dataset(
             say(f"{name}: {number} of {len(chosen)}, {seconds[-1]:.1f} s")
         images.append({"name": name, "sha256": finished[name]["sha256"]})
     write_json(
-        manifest.with_name(f"{manifest.stem}.timing.json"),
+        timing_path(manifest),
         {
             "device": device_name(where),
             "threads": torch.get_num_threads() if where.type == "cpu" else None,
