@@ -20,6 +20,7 @@ from torch import Tensor
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
+from samdiffsr.determinism import prepare_torch, sample_generator
 from samdiffsr.diffusion.sampler import sample
 from samdiffsr.errors import NotHere, UserError
 from samdiffsr.files import sha256_file, sha256_json, write_json
@@ -33,8 +34,6 @@ from samdiffsr.training.loop import (
     peak_bytes,
     resolve_device,
     resolve_precision,
-    sample_generator,
-    set_threads,
 )
 
 Restorer = Callable[
@@ -168,7 +167,7 @@ def restore_dataset(
         baseline: makes the restorer of kind `baseline`; an image that it has not is left out with a warning.
     """
     store = Store(lr)
-    set_threads(threads)
+    prepare_torch(threads)
     where = resolve_device(device)
     precision = resolve_precision(recipe.get("precision", "float32"), where)
     for kind in {"encoder": ("encoder",), "denoiser": ("encoder", "denoiser")}.get(recipe["kind"], ()):

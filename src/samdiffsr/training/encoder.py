@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from samdiffsr.data.patches import PatchSource
 from samdiffsr.data.store import Store
+from samdiffsr.determinism import seed_weights
 from samdiffsr.models.rrdb import RRDBEncoder
 from samdiffsr.training.checkpoint import ModelFile, open_model
 from samdiffsr.training.loop import Job, train
@@ -48,7 +48,7 @@ def train_encoder(job: Job, recipe: dict[str, Any], hr: Path, lr: Path, name: st
         seed=seed,
         augment=training["augment"],
     )
-    torch.manual_seed(seed)
+    seed_weights(seed)
     net = build_encoder(recipe)
 
     def loss(model: nn.Module, batch: dict[str, Tensor], indices: list[int]) -> Tensor:
