@@ -33,6 +33,7 @@ include: "rules/tables.smk"
 
 onstart:
     refuse_slow_trainings()
+    HELD or hold(Path(), logger.warning)  # something that only looked held it before
 
 
 localrules:

@@ -31,6 +31,7 @@ from samdiffsr.errors import UserError
 from samdiffsr.evaluation import image_metrics, sets
 from samdiffsr.evaluation.weights import read_table
 from samdiffsr.fingerprint import fingerprint
+from samdiffsr.folderlock import hold
 from samdiffsr.masks.segmenters import LEARNED, segmenter_module
 from samdiffsr.plan import refuse_slow, training_of
 from samdiffsr.released import check_model, models_of, released_path, trained_path
@@ -44,6 +45,13 @@ from samdiffsr.presence import (
 # Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
 os.environ.update(
     PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+)
+
+# Of the jobs' Snakemakes and of those that only look, none holds the folder.
+HELD = (
+    workflow.is_main_process
+    and not workflow.output_settings.dryrun
+    and hold(Path(), logger.warning)
 )
 
 try:
@@ -98,6 +106,16 @@ def store_input(path):
     that was made again with the same content re-runs nothing, whatever its data file's time stamp says.
     """
     return [f"{path}.json", ancient(f"{path}.bin")]
+
+
+def growing(mb):
+    """Memory of a job that gets more of it each time it is tried again; mb: a number, or a function of wildcards and
+    input."""
+
+    def memory(wildcards, input, attempt):
+        return attempt * (mb(wildcards, input) if callable(mb) else mb)
+
+    return memory
 
 
 def stem(files):
@@ -273,7 +291,7 @@ def segmenter_threads(wildcards):
     return CHOSEN.threads if segmenter_gpu(wildcards) else 1
 
 
-def segmenter_memory(wildcards):
+def segmenter_memory(wildcards, input):
     """MB of the process: SAM's largest network with 64 prompts on a 2K image, or a few label maps."""
     return 16000 if segmenter_gpu(wildcards) else 2000
 
@@ -405,6 +423,14 @@ def model_arguments(input):
         for kind in ("encoder", "denoiser")
         if f"{kind}_file" in input.keys()
     )
+
+
+def sample_parts(wildcards):
+    """The parts of one run's images, in their order; what is neither trained nor random is not worth sharing."""
+    parts = 1 if CONFIG.trivial(wildcards.variant) else CHOSEN.sample_shards
+    run = run_of(wildcards).name
+    folder = f"work/{STUDY}/sample/{run}/{wildcards.weights}/{wildcards.dataset}"
+    return [f"{folder}/{part}of{parts}.json" for part in range(parts)]
 
 
 # ---- evaluate.smk ----

@@ -29,7 +29,7 @@ rule demo_data:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=10,
     params:
         code=fingerprint("samdiffsr.data.demo"),
@@ -51,7 +51,7 @@ rule prepare_hr:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=120,
     params:
         out=lambda wc, output: stem(output.hr),
@@ -75,7 +75,7 @@ rule prepare_lr:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=120,
     params:
         hr=lambda wc, input: stem(input.hr),
@@ -101,7 +101,7 @@ rule overlap:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=240,
     params:
         train=lambda wc, input: f"{CHOSEN.train_set}={stem(input.train)}",

@@ -16,7 +16,7 @@ rule score:
     threads: 1
     resources:
         gpu=lambda wc, input: CHOSEN.gpus if input.weights else 0,
-        mem_mb=lambda wc, input: 8000 if input.weights else 3000,
+        mem_mb=growing(lambda wc, input: 8000 if input.weights else 3000),
         runtime=240,
     params:
         hr=lambda wc, input: stem(input.hr),
@@ -49,7 +49,7 @@ rule score_sets:
     threads: 1
     resources:
         gpu=lambda wc, input: CHOSEN.gpus if input.weights else 0,
-        mem_mb=3000,
+        mem_mb=growing(3000),
         runtime=240,
     params:
         hr=lambda wc, input: stem(input.hr),
@@ -78,7 +78,7 @@ rule score_protocols:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=growing(3000),
         runtime=240,
     params:
         hr=lambda wc, input: stem(input.hr),
@@ -105,7 +105,7 @@ rule cost:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         models=lambda wc, input: cost_arguments(input),

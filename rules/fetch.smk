@@ -9,8 +9,11 @@ wildcard_constraints:
     weight="|".join(sorted(re.escape(file) for file in WEIGHTS)),
 
 
+# A cluster's nodes seldom have a network: fetching runs where Snakemake does.
 localrules:
     fetch,
+    fetch_source,
+    fetch_weights,
 
 
 rule fetch:
@@ -32,7 +35,7 @@ rule fetch_source:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=1440,
         disk_mb=lambda wc: SOURCES[wc.source].disk // 1000000,
     params:
@@ -54,7 +57,7 @@ rule fetch_weights:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=600,
     params:
         key=lambda wc: WEIGHTS[wc.weight].key,

@@ -26,7 +26,7 @@ if CHOSEN.mask_shards == 1:
         threads: segmenter_threads
         resources:
             gpu=segmenter_gpu,
-            mem_mb=segmenter_memory,
+            mem_mb=growing(segmenter_memory),
             runtime=1440,
         params:
             source=lambda wc, input: stem(input.source),
@@ -61,7 +61,7 @@ else:
         threads: segmenter_threads
         resources:
             gpu=segmenter_gpu,
-            mem_mb=segmenter_memory,
+            mem_mb=growing(segmenter_memory),
             runtime=1440,
         params:
             source=lambda wc, input: stem(input.source),
@@ -93,7 +93,7 @@ else:
             "../envs/samdiffsr.yaml"
         threads: 1
         resources:
-            mem_mb=4000,
+            mem_mb=growing(4000),
             runtime=120,
         params:
             shards=mask_shards,
@@ -116,7 +116,7 @@ rule encode:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=120,
     params:
         labels=lambda wc, input: stem(input.labels),
@@ -142,7 +142,7 @@ rule mask_statistics:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=240,
     params:
         labels=lambda wc, input: stem(input.labels),
@@ -176,7 +176,7 @@ rule gather_mask_statistics:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=10,
     params:
         code=fingerprint("samdiffsr.masks.statistics"),
@@ -199,7 +199,7 @@ rule figure7:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=20,
     params:
         hr=lambda wc, input: stem(input.hr),

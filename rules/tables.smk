@@ -34,7 +34,7 @@ rule gather:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=10,
     params:
         sets=lambda wc, input: f"--sets {' '.join(input.sets)}" if input.sets else "",
@@ -64,7 +64,7 @@ rule differences:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=5,
     params:
         code=fingerprint("samdiffsr.reporting.differences"),
@@ -86,7 +86,7 @@ rule show_table:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=100,
+        mem_mb=growing(100),
         runtime=5,
     shell:
         "cp {input} results/ 2> {log}"

@@ -25,7 +25,7 @@ rule train_encoder:
     threads: CHOSEN.threads
     resources:
         gpu=CHOSEN.gpus,
-        mem_mb=CHOSEN.memory_mb,
+        mem_mb=growing(CHOSEN.memory_mb),
         runtime=CHOSEN.hours * 60,
     params:
         hr=lambda wc, input: stem(input.hr),
@@ -67,7 +67,7 @@ rule train_denoiser:
     threads: CHOSEN.threads
     resources:
         gpu=CHOSEN.gpus,
-        mem_mb=CHOSEN.memory_mb,
+        mem_mb=growing(CHOSEN.memory_mb),
         runtime=CHOSEN.hours * 60,
     params:
         hr=lambda wc, input: stem(input.hr),

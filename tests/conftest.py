@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +11,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
+COUNTS = pytest.StashKey[Counter[str]]()
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -27,3 +29,14 @@ def mirror() -> Path:
     if not path.is_dir():
         pytest.skip("no mirror of BSDS500 and SelfExSR at hand: set SAMDIFFSR_MIRROR to run this test")
     return path
+
+
+@pytest.fixture(scope="session")
+def count(pytestconfig: pytest.Config) -> Counter[str]:
+    """What tests count and the last lines of a run tell: what -> how many."""
+    return pytestconfig.stash.setdefault(COUNTS, Counter())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for what, number in config.stash.get(COUNTS, Counter()).items():
+        terminalreporter.write_line(f"{number} {what}")

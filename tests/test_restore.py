@@ -24,6 +24,7 @@ from samdiffsr.restore import (
     restore_dataset,
     structure_reader,
 )
+from samdiffsr.samples import merge_samples, timing_path
 from samdiffsr.training.checkpoint import save_model
 from samdiffsr.training.denoiser import build_denoiser
 from samdiffsr.training.encoder import build_encoder
@@ -139,6 +140,29 @@ def test_shards_give_the_images_of_one_run(tmp_path: Path) -> None:
     whole = _restore(tmp_path / "whole", lr, models, print)
     parts = [_restore(tmp_path / f"part{i}", lr, models, print, shard=(i, 2)) for i in range(2)]
     assert whole["images"] == parts[0]["images"] + parts[1]["images"]
+    merge_samples([tmp_path / f"part{i}" / "sr.json" for i in range(2)], tmp_path / "merged" / "sr.json")
+    made = [tmp_path / name / "sr.json" for name in ("whole", "merged")]
+    assert made[0].read_bytes() == made[1].read_bytes()
+    times = [json.loads(timing_path(path).read_text()) for path in made]
+    assert times[0].keys() == times[1].keys()
+    assert times[0]["seconds"].keys() == times[1]["seconds"].keys()
+
+
+def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    models, lr = _models(tmp_path), _store(tmp_path, ["a", "b"])
+    paths = []
+    for i, recipe in enumerate((RECIPE, RECIPE | {"seed": 1})):
+        folder = tmp_path / f"part{i}"
+        paths.append(folder / "sr.json")
+        restore_dataset(
+            lr, folder / "sr", paths[i], folder / "progress.jsonl", recipe | {"precision": "float32"},
+            {"encoder": models[0], "denoiser": models[1]}, device="cpu", shard=(i, 2),
+        )  # fmt: skip
+    with pytest.raises(UserError, match=r"part1/sr\.json: its settings differ from .*part0"):
+        merge_samples(paths, tmp_path / "sr.json")
+    with pytest.raises(UserError, match="two parts hold the same image"):
+        merge_samples([paths[0], paths[0]], tmp_path / "sr.json")
+    assert not (tmp_path / "sr.json").exists()
 
 
 def test_an_interrupted_sampling_goes_on_with_the_image_it_was_at(tmp_path: Path) -> None:

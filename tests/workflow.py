@@ -10,10 +10,22 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from samdiffsr.cli import _merged
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "config.yaml", "rules", "src", "envs", "profiles", "paper")
 TINY = ROOT / "tests" / "configs" / "tiny.yaml"
+
+
+def tiny(path: Path, **changes: Any) -> Path:
+    """The tiny configuration with other values, written to `path`; mappings are merged key by key."""
+    config = _merged(yaml.safe_load(TINY.read_text()), changes)
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 @dataclass
@@ -42,7 +54,7 @@ class Workflow:
         self.folder, self.config = folder, config
 
     @classmethod
-    def new(cls, folder: Path) -> Workflow:
+    def new(cls, folder: Path, config: Path = TINY) -> Workflow:
         """A fresh copy of the repository's workflow."""
         folder.mkdir(parents=True)
         for part in PARTS:
@@ -52,7 +64,7 @@ class Workflow:
                 shutil.copytree(source, folder / part, ignore=ignored)
             else:
                 shutil.copy2(source, folder / part)
-        return cls(folder)
+        return cls(folder, config)
 
     def copy(self, folder: Path) -> Workflow:
         """This folder with all results and Snakemake's records, modification times kept."""
@@ -60,19 +72,27 @@ class Workflow:
         return Workflow(folder, self.config)
 
     def __call__(self, *arguments: str, cores: int = 2) -> Result:
+        process = self.start(*arguments, cores=cores, stdout=subprocess.PIPE)
+        text, _ = process.communicate()
+        return Result(process.returncode, text)
+
+    def start(
+        self, *arguments: str, cores: int = 2, stdout: Any = subprocess.DEVNULL, **more: Any
+    ) -> subprocess.Popen[str]:
+        """Start Snakemake, and do not wait for it."""
         command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
         command += ["--configfile", str(self.config)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)
-        done = subprocess.run(
+        return subprocess.Popen(
             command,
             cwd=self.folder,
             env=environment,
             text=True,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
+            **more,
         )
-        return Result(done.returncode, done.stdout)
 
     def dry(self, *arguments: str) -> Result:
         return self("-n", *arguments)

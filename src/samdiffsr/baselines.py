@@ -57,7 +57,10 @@ def run_command(template: str, lr: Store, scale: int, folder: Path) -> Path:
     for i, name in enumerate(lr.names):
         write_png(source / f"{name}.png", np.ascontiguousarray(lr[i]))
     places = {"lr": str(source), "sr": str(target), "scale": str(scale)}
-    command = [part.format(**places) for part in shlex.split(template)]
+    try:
+        command = [part.format(**places) for part in shlex.split(template)]
+    except (ValueError, KeyError, IndexError) as error:
+        raise UserError(f"command {template!r}: {error} is not understood; see docs/tables.md") from None
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except OSError as error:

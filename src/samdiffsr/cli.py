@@ -11,10 +11,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from samdiffsr import __version__
 from samdiffsr.errors import UserError
+from samdiffsr.files import explained, parse_json
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,13 +29,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         if args.debug:
             raise
-        print(f"samdiffsr: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        path = error.filename2 or error.filename
+        if args.debug or path is None or error.strerror is None:  # not the machine's state but a defect
+            raise
+        _fail(explained(error, path))
+
+
+def _fail(line: str) -> NoReturn:
+    print(f"samdiffsr: error: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    sys.exit(1)
 
 
 def _say(line: str) -> None:
@@ -46,7 +56,7 @@ def _say(line: str) -> None:
 
 def _json(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = parse_json(text, "--recipe")
     except json.JSONDecodeError as error:
         raise argparse.ArgumentTypeError(f"not valid JSON ({error})") from None
     if not isinstance(value, dict):
@@ -62,6 +72,12 @@ def _shard(text: str) -> tuple[int, int]:
     if not 0 <= part < parts:
         raise argparse.ArgumentTypeError(f"{text!r}: PART must be 0 to {parts - 1}")
     return part, parts
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number > 0")
+    return int(text)
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -395,6 +411,12 @@ def _sample(args: argparse.Namespace) -> None:
     )
 
 
+def _samples_merge(args: argparse.Namespace) -> None:
+    from samdiffsr.samples import merge_samples
+
+    merge_samples(args.parts, args.manifest)
+
+
 def _score(args: argparse.Namespace) -> None:
     from samdiffsr.evaluation.stage import score
 
@@ -485,7 +507,7 @@ def _parser() -> argparse.ArgumentParser:
         added = stages.add_parser(name, help=about, description=about)
         added.set_defaults(handler=handler)
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
-        added.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+        added.add_argument("--threads", type=_count, default=1, help="CPU threads (default 1)")
         return added
 
     def paths(to: argparse.ArgumentParser, required: Sequence[str], optional: Sequence[str] = ()) -> None:
@@ -620,7 +642,7 @@ def _parser() -> argparse.ArgumentParser:
             "--workers", type=int, default=0, help="threads that cut patches ahead (default 0: in line)"
         )
         to.add_argument(
-            "--save-every", type=int, default=500, metavar="STEPS", help="between two resume states"
+            "--save-every", type=_count, default=500, metavar="STEPS", help="between two resume states"
         )
         to.add_argument(
             "--slow-hours",
@@ -649,6 +671,10 @@ def _parser() -> argparse.ArgumentParser:
     recipe(sample)
     sharded(sample)
     sample.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+
+    join = stage("samples-merge", _samples_merge, "join the manifests of an LR store's parts")
+    paths(join, ["manifest"])
+    join.add_argument("--parts", type=Path, nargs="+", required=True, metavar="PATH", help="in their order")
 
     score = stage("score", _score, "score restored images against their truth")
     paths(score, ["hr", "lr", "out"], ["weights"])

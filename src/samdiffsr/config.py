@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from samdiffsr.data.catalogue import baselines, sources
 from samdiffsr.data.manifest import Entry, expected_images, images_digest
 from samdiffsr.errors import UserError
-from samdiffsr.masks.segmenters import KINDS
+from samdiffsr.masks.segmenters import KINDS, unknown_setting
 
 Level = Literal["high", "medium", "low"]
 Scale = Literal[2, 4, 8]
@@ -41,12 +42,13 @@ CostMetric = Literal[
 Metric = Literal[ImageMetric, SetMetric, CostMetric]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors, values do not change."""
+    """Unknown keys are errors, numbers are finite, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Dataset(Strict):
@@ -85,6 +87,8 @@ class MaskSet(Strict):
             raise ValueError(
                 f"segmenter kind {kind!r} is none of {', '.join(KINDS)}{_similar(str(kind), KINDS)}"
             )
+        if problem := unknown_setting(self.segmenter):
+            raise ValueError(problem)
         return self
 
 
@@ -152,9 +156,10 @@ class Study(Strict):
     comparable: bool = False  # whether the paper's numbers may be compared with this study's
     train_set: Name
     test_sets: tuple[Name, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
     masks: dict[Level, Name]
     mask_shards: Positive = 1  # jobs that share the segmentation of one data set
+    sample_shards: Positive = 1  # jobs that share the sampling of one data set from one run
     encoders: dict[Name, Encoder] = {"default": Encoder()}
     unet: UNet = UNet()
     training: Training = Training()
@@ -165,6 +170,13 @@ class Study(Strict):
     )
     memory_mb: Positive = 3000  # of the largest process
     hours: Positive = 24  # upper limit of one training, for schedulers
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("holds a seed twice, which would count one training as two")
+        return value
 
 
 class Foreign(Strict):
@@ -365,6 +377,9 @@ class Config(Strict):
         variants = value.get("variants") if isinstance(value, dict) else None
         if not isinstance(variants, dict):
             return value
+        for name, own in variants.items():
+            if not isinstance(own, dict) or not isinstance(own.get("training", {}), dict):
+                raise ValueError(f"variants.{name}: it and its `training` must map keys to values")
         others: dict[str, Any] = {**baselines()}
         for name, own in (value.get("baselines") or {}).items():
             others[name] = {**others.get(name, {}), **own} if isinstance(own, dict) else own
@@ -378,7 +393,7 @@ class Config(Strict):
 
         def full(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
             own = variants[name]
-            base = own.get("base") if isinstance(own, dict) else None
+            base = own.get("base")
             if base is None:
                 return own
             if base in seen or base == name:
@@ -430,8 +445,19 @@ class Config(Strict):
                 known(
                     f"variants.{key}.masks", variant.masks, study.masks, f"mask level of study {self.study!r}"
                 )
-            self._training(key)
+            if variant.kind == "denoiser":
+                self._patch_fits(key)
         return self
+
+    def _patch_fits(self, variant: str) -> None:
+        """A patch is whole LR pixels and halves at every level of the U-Net, down to two pixels."""
+        patch, halved = self._training(variant).patch, 2 ** (len(self.chosen.unet.mults) - 1)
+        multiple = math.lcm(halved, *self.scales(variant))
+        if patch % multiple or patch < 2 * halved:
+            raise ValueError(
+                f"variants.{variant}: its training.patch {patch} must be a multiple of {multiple} (of the "
+                f"scale factors and the U-Net's levels), {2 * halved} or more"
+            )
 
     # ---- the chosen study ----
 
@@ -753,8 +779,8 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the repository's root") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"config: not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: must map keys to values")
     return value

@@ -13,6 +13,9 @@ from typing import Any
 
 from samdiffsr.errors import UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DENIED = (errno.EACCES, errno.EROFS, errno.EPERM)
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -30,18 +33,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise _readable(error, path) from error
+        if error.errno in FULL + DENIED:
+            raise UserError(explained(error, path)) from error
+        raise
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
 
-def _readable(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path}: no space left on the disk; make room and run the same command again")
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return UserError(f"{path}: cannot be written ({error.strerror}); check the folder's permissions")
-    return error
+def explained(error: OSError, path: str | Path) -> str:
+    """What the operating system refused to do with `path`, and what to do about it, in one line."""
+    if error.errno in FULL:
+        return f"{path}: no space left on the disk; make room and run the same command again"
+    if error.errno in DENIED:
+        return f"{path}: no permission ({error.strerror}); change the permissions, or choose another place"
+    return f"{path}: {error.strerror}; mend it and run the same command again"
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -50,10 +56,30 @@ def write_json(path: str | Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
+class Record(dict[str, Any]):
+    """A JSON object that says where it comes from when a key is missing."""
+
+    origin: str
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"{self.origin}: key {key!r} is missing; give what the workflow makes for this")
+
+
+def parse_json(text: str, origin: str) -> Any:
+    """A JSON text with every object a `Record` of `origin`; json.JSONDecodeError if it is none."""
+
+    def record(value: dict[str, Any]) -> Record:
+        made = Record(value)
+        made.origin = origin
+        return made
+
+    return json.loads(text, object_hook=record)
+
+
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; UserError names the file if it is missing or not JSON."""
+    """Read a JSON file; UserError names the file if it is missing or not JSON, or later lacks a key."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -20,11 +20,13 @@ from torch import Tensor
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
+from samdiffsr.determinism import prepare_torch, sample_generator
 from samdiffsr.diffusion.sampler import sample
 from samdiffsr.errors import NotHere, UserError
 from samdiffsr.files import sha256_file, sha256_json, write_json
 from samdiffsr.masks.stage import load_values
 from samdiffsr.masks.store import RegionStore
+from samdiffsr.samples import timing_path
 from samdiffsr.training.denoiser import build_formulation, load_denoiser, upsampled
 from samdiffsr.training.encoder import load_encoder
 from samdiffsr.training.loop import (
@@ -32,8 +34,6 @@ from samdiffsr.training.loop import (
     peak_bytes,
     resolve_device,
     resolve_precision,
-    sample_generator,
-    set_threads,
 )
 
 Restorer = Callable[
@@ -167,9 +167,12 @@ def restore_dataset(
         baseline: makes the restorer of kind `baseline`; an image that it has not is left out with a warning.
     """
     store = Store(lr)
-    set_threads(threads)
+    prepare_torch(threads)
     where = resolve_device(device)
     precision = resolve_precision(recipe.get("precision", "float32"), where)
+    for kind in {"encoder": ("encoder",), "denoiser": ("encoder", "denoiser")}.get(recipe["kind"], ()):
+        if kind not in models:
+            raise UserError(f"an image of kind {recipe['kind']!r} needs a model: give --{kind}")
     hashes = {kind: sha256_file(path) for kind, path in models.items()}
     if recipe["kind"] == "bicubic":
         restore = bicubic_restorer(recipe["scale"])
@@ -217,7 +220,7 @@ def restore_dataset(
             say(f"{name}: {number} of {len(chosen)}, {seconds[-1]:.1f} s")
         images.append({"name": name, "sha256": finished[name]["sha256"]})
     write_json(
-        manifest.with_name(f"{manifest.stem}.timing.json"),
+        timing_path(manifest),
         {
             "device": device_name(where),
             "threads": torch.get_num_threads() if where.type == "cpu" else None,

@@ -6,7 +6,7 @@ SAM and MobileSAM are in modules of their own (LEARNED), which are imported only
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,13 +54,27 @@ def make_segmenter(spec: Mapping[str, Any], places: Mapping[str, Any] | None = N
     known = {f.name: f for f in fields(segmenter) if f.init}
     given = {key: value for key, value in (places or {}).items() if key in known and value is not None}
     settings = {**given, **{key: value for key, value in spec.items() if key != "kind"}}
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise UserError(f"segmenter {kind}: unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+    if problem := _unknown(kind, settings, known):
+        raise UserError(problem)
     missing = [name for name, f in known.items() if f.default is MISSING and name not in settings]
     if missing:
         raise UserError(f"segmenter {kind}: setting {missing[0]!r} is missing")
     return segmenter(**settings)
+
+
+def unknown_setting(spec: Mapping[str, Any]) -> str:
+    """A line about a setting that the kind does not know, or nothing; LEARNED kinds are not looked at."""
+    kind = spec["kind"]
+    if kind in LEARNED:
+        return ""
+    return _unknown(kind, set(spec) - {"kind"}, [f.name for f in fields(SEGMENTERS[kind]) if f.init])
+
+
+def _unknown(kind: str, settings: Collection[str], known: Collection[str]) -> str:
+    unknown = sorted(set(settings) - set(known))
+    if not unknown:
+        return ""
+    return f"segmenter {kind}: unknown setting {unknown[0]!r}; known are {', '.join(known)}"
 
 
 @dataclass(frozen=True)

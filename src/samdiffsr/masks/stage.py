@@ -183,7 +183,7 @@ def load_values_meta(path: str | Path) -> dict[str, Any]:
 
 def _load(path: str | Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path) as data:
+        with np.load(path, allow_pickle=False) as data:
             return {key: data[key] for key in ("values", "offsets", "meta")}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the `encode` stage makes it") from None

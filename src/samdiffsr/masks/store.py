@@ -93,7 +93,7 @@ class RegionStore:
         self.meta = {key: value for key, value in self.labels.meta.items() if key != "members"}
         file = _members_path(self.path)
         try:
-            with np.load(file) as data:
+            with np.load(file, allow_pickle=False) as data:
                 arrays = {key: data[key] for key in data.files}
         except FileNotFoundError:
             raise UserError(f"{file}: missing; run the `segment` stage again") from None
@@ -159,7 +159,7 @@ def write_regions(path: str | Path, regions: Regions) -> None:
 def read_regions(path: str | Path) -> Regions | None:
     """What `write_regions` wrote, exactly; None if the file is damaged (its image is to be done again)."""
     try:
-        with np.load(path) as data:
+        with np.load(path, allow_pickle=False) as data:
             arrays = {key: data[key] for key in data.files}
         labels, atoms, masks = (arrays.pop(key) for key in ("labels", "atoms", "mask_offsets"))
     except Exception:  # zipfile and numpy raise many kinds for a damaged file

@@ -203,13 +203,20 @@ def _read(paths: list[Path], columns: tuple[str, ...]) -> Scores:
             if tuple(reader.fieldnames or ()) != columns:
                 raise UserError(f"{path}: not a score file (its columns differ); delete it and run again")
             for row in reader:
-                if row["value"] and not math.isfinite(float(row["value"])):
+                if row["value"] and not _finite(row["value"]):
                     raise UserError(
                         f"{path}: {row['metric']} of {row.get('image', 'the set')} is {row['value']}; "
                         "score it again"
                     )
                 found[row["run"], row["weights"], row["dataset"], row["metric"]].append(row)
     return found
+
+
+def _finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def read_published(path: Path) -> Published:
@@ -223,7 +230,11 @@ def read_published(path: Path) -> Published:
         rows = list(csv.DictReader(file))
     errata: dict[tuple[str, str], str] = {}
     other: dict[tuple[str, str], str] = {}
-    for erratum in yaml.safe_load(path.with_name("errata.yaml").read_text(encoding="utf-8")):
+    try:
+        errata_rows = yaml.safe_load(path.with_name("errata.yaml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path.with_name('errata.yaml')}: not valid YAML ({error})") from None
+    for erratum in errata_rows:
         first, second = erratum["swap"]
         for here, there in ((first, second), (second, first)):
             other[str(erratum["table"]), here] = there

@@ -7,6 +7,7 @@ when they do not fit. Nothing is ever loaded by pickle.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from samdiffsr.errors import UserError
@@ -45,7 +46,7 @@ def save_model(path: Path, raw: dict[str, Tensor], ema: dict[str, Tensor], info:
     tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
     with atomic_path(path) as part:
         # one metadata key: the library keeps several in no fixed order
-        save_file(tensors, part, metadata={"samdiffsr": json.dumps(info, sort_keys=True)})
+        part.write_bytes(save(tensors, metadata={"samdiffsr": json.dumps(info, sort_keys=True)}))
 
 
 def open_model(path: str | Path, kind: str | None = None) -> ModelFile:
@@ -97,8 +98,10 @@ class StateFolder:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Keep `state` (tensors, numbers, strings) as the state after `step` steps."""
         path = self.folder / f"state-{step:08d}.pt"
+        data = io.BytesIO()  # torch and safetensors hide from their callers that a disk is full
+        torch.save(state, data)
         with atomic_path(path) as part:
-            torch.save(state, part)
+            part.write_bytes(data.getbuffer())
             digest = sha256_file(part)
         # the seal comes after the state: a state without one does not count
         write_json(path.with_suffix(".json"), {"identity": self.identity, "sha256": digest, "step": step})
@@ -114,15 +117,16 @@ class StateFolder:
         for path in reversed(self._paths()):
             try:
                 seal = read_json(path.with_suffix(".json"))
+                identity, digest, step = seal["identity"], seal["sha256"], seal["step"]
             except UserError:
                 say(f"{path}: unfinished, passed over")
                 continue
-            if seal.get("identity") != self.identity:
+            if identity != self.identity:
                 say(f"{path}: of another recipe, data or precision, passed over")
-            elif seal["sha256"] != sha256_file(path):
+            elif digest != sha256_file(path):
                 say(f"{path}: damaged (its checksum differs), passed over")
             else:
-                return seal["step"], torch.load(path, map_location="cpu", weights_only=True)
+                return step, torch.load(path, map_location="cpu", weights_only=True)
         return None
 
     def clear(self) -> None:

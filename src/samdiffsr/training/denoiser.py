@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from samdiffsr.data.patches import PatchSource
 from samdiffsr.data.resize import upscale_batch
 from samdiffsr.data.store import Store
+from samdiffsr.determinism import sample_generator, seed_weights
 from samdiffsr.diffusion.formulations import Formulation, formulation
 from samdiffsr.diffusion.schedule import cosine_schedule
 from samdiffsr.errors import UserError
@@ -21,7 +22,7 @@ from samdiffsr.masks.store import RegionStore
 from samdiffsr.models.unet import DenoisingUNet
 from samdiffsr.training.checkpoint import ModelFile, open_model
 from samdiffsr.training.encoder import load_encoder, pixel_loss
-from samdiffsr.training.loop import Job, sample_generator, train
+from samdiffsr.training.loop import Job, train
 
 NOISE = 1  # keeps the noise's random numbers apart from those of the patches
 
@@ -146,7 +147,7 @@ def train_denoiser(
     )
     frozen, encoder_file = load_encoder(encoder)
     digests["encoder"] = encoder_file.sha256
-    torch.manual_seed(seed)
+    seed_weights(seed)
     net = build_denoiser(recipe, frozen.cond_channels)
     process = build_formulation(recipe)
     T = process.schedule.T

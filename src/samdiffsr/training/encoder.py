@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from samdiffsr.data.patches import PatchSource
 from samdiffsr.data.store import Store
+from samdiffsr.determinism import seed_weights
 from samdiffsr.models.rrdb import RRDBEncoder
 from samdiffsr.training.checkpoint import ModelFile, open_model
 from samdiffsr.training.loop import Job, train
@@ -56,7 +56,7 @@ def train_encoder(
         seed=seed,
         augment=training["augment"],
     )
-    torch.manual_seed(seed)
+    seed_weights(seed)
     net = build_encoder(recipe)
 
     def loss(model: nn.Module, batch: dict[str, Tensor], indices: list[int]) -> Tensor:

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from samdiffsr.determinism import prepare_torch
 from samdiffsr.errors import UserError
 from samdiffsr.files import atomic_path, write_json
 from samdiffsr.training.checkpoint import StateFolder, save_model
@@ -74,13 +75,6 @@ def learning_rate(step: int, training: dict[str, Any]) -> float:
     return lr
 
 
-def sample_generator(seed: int, index: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """The random numbers of one training sample, whatever batch, process or resumption it falls into."""
-    # An odd multiplier mixes the two without collisions for fewer than 2^32 samples and seeds.
-    key = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x2545F4914F6CDD1D) % 2**63
-    return torch.Generator(device).manual_seed(key)
-
-
 def resolve_precision(precision: str, device: torch.device) -> str:
     """bf16 where it was asked for, or where `auto` finds hardware for it; else float32."""
     if precision != "auto":
@@ -98,12 +92,6 @@ def resolve_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but torch sees no GPU; set device: cpu or auto")
     return torch.device(device)
-
-
-def set_threads(threads: int) -> None:
-    """At most as many CPU threads as this process may use: more make torch slower by orders of magnitude."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(threads, cores)))
 
 
 def train(
@@ -137,7 +125,7 @@ def train(
     from lightning_fabric import Fabric
 
     training = recipe["training"]
-    set_threads(job.threads)
+    prepare_torch(job.threads)
     device = resolve_device(job.device)
     precision = resolve_precision(job.precision, device)
     world = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))

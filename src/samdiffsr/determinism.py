@@ -1,0 +1,39 @@
+"""The one place that decides about chance: seeds, and the state of torch in which equals give equals.
+
+What is equal to which tolerance, measured: docs/determinism.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def prepare_torch(threads: int) -> None:
+    """Bring torch into its deterministic state; every stage that computes with it calls this first.
+
+    Args:
+        threads: of the CPU. At most as many are used as this process may use: more make torch slower by
+            orders of magnitude.
+
+    An operation without a deterministic form on a GPU (the gradient of reflection padding) warns and goes on.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, min(threads, cores)))
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing reads such memory
+    torch.backends.cudnn.benchmark = False
+
+
+def seed_weights(seed: int) -> None:
+    """Fix the initial weights of the networks that are built next; all else has a generator of its own."""
+    torch.manual_seed(seed)
+
+
+def sample_generator(seed: int, index: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The random numbers of one training sample, whatever batch, process or resumption it falls into."""
+    # An odd multiplier mixes the two without collisions for fewer than 2^32 samples and seeds.
+    key = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x2545F4914F6CDD1D) % 2**63
+    return torch.Generator(device).manual_seed(key)
