@@ -226,7 +226,7 @@ def find_models(run: Path, encoder: Path | None = None) -> dict[str, Path]:
         if sha256_file(candidate) == wanted:
             return {"encoder": candidate, "denoiser": path}
     raise UserError(
-        f"{path}: the encoder that it was trained with (SHA-256 {wanted[:16]}) is not beside it; give --encoder"
+        f"{path}: the encoder it was trained with (SHA-256 {wanted[:16]}) is not beside it; give --encoder"
     )
 
 
