@@ -417,6 +417,27 @@ def _samples_merge(args: argparse.Namespace) -> None:
     merge_samples(args.parts, args.manifest)
 
 
+def _upscale(args: argparse.Namespace) -> None:
+    from samdiffsr.upscale import upscale_images
+
+    upscale_images(
+        args.inputs,
+        args.out,
+        args.checkpoint,
+        encoder=args.encoder,
+        weights=args.weights,
+        steps=args.steps,
+        seed=args.seed,
+        suffix=f".{args.format}" if args.format else None,
+        overwrite=args.overwrite,
+        memory=args.memory,
+        device=args.device,
+        precision=args.precision,
+        threads=args.threads,
+        say=_say,
+    )
+
+
 def _score(args: argparse.Namespace) -> None:
     from samdiffsr.evaluation.stage import score
 
@@ -502,12 +523,14 @@ def _parser() -> argparse.ArgumentParser:
     stages = parser.add_subparsers(title="stages", metavar="STAGE", required=True)
 
     def stage(
-        name: str, handler: Callable[[argparse.Namespace], None], about: str
+        name: str, handler: Callable[[argparse.Namespace], None], about: str, threads: int | None = 1
     ) -> argparse.ArgumentParser:
         added = stages.add_parser(name, help=about, description=about)
         added.set_defaults(handler=handler)
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
-        added.add_argument("--threads", type=_count, default=1, help="CPU threads (default 1)")
+        added.add_argument(
+            "--threads", type=_count, default=threads, help=f"CPU threads (default {threads or 'all'})"
+        )
         return added
 
     def paths(to: argparse.ArgumentParser, required: Sequence[str], optional: Sequence[str] = ()) -> None:
@@ -675,6 +698,31 @@ def _parser() -> argparse.ArgumentParser:
     join = stage("samples-merge", _samples_merge, "join the manifests of an LR store's parts")
     paths(join, ["manifest"])
     join.add_argument("--parts", type=Path, nargs="+", required=True, metavar="PATH", help="in their order")
+
+    large = stage("upscale", _upscale, "enlarge images of your own by a trained model", threads=None)
+    large.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files, folders of them")
+    large.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a file, or a folder")
+    large.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="RUN", help="model file, or its folder in results/"
+    )
+    large.add_argument(
+        "--encoder",
+        type=Path,
+        metavar="PATH",
+        help="default: the one it was trained with, looked for beside it",
+    )
+    large.add_argument("--weights", default="ema", choices=["ema", "raw"])
+    large.add_argument("--steps", type=_count, metavar="N", help="sampling steps (default: all)")
+    large.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    large.add_argument(
+        "--format", choices=["png", "jpg", "tif", "webp", "bmp"], help="of files in a folder (default png)"
+    )
+    large.add_argument("--overwrite", action="store_true", help="replace what is there; never an input")
+    large.add_argument(
+        "--memory", type=_count, default=800, metavar="MB", help="of a tile in the network (default 800)"
+    )
+    large.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    large.add_argument("--precision", default="auto", choices=["auto", "bf16", "float32"])
 
     score = stage("score", _score, "score restored images against their truth")
     paths(score, ["hr", "lr", "out"], ["weights"])

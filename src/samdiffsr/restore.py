@@ -7,6 +7,7 @@ images nor what else is in the batch or the folder changes an image.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -21,12 +22,13 @@ from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
 from samdiffsr.determinism import prepare_torch, sample_generator
-from samdiffsr.diffusion.sampler import sample
+from samdiffsr.diffusion.sampler import chain, sample
 from samdiffsr.errors import NotHere, UserError
 from samdiffsr.files import sha256_file, sha256_json, write_json
 from samdiffsr.masks.stage import load_values
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.samples import timing_path
+from samdiffsr.tiling import TiledDenoiser, denoiser_tiles, encode
 from samdiffsr.training.denoiser import build_formulation, load_denoiser, upsampled
 from samdiffsr.training.encoder import load_encoder
 from samdiffsr.training.loop import (
@@ -47,14 +49,27 @@ def bicubic_restorer(scale: int) -> Restorer:
     return lambda lr, name: upscale(lr, scale)
 
 
-def encoder_restorer(path: Path, weights: str, device: torch.device, precision: str) -> Restorer:
-    """The RRDB encoder as the super-resolution network it was pretrained as; weights: ema | raw."""
+def encoder_restorer(
+    path: Path,
+    weights: str,
+    device: torch.device,
+    precision: str,
+    memory: int | None = None,
+) -> Restorer:
+    """The RRDB encoder as the super-resolution network it was pretrained as.
+
+    Args:
+        weights: ema | raw.
+        memory: as for `denoiser_restorer`.
+    """
     encoder, _ = load_encoder(path, weights)
     encoder.to(device)
 
     def restore(lr: np.ndarray, name: str) -> np.ndarray:
         with torch.inference_mode(), _autocast(device, precision):
-            sr = encoder(_to_tensor(lr, device).float() / 255)
+            sr = encode(
+                encoder, _to_tensor(lr, device).float() / 255, memory, _itemsize(precision), tail=True
+            )
         return _to_image(sr)
 
     return restore
@@ -67,6 +82,8 @@ def denoiser_restorer(
     device: torch.device,
     precision: str,
     structure: Structure | None = None,
+    memory: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Restorer:
     """A trained denoiser, sampled as its formulation wants it.
 
@@ -75,9 +92,12 @@ def denoiser_restorer(
         recipe: of the sampling: seed, steps (None: all), start (None: as the formulation wants it), weights
             (ema | raw).
         structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
+        memory: bytes for the maps of the network, which is run in every step on tiles that fit; None: on the
+            whole image. What is sampled is the same but for rounding.
+        progress: called after every tile of every step, with how many are done, and in all.
 
     Raises:
-        UserError: the two models do not belong together; a structure is missing.
+        UserError: the two models do not belong together; a structure is missing; no such steps.
     """
     encoder, encoder_file = load_encoder(encoder_path)
     unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, recipe["weights"])
@@ -88,6 +108,9 @@ def denoiser_restorer(
     encoder.to(device)
     unet.to(device)
     scale, shrink = trained["scale"], trained["diffusion"]["residual_scale"]
+    start = recipe["start"] or process.start
+    itemsize = _itemsize(precision)
+    calls = len(chain(process, steps=recipe["steps"], start=start))
 
     def restore(lr: np.ndarray, name: str) -> np.ndarray:
         height, width = lr.shape[:2]
@@ -95,13 +118,12 @@ def denoiser_restorer(
         small = _to_tensor(padded, device)
         with torch.inference_mode():
             with _autocast(device, precision):
-                features = encoder.features(small.float() / 255)
+                features = encode(encoder, small.float() / 255, memory, itemsize)
                 mask = None
                 if unet.mask_channels and structure is not None:
                     e_sam = structure(name)
                     grow = [(0, padded.shape[i] * scale - e_sam.shape[i]) for i in range(2)]
                     mask = torch.from_numpy(np.pad(e_sam, grow, mode="edge"))[None, None].to(device)
-                cond = unet.project(features, mask)
             up = upsampled(small, scale, trained["lr_divisor"])
             key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) * 1024
 
@@ -109,9 +131,16 @@ def denoiser_restorer(
                 generator = sample_generator(recipe["seed"], key + i, device)
                 return torch.randn(up.shape, generator=generator, device=device)
 
+            tiles = denoiser_tiles(unet, *up.shape[2:], memory, itemsize)
+            done = itertools.count(1)
+            with _autocast(device, precision):
+                tiled = TiledDenoiser(
+                    unet, features, mask, tiles, memory, lambda: progress(next(done), calls * len(tiles))
+                )
+
             def denoise(x_t: Tensor, t: Tensor) -> Tensor:
                 with _autocast(device, precision):
-                    return unet(x_t, t, cond)
+                    return tiled(x_t, t)
 
             x_0 = sample(
                 denoise,
@@ -120,7 +149,7 @@ def denoiser_restorer(
                 process,
                 noise,
                 steps=recipe["steps"],
-                start=recipe["start"] or process.start,
+                start=start,
                 e_max=file.info["e_max"],
             )
             sr = up + x_0 / (2 * shrink)
@@ -267,6 +296,11 @@ def _pad(lr: np.ndarray, multiple: int, scale: int) -> np.ndarray:
 
 def _autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _itemsize(precision: str) -> int:
+    """Bytes of a number in the networks' maps."""
+    return 2 if precision == "bf16" else 4
 
 
 def _to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
