@@ -481,3 +481,38 @@ def table_sets(wildcards):
     if metrics & set(get_args(CostMetric)):
         files += table_files(wildcards, ".cost.csv")
     return files
+
+
+def table_labels(content):
+    """How Snakemake's report lists one file of a table."""
+    return lambda wc: {
+        "table": f"{wc.table.removeprefix('table').upper()}: {table_of(wc).title}",
+        "content": content,
+    }
+
+
+# ---- report.smk ----
+
+
+def report_figures():
+    """The figures on the page, in its order."""
+    return [f"{RESULTS}/figures/figure7.png"]
+
+
+def report_captions():
+    """What Snakemake's report says of these figures stands on the page too."""
+    captions = [f"report/{Path(figure).stem}.rst" for figure in report_figures()]
+    return [path for path in captions if os.path.exists(path)]
+
+
+def report_images(wildcards):
+    """Per-image scores and samples that the page shows: what the tables need anyway."""
+    files = []
+    for comparison in CONFIG.comparisons():
+        dataset = comparison["dataset"]
+        for method in comparison["methods"]:
+            run, weights = method["run"], method["weights"]
+            samples = f"{RESULTS}/samples/{run}/{weights}/{dataset}"
+            files += [f"{RESULTS}/scores/{run}/{dataset}.csv"]
+            files += multiext(samples, ".json", ".timing.json")
+    return files

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("Snakefile", "config.yaml", "rules", "src", "envs", "profiles", "paper")
+PARTS = ("Snakefile", "config.yaml", "rules", "src", "envs", "profiles", "paper", "report")
 TINY = ROOT / "tests" / "configs" / "tiny.yaml"
 
 
