@@ -5,8 +5,7 @@ rule report_page:
         page=multiext("src/samdiffsr/reporting/report", ".html", ".css", ".js"),
         tidy=[f"{RESULTS}/{table}_tidy.csv" for table in CONFIG.tables],
         differences=f"{RESULTS}/differences.csv",
-        figures=report_figures(),
-        captions=report_captions(),
+        figures=[f"{RESULTS}/figures/{name}.png" for name in report_figures()],
         hr=[
             store_input(f"work/stores/{d}/hr")
             for d in (CHOSEN.train_set, *CHOSEN.test_sets)
@@ -25,11 +24,11 @@ rule report_page:
         runtime=60,
     params:
         results=RESULTS,
-        recipe=recipe_text(CONFIG.report_recipe()),
+        recipe=recipe_text(CONFIG.report_recipe() | {"figures": report_figures()}),
         code=fingerprint("samdiffsr.reporting.report"),
     shell:
         "python -m samdiffsr report --tidy {input.tidy} --differences {input.differences}"
-        " --figures {input.figures} --captions {input.captions} --results {params.results}"
+        " --figures {input.figures} --results {params.results}"
         " --stores work/stores --out {output} --recipe {params.recipe:q} > {log} 2>&1"
 
 

@@ -133,7 +133,7 @@ def test_what_is_missing_is_said(page: Page) -> None:
 
 def test_a_study_without_images_and_figures_still_has_a_page(example: Path, tmp_path: Path) -> None:
     only = {"table4": {"title": "Quoted", "metrics": ["psnr_y"], "rows": [{"published": "SRGAN"}]}}
-    recipe = example_config(tables=only).report_recipe()
+    recipe = example_config(tables=only).report_recipe() | {"figures": {}}
     page, study = tmp_path / "report.html", example.parent
     arguments = ["--differences", study / "results/differences.csv", "--results", study / "results"]
     arguments += ["--stores", study / "stores", "--out", page, "--recipe", json.dumps(recipe)]
@@ -232,7 +232,7 @@ def test_figures_are_embedded_with_their_captions_at_a_size_for_the_screen(page:
     figure = next(a for tag, a in page.elements if tag == "img" and a.get("width"))
     assert _decoded(figure["src"] or "").shape == (450, 1800, 3)
     assert (figure["width"], figure["height"]) == ("1800", "450")
-    assert (figure["alt"] or "").startswith("Figure 7. Masks.")
+    assert (figure["alt"] or "").startswith("Figure 7. Masks")
     assert "Shrunk from 2400 x 600 pixels; figure7.png is the original." in page.text
 
 
@@ -307,7 +307,7 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
     arguments = ["report", "--differences", str(results / "table2_tidy.csv"), "--results", str(results)]
     arguments += ["--stores", str(example.parent / "stores"), "--out", str(example.parent / "other.html")]
     with pytest.raises(SystemExit):
-        main([*arguments, "--recipe", json.dumps(example_config().report_recipe())])
+        main([*arguments, "--recipe", json.dumps(example_config().report_recipe() | {"figures": {}})])
     assert "table2_tidy.csv: its columns are not those" in capsys.readouterr().err
     assert not (example.parent / "other.html").exists()
 

@@ -59,11 +59,13 @@ class Workflow:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Workflow(folder, self.config)
 
-    def __call__(self, *arguments: str, cores: int = 2) -> Result:
+    def __call__(self, *arguments: str, cores: int = 2, python_path: Path | None = None) -> Result:
         command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
         command += ["--configfile", str(self.config)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)
+        if python_path is not None:
+            environment["PYTHONPATH"] = str(python_path)
         done = subprocess.run(
             command,
             cwd=self.folder,

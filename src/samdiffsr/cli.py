@@ -438,7 +438,6 @@ def _report(args: argparse.Namespace) -> None:
         args.tidy,
         args.differences,
         args.figures,
-        args.captions,
         args.results,
         args.stores,
         args.out,
@@ -649,10 +648,6 @@ def _parser() -> argparse.ArgumentParser:
     page = stage("report", _report, "make the page that shows a study: tables, images, figures, origin")
     paths(page, ["differences", "results", "stores", "out"])
     recipe(page)
-    for name, about in (
-        ("tidy", "tables"),
-        ("figures", "PNG files"),
-        ("captions", "texts of the same names"),
-    ):
-        page.add_argument(f"--{name}", type=Path, nargs="*", default=[], metavar="PATH", help=about)
+    page.add_argument("--tidy", type=Path, nargs="*", default=[], metavar="PATH", help="tidy tables")
+    page.add_argument("--figures", type=Path, nargs="*", default=[], metavar="PATH", help="PNG files")
     return parser

@@ -34,7 +34,6 @@ def report(
     tidy: list[Path],
     differences: Path,
     figures: list[Path],
-    captions: list[Path],
     results: Path,
     stores: Path,
     out: Path,
@@ -43,11 +42,10 @@ def report(
     """Write the page.
 
     Args:
-        recipe: Config.report_recipe.
+        recipe: Config.report_recipe, and "figures": name of a figure -> what it shows.
         tidy: the tidy CSVs of the tables, `<table>_tidy.csv`; a table without one is named on the page.
         differences: the CSV of all tables' differences.
-        figures: PNG files; one that is not there is named on the page. captions: text files of the same
-            stems.
+        figures: PNG files, `<name>.png`; one that is not there is named on the page.
         results, stores: folders results/<study> and work/stores.
 
     Raises:
@@ -62,13 +60,12 @@ def report(
     protocols = sorted(
         {r["protocol"] for part in rows.values() for r in part if r["metric"] in ("psnr_y", "ssim_y")} - {""}
     )
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in captions}
     page = render(
         study=recipe["study"],
         about=recipe["about"],
         comparable=recipe["comparable"],
         tables=tables,
-        figures=[figure_view(path, texts.get(path.stem, "")) for path in figures],
+        figures=[figure_view(path, recipe["figures"].get(path.stem, "")) for path in figures],
         comparisons=comparisons(recipe["comparisons"], results, stores, recipe["limits"]),
         origin=origin(recipe, results, stores, protocols),
     )
@@ -178,7 +175,7 @@ def _uncompared(differences: list[dict[str, str]]) -> list[str]:
 def figure_view(path: Path, caption: str) -> dict[str, Any]:
     """One figure as the page shows it: embedded, at most FIGURE_WIDTH pixels wide."""
     title = re.sub(r"^Figure(\w)", r"Figure \1", path.stem.replace("_", " ").strip().capitalize())
-    view = {"id": path.stem, "title": title, "caption": " ".join(caption.split()), "file": path.name}
+    view = {"id": path.stem, "title": title, "caption": caption, "file": path.name}
     if not path.exists():
         return view | {"uri": None}
     try:
