@@ -23,7 +23,7 @@ rule report_page:
         mem_mb=2000,
         runtime=60,
     params:
-        results=RESULTS,
+        results=lambda wc, output: os.path.dirname(output[0]),
         recipe=recipe_text(CONFIG.report_recipe() | {"figures": report_figures()}),
         code=fingerprint("samdiffsr.reporting.report"),
     shell:

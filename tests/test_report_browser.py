@@ -243,7 +243,7 @@ def test_the_page_fits_and_is_not_blank(
         "controls": f"{COMPARISON}.querySelector('.controls')",
         "stage": _part("stage"),
         "slider": _part("slider"),
-        "figure": "document.querySelector('#figures img')",
+        "figure": "document.querySelector('#figures .scroll')",
         "facts": "document.querySelector('#origin dl')",
     }
     boxes = {name: _page_box(page, element) for name, element in keys.items()}

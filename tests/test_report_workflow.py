@@ -33,8 +33,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     path = workflow.folder / "config.yaml"
     config = yaml.safe_load(path.read_text())
     config["tables"] = {name: config["tables"][name] for name in ("table2", "table6")}
-    config["tables"]["table6"]["rows"] = ["sam_diffsr"]
-    config["tables"]["table6"]["differences"] = []
+    config["tables"]["table2"] |= {"rows": ["bicubic", "sam_diffsr"]}
+    config["tables"]["table2"]["differences"] = [{"of": "sam_diffsr", "minus": "bicubic"}]
+    config["tables"]["table6"] |= {"rows": ["sam_diffsr"], "differences": []}
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     result = workflow("all")
     assert result.code == 0, result.text
@@ -52,7 +53,7 @@ def test_the_page_is_part_of_all_and_is_not_made_twice(finished: Workflow) -> No
     assert page == (finished.folder / "results/demo/report.html").read_text()
     for words in (
         "Table 2: Comparison of SR methods",
-        "RRDB (encoder alone)",
+        "SAM-DiffSR minus Bicubic",
         "Figure 7. Masks over training images",
     ):
         assert words in page.replace("</strong>", "")
@@ -65,7 +66,7 @@ def test_a_label_makes_the_table_and_the_page_again_and_a_limit_the_page_alone(
     copy = finished.copy(tmp_path / "copy")
     copy.edit("config.yaml", "images: 12", "images: 1")
     assert copy.dry(PAGE).jobs == Counter(report_page=1, show_report=1)
-    copy.edit("config.yaml", "label: SRDiff\n", "label: Plain\n")
+    copy.edit("config.yaml", "label: Bicubic\n", "label: Plain\n")
     assert copy.dry(PAGE).jobs == Counter(gather=1, differences=1, report_page=1, show_report=1)
     copy.edit("src/samdiffsr/reporting/report.css", "--ground: #ffffff", "--ground: #fefefe")
     assert copy(PAGE).code == 0
