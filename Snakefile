@@ -8,6 +8,9 @@ min_version("9.19")
 configfile: "config.yaml"
 
 
+report: "report/workflow.rst"
+
+
 wildcard_constraints:
     dataset="[a-z][a-z0-9_]*",
     variant="[a-z][a-z0-9_]*",
@@ -29,6 +32,7 @@ include: "rules/train.smk"
 include: "rules/sample.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
+include: "rules/report.smk"
 
 
 onstart:
@@ -43,6 +47,7 @@ localrules:
     tables,
     show_table,
     show_differences,
+    show_report,
 
 
 rule all:
@@ -50,3 +55,4 @@ rule all:
     input:
         rules.data.input,
         rules.tables.input,
+        "results/report.html",

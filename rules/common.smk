@@ -570,3 +570,32 @@ def table_sets(wildcards):
     if metrics & set(get_args(CostMetric)):
         files += table_files(wildcards, ".cost.csv")
     return files
+
+
+def table_labels(content):
+    """How Snakemake's report lists one file of a table."""
+    return lambda wc: {
+        "table": f"{wc.table.removeprefix('table').upper()}: {table_of(wc).title}",
+        "content": content,
+    }
+
+
+# ---- report.smk ----
+
+
+def report_figures():
+    """The figures on the page, in its order, and what each shows."""
+    return {"figure7": "Masks over training images, a column per quality level"}
+
+
+def report_images(wildcards):
+    """Per-image scores and samples that the page shows: what the tables need anyway."""
+    files = []
+    for comparison in CONFIG.comparisons():
+        dataset = comparison["dataset"]
+        for method in comparison["methods"]:
+            run, weights = method["run"], method["weights"]
+            samples = f"{RESULTS}/samples/{run}/{weights}/{dataset}"
+            files += [f"{RESULTS}/scores/{run}/{dataset}.csv"]
+            files += multiext(samples, ".json", ".timing.json")
+    return files

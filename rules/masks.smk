@@ -190,7 +190,12 @@ rule figure7:
         hr=store(f"work/stores/{CHOSEN.train_set}/hr"),
         labels=[mask_files(path) for path in figure_masks()],
     output:
-        multiext(f"{RESULTS}/figures/figure7", ".png", ".pdf"),
+        report(
+            multiext(f"{RESULTS}/figures/figure7", ".png", ".pdf"),
+            caption="../report/figure7.rst",
+            category="Figures",
+            labels={"figure": "7: masks over images"},
+        ),
     log:
         f"logs/{STUDY}/figures/figure7.log",
     benchmark:

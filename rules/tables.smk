@@ -6,6 +6,13 @@ TABLE_KINDS = {
     "markdown": ".md",
     "latex": ".tex",
 }
+KIND_WORDS = {
+    "wide": "measured values",
+    "tidy": "with published values, spread and protocol",
+    "differences": "differences with confidence intervals",
+    "markdown": "for people",
+    "latex": "for papers",
+}
 
 
 rule tables:
@@ -77,7 +84,15 @@ rule show_table:
     input:
         **{name: f"{RESULTS}/{{table}}{kind}" for name, kind in TABLE_KINDS.items()},
     output:
-        **{name: f"results/{{table}}{kind}" for name, kind in TABLE_KINDS.items()},
+        **{
+            name: report(
+                f"results/{{table}}{kind}",
+                caption="../report/table.rst",
+                category="Tables",
+                labels=table_labels(KIND_WORDS[name]),
+            )
+            for name, kind in TABLE_KINDS.items()
+        },
     log:
         f"logs/{STUDY}/tables/{{table}}.copy.log",
     benchmark:
@@ -96,7 +111,12 @@ use rule show_table as show_differences with:
     input:
         f"{RESULTS}/differences.csv",
     output:
-        "results/differences.csv",
+        report(
+            "results/differences.csv",
+            caption="../report/differences.rst",
+            category="Tables",
+            labels={"table": "all", "content": KIND_WORDS["differences"]},
+        ),
     log:
         f"logs/{STUDY}/tables/differences.copy.log",
     benchmark:

@@ -17,7 +17,7 @@ import yaml
 from samdiffsr.cli import _merged
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("Snakefile", "config.yaml", "rules", "src", "envs", "profiles", "paper")
+PARTS = ("Snakefile", "config.yaml", "rules", "src", "envs", "profiles", "paper", "report")
 TINY = ROOT / "tests" / "configs" / "tiny.yaml"
 
 
@@ -71,19 +71,26 @@ class Workflow:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Workflow(folder, self.config)
 
-    def __call__(self, *arguments: str, cores: int = 2) -> Result:
-        process = self.start(*arguments, cores=cores, stdout=subprocess.PIPE)
+    def __call__(self, *arguments: str, cores: int = 2, python_path: Path | None = None) -> Result:
+        process = self.start(*arguments, cores=cores, python_path=python_path, stdout=subprocess.PIPE)
         text, _ = process.communicate()
         return Result(process.returncode, text)
 
     def start(
-        self, *arguments: str, cores: int = 2, stdout: Any = subprocess.DEVNULL, **more: Any
+        self,
+        *arguments: str,
+        cores: int = 2,
+        python_path: Path | None = None,
+        stdout: Any = subprocess.DEVNULL,
+        **more: Any,
     ) -> subprocess.Popen[str]:
         """Start Snakemake, and do not wait for it."""
         command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
         command += ["--configfile", str(self.config)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)
+        if python_path is not None:
+            environment["PYTHONPATH"] = str(python_path)
         return subprocess.Popen(
             command,
             cwd=self.folder,

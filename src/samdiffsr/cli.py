@@ -510,6 +510,21 @@ def _join_differences(args: argparse.Namespace) -> None:
     join(args.parts, args.out)
 
 
+def _report(args: argparse.Namespace) -> None:
+    from samdiffsr.reporting.report import report
+
+    report(
+        args.recipe,
+        args.tidy,
+        args.differences,
+        args.figures,
+        args.results,
+        args.stores,
+        args.out,
+        _say,
+    )
+
+
 # ---- the parser ----
 
 
@@ -764,4 +779,9 @@ def _parser() -> argparse.ArgumentParser:
     join = stage("join-differences", _join_differences, "put the tables' differences into one file")
     paths(join, ["out"])
     join.add_argument("--parts", type=Path, nargs="+", required=True, metavar="PATH")
+    page = stage("report", _report, "make the page that shows a study: tables, images, figures, origin")
+    paths(page, ["differences", "results", "stores", "out"])
+    recipe(page)
+    page.add_argument("--tidy", type=Path, nargs="*", default=[], metavar="PATH", help="tidy tables")
+    page.add_argument("--figures", type=Path, nargs="*", default=[], metavar="PATH", help="PNG files")
     return parser

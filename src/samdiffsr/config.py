@@ -334,6 +334,14 @@ class Protocol(Strict):
     border: Annotated[int, Field(ge=0)] = 0  # pixels left out on each side
 
 
+class Report(Strict):
+    """How much of the images results/report.html carries (docs/report.md)."""
+
+    images: Positive = 12  # of one data set at most: those on which the methods' PSNR-Y differs most
+    side: Annotated[int, Field(ge=32)] = 384  # larger images are cut to where the methods differ most
+    megabytes: Annotated[float, Field(gt=0)] = 40  # of all comparisons together, in the page
+
+
 class Run(Strict):
     """One trained (or trivial) method at one scale from one seed."""
 
@@ -362,6 +370,7 @@ class Config(Strict):
     degradation: Degradation = Degradation()
     diffusion: Diffusion = Diffusion()
     protocol: Protocol = Protocol()
+    report: Report = Report()
     datasets: dict[Name, Dataset]
     mask_sets: dict[Name, MaskSet]
     studies: dict[Name, Study]
@@ -615,8 +624,8 @@ class Config(Strict):
             "precision": self.precision,
         }
 
-    def _sampling_words(self, variant: str) -> str:
-        if self.variants[variant].kind != "denoiser":
+    def _sampling_words(self, kind: str) -> str:
+        if kind != "denoiser":
             return "not random"
         steps = self.chosen.sampling.steps
         return f"{steps} of {self.diffusion.steps} steps" if steps else f"all {self.diffusion.steps} steps"
@@ -715,6 +724,55 @@ class Config(Strict):
             "notes": list(spec.notes),
         }
 
+    def report_recipe(self) -> dict[str, Any]:
+        """Everything the report needs beside the tables, the figures and the images."""
+        study = self.chosen
+        return {
+            "study": self.study,
+            "about": study.about,
+            "comparable": study.comparable,
+            "checkpoints": self.checkpoint_source,
+            "train_set": study.train_set,
+            "test_sets": list(study.test_sets),
+            "left_out": self.left_out,
+            "masks": study.masks,
+            "seeds": list(study.seeds),
+            "sampling": self._sampling_words("denoiser"),
+            "limits": self.report.model_dump(),
+            "tables": [self.table_recipe(name) for name in self.tables],
+            "comparisons": self.comparisons(),
+        }
+
+    def comparisons(self) -> list[dict[str, Any]]:
+        """The images that the report sets side by side: for each data set and scale factor the variants that
+        some table shows there, of the first seed and the headline weights.
+        """
+        shown: dict[tuple[int, str], set[str]] = {}
+        for name, table in self.tables.items():
+            for dataset in self.table_datasets(name):
+                shown.setdefault((table.scale, dataset), set()).update(table.variants)
+        order = sorted(
+            filter(shown.get, shown), key=lambda key: (-key[0], self.chosen.test_sets.index(key[1]))
+        )
+        return [
+            {
+                "dataset": dataset,
+                "label": self.dataset_label(dataset),
+                "scale": scale,
+                "methods": [
+                    {
+                        "label": variant.label,
+                        "run": self.runs(name, scale)[0].name,
+                        "weights": self.weights(name)[0],
+                        "structured": variant.structured,
+                    }
+                    for name, variant in self.variants.items()
+                    if name in shown[scale, dataset]
+                ],
+            }
+            for scale, dataset in order
+        ]
+
     def _row_recipe(
         self, row: Row, scale: int, absent: dict[str, str], datasets: list[str]
     ) -> dict[str, Any]:
@@ -738,7 +796,7 @@ class Config(Strict):
             "masks": self.mask_set(row.variant) if variant.foreign is None else "its own",
             "runs": [run.name for run in runs],
             "weights": self.weights(row.variant),
-            "sampling": self._sampling_words(row.variant),
+            "sampling": self._sampling_words(variant.kind),
             "absent": absent,
         }
 
