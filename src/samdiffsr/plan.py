@@ -270,7 +270,8 @@ def _sampling(config: Config, pending: list[tuple[str, ...]], root: Path, say: S
 
 
 def _disk(config: Config, jobs: list[Job], models: list[int], root: Path) -> int:
-    """Bytes of stores, models and one training's resume states: twice the weights, their average, Adam's two."""
+    """Bytes of stores, models, and the resume states of one training at a time."""
+    # a model file holds the weights and their average; a state those and Adam's two moments; two are kept
     total = sum(models) + 4 * max(models, default=0)
     for job, (name, scale) in _named(jobs, r"work/stores/(\w+)/(?:hr|lr-x(\d))\.json"):
         if job.pending:
