@@ -185,13 +185,16 @@ def test_what_the_papers_baselines_need_is_said_until_it_is_there(root: Path, tm
     assert (rows["srgan"]["runs"], rows["esrgan"]["runs"]) == ([], ["esrgan-x4-s0"])
 
 
-def test_an_entry_is_merged_over_the_packaged_one(root: Path) -> None:
+def test_an_entry_is_merged_over_the_packaged_ones(root: Path) -> None:
     import yaml
 
     raw = yaml.safe_load((root / "config.yaml").read_text())
-    raw["baselines"] = {"esrgan": {"file": "weights/mine.pth", "sha256": ""}}
-    esrgan = load_config(raw).baselines["esrgan"]
+    theirs = {"label": "Theirs", "adapter": "command", "command": "no-such-program {lr} {sr}"}
+    raw["baselines"] = {"esrgan": {"file": "weights/mine.pth", "sha256": ""}, "theirs": theirs}
+    config = load_config(raw)
+    esrgan = config.baselines["esrgan"]
     assert (esrgan.file, esrgan.sha256, esrgan.adapter) == ("weights/mine.pth", "", "spandrel")
+    assert absent(config, "theirs", "set5", 4) == "no program 'no-such-program' here"
 
 
 def test_a_baseline_is_a_row_like_any_other(root: Path) -> None:

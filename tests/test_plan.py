@@ -81,6 +81,7 @@ def test_the_plan_says_what_is_to_do_and_what_is_there(
         planning.Job("train_encoder", f"{base}/encoders/default-x4-s0/model.safetensors", False),
         planning.Job("train_denoiser", f"{base}/runs/srdiff-x4-s0/model.safetensors", True),
         planning.Job("train_denoiser", f"{base}/runs/srdiff-x4-s0/model.curve.csv", True),
+        planning.Job("import_denoiser", f"{base}/runs/authors-x4-s0/model.safetensors", True),
         planning.Job("sample", f"{base}/samples/srdiff-x4-s0/ema/demo_test.json", True),
         planning.Job("sample", f"{base}/samples/srdiff-x4-s0/ema/demo_test.timing.json", True),
         planning.Job("sample", f"{base}/samples/bicubic-x4-s0/none/demo_test.json", True),

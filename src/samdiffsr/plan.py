@@ -108,9 +108,7 @@ def _costly(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
     return {**recipe, **{k: v for k, v in same.items() if k in recipe}, "training": {**sizes, **plain}}
 
 
-def calibration(
-    config: Config, recipe: dict[str, Any], root: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
+def calibration(config: Config, recipe: dict[str, Any], root: Path, say: Say) -> dict[str, Any]:
     """What `calibration.calibrate` found for a recipe on this device; measured if it is not known yet."""
     from samdiffsr.training.loop import device_name, resolve_device
 
@@ -130,9 +128,7 @@ def calibration(
     return read_json(path)
 
 
-def refuse_slow(
-    config: Config, trainings: Sequence[Training], root: Path, say: Callable[[str], None]
-) -> None:
+def refuse_slow(config: Config, trainings: Sequence[Training], root: Path, say: Say) -> None:
     """UserError with the estimate if one of them would take longer than `slow_hours`, unless `allow_slow`."""
     if config.allow_slow:
         return
@@ -181,11 +177,14 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
         options: what makes Snakemake see the same configuration.
     """
     jobs = jobs_of(targets, options, root)
-    trained = _named(jobs, r"results/\w+/(?:encoders|runs)/([^/]+)/model\.safetensors")
+    trained = _named(
+        [job for job in jobs if job.rule.startswith("train_")],
+        r"results/\w+/(?:encoders|runs)/([^/]+)/model\.safetensors",
+    )
     trainings = [
         training_of(config, job.rule.removeprefix("train_"), name, root)
         for job, (name,) in trained
-        if job.pending and job.rule.startswith("train_")
+        if job.pending
     ]
     costs = {t.name: calibration(config, t.recipe, root, say) for t in trainings}
     lines = [f"{' '.join(targets)} in study {config.study}: {config.chosen.about}"]
@@ -203,11 +202,11 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
     width = max((len(t.name) for t in trainings), default=0)
     for t in trainings:
         cost = costs[t.name]
-        slow = "  slow: needs allow_slow: true" if _slow(config, seconds[t.name]) else ""
-        memory = _size(cost["peak_bytes"]) + ("!" if cost["peak_bytes"] > cost["memory_bytes"] else "")
+        warnings = "  slow: needs allow_slow: true" if _slow(config, seconds[t.name]) else ""
+        warnings += "  more memory than there is" if cost["peak_bytes"] > cost["memory_bytes"] else ""
         lines.append(
             f"  {t.name:<{width}}  {t.steps:>7} steps  {cost['step_seconds']:8.3f} s/step  "
-            f"{_time(seconds[t.name]):>9}  {memory:>8}{slow}"
+            f"{_time(seconds[t.name]):>9}  {_size(cost['peak_bytes']):>8}{warnings}"
         )
     sampled = _named(jobs, r"results/\w+/samples/([^/]+)/(\w+)/(\w+)\.json")
     images, drawing, png = _sampling(config, [found for job, found in sampled if job.pending], root, say)
@@ -218,12 +217,7 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
         f"masks      {_count(job for job, _ in masks)}{': ' + ', '.join(pending) if pending else ''}"
     )
 
-    disk = download + png + sum(cost["model_bytes"] for cost in costs.values())
-    # resume states: the weights twice and Adam's two moments, of the last two saves
-    disk += max((4 * cost["model_bytes"] for cost in costs.values()), default=0)
-    for job, (name, scale) in _named(jobs, r"work/stores/(\w+)/(?:hr|lr-x(\d))\.json"):
-        if job.pending:
-            disk += 3 * dataset_pixels(config, name, root)[1] // int(scale or 1) ** 2
+    disk = download + png + _disk(config, jobs, [cost["model_bytes"] for cost in costs.values()], root)
     lines.append(f"disk       about {_size(disk)}; {_size(shutil.disk_usage(root).free)} are free")
     peak = max((cost["peak_bytes"] for cost in costs.values()), default=0)
     if peak:
@@ -273,6 +267,16 @@ def _sampling(config: Config, pending: list[tuple[str, ...]], root: Path, say: S
             found = calibration(config, training_of(config, "denoiser", name, root).recipe, root, say)
             seconds += pixels * (found["image_seconds"] + calls * found["call_seconds"])
     return images, seconds, int(size)
+
+
+def _disk(config: Config, jobs: list[Job], models: list[int], root: Path) -> int:
+    """Bytes of stores, models, and the resume states of one training at a time."""
+    # a model file holds the weights and their average; a state those and Adam's two moments; two are kept
+    total = sum(models) + 4 * max(models, default=0)
+    for job, (name, scale) in _named(jobs, r"work/stores/(\w+)/(?:hr|lr-x(\d))\.json"):
+        if job.pending:
+            total += 3 * dataset_pixels(config, name, root)[1] // int(scale or 1) ** 2
+    return total
 
 
 def _count(jobs: Any) -> str:

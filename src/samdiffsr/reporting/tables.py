@@ -114,7 +114,7 @@ def gather(
                     for weights in row["weights"]
                     for run in row["runs"]
                 ]  # fmt: skip
-                why = row["absent"].get(dataset["name"].partition("/")[0])
+                why = row.get("absent", {}).get(dataset["name"].partition("/")[0])
                 if why or not row["runs"]:
                     nothing = {"variant": "", "n": 0, "masks": "", "checkpoints": "", "sampling": ""}
                     made = [shared | nothing | {"why_empty": why or "not run here"}]
