@@ -7,7 +7,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -247,7 +246,13 @@ def _kill_everything(process: subprocess.Popen[str], folder: Path) -> None:
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(3, marks=pytest.mark.timeout(1800)),
+        pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
+    ],
+)
 def test_kill_9_at_random_moments_and_the_same_command_again(
     finished: Workflow, tmp_path: Path, count: Counter[str], kills: int
 ) -> None:
@@ -309,9 +314,7 @@ def test_a_second_snakemake_in_the_folder_refuses(finished: Workflow, tmp_path: 
         assert second.code != 0
         assert "cannot be locked" in second.text
         assert "Traceback" not in second.text
-        assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        process.wait(120)
+        assert process.poll() is None  # the first goes on
     finally:
         _kill_everything(process, workflow.folder)
 

@@ -71,13 +71,16 @@ def test_a_training_that_runs_out_of_time_is_saved_and_goes_on_and_a_cancelled_w
     assert prepared.code == 0, prepared.text
     log, told = workflow.folder / f"logs/demo/train/{RUN}.log", tmp_path / "snakemake.log"
     with open(told, "w") as out:
-        limit = ("--set-resources", "train_denoiser:runtime=2")
+        # the option takes the place of all that the profile sets
+        limit = ("--set-resources", "train_denoiser:runtime=2", "train_denoiser:slurm_partition=gpu")
         process = workflow.start(model, *SLURM, *limit, stdout=out, start_new_session=True)
         try:
             _wait(lambda: log.exists() and "goes on after" in log.read_text(), process, told)
             assert f"{RUN}: stopped by SIGTERM after step" in told.read_text()
             assert "the state is saved" in told.read_text()
-            assert slurm.ask("squeue", "-h", "-t", "RUNNING", "-o", "%P %b") == "gpu gres:gpu:1"
+            running = slurm.ask("squeue", "-h", "-t", "RUNNING", "-O", "Partition:20,tres-alloc:200")
+            assert running.split()[0] == "gpu"
+            assert "gres/gpu=1" in running
             process.send_signal(signal.SIGINT)
             assert process.wait(300) != 0
         finally:
