@@ -37,7 +37,9 @@ include: "rules/report.smk"
 
 onstart:
     refuse_slow_trainings()
-    HELD or hold(Path(), logger.warning)  # something that only looked held it before
+    HELD or hold(
+        Path(), logger.warning
+    )  # something that only looked held it before
 
 
 localrules:

@@ -15,7 +15,7 @@ rule score:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        gpu=lambda wc, input: CHOSEN.gpus if input.weights else 0,
+        gpu=lambda wc, input: min(1, CHOSEN.gpus) if input.weights else 0,
         mem_mb=growing(lambda wc, input: 8000 if input.weights else 3000),
         runtime=240,
     params:
@@ -48,7 +48,7 @@ rule score_sets:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        gpu=lambda wc, input: CHOSEN.gpus if input.weights else 0,
+        gpu=lambda wc, input: min(1, CHOSEN.gpus) if input.weights else 0,
         mem_mb=growing(3000),
         runtime=240,
     params:

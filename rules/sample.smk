@@ -17,7 +17,7 @@ if CHOSEN.sample_shards == 1:
             "../envs/samdiffsr.yaml"
         threads: CHOSEN.threads
         resources:
-            gpu=lambda wc: (0 if CONFIG.trivial(wc.variant) else CHOSEN.gpus),
+            gpu=lambda wc: 0 if CONFIG.trivial(wc.variant) else min(1, CHOSEN.gpus),
             mem_mb=growing(CHOSEN.memory_mb),
             runtime=CHOSEN.hours * 60,
         params:
@@ -59,7 +59,7 @@ else:
             "../envs/samdiffsr.yaml"
         threads: CHOSEN.threads
         resources:
-            gpu=lambda wc: (0 if CONFIG.trivial(wc.variant) else CHOSEN.gpus),
+            gpu=lambda wc: 0 if CONFIG.trivial(wc.variant) else min(1, CHOSEN.gpus),
             mem_mb=growing(CHOSEN.memory_mb),
             runtime=CHOSEN.hours * 60,
         params:

@@ -39,7 +39,7 @@ rule train_encoder:
     shell:
         "python -m samdiffsr train-encoder --name {wildcards.encoder}-x{wildcards.scale}-s{wildcards.seed}"
         " --hr {params.hr} --lr {params.lr} --state {params.state} --out {output.model}"
-        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        " --device {params.device} --processes {resources.gpu} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
 
 
 rule train_denoiser:
@@ -81,7 +81,7 @@ rule train_denoiser:
         "python -m samdiffsr train-denoiser --name {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
         " --hr {params.hr} --lr {params.lr} --encoder {input.encoder_file} {params.structure}"
         " --state {params.state} --out {output.model}"
-        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        " --device {params.device} --processes {resources.gpu} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
 
 
 rule import_encoder:
@@ -100,7 +100,7 @@ rule import_encoder:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=10,
     params:
         code=fingerprint("samdiffsr.imported"),
@@ -125,7 +125,7 @@ rule import_denoiser:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=10,
     params:
         recipe=lambda wc: recipe_text(CONFIG.import_recipe(run_of(wc))),

@@ -273,17 +273,9 @@ def test_published_with_an_empty_structure_trains_the_very_same_network_as_srdif
 def test_two_processes_train_as_one_up_to_summation(data: Path, encoder: Path, tmp_path: Path) -> None:
     recipe = _denoiser_recipe(batch=4)
     _train(data, tmp_path / "one", "denoiser", recipe)
-    command = _command(data, tmp_path / "two", "denoiser", recipe)
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        *command[1:],
-    ]
-    subprocess.run(torchrun, check=True, capture_output=True)
+    command = _command(data, tmp_path / "two", "denoiser", recipe, "--processes", "2")
+    subprocess.run(command, check=True, capture_output=True)
+    assert json.loads((tmp_path / "two/model.timing.json").read_text())["processes"] == 2
     a, b = (open_model(tmp_path / n / "model.safetensors").weights("raw") for n in ("one", "two"))
     assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-6
 

@@ -72,8 +72,12 @@ class Workflow:
         return Workflow(folder, self.config)
 
     def __call__(self, *arguments: str, cores: int = 2, python_path: Path | None = None) -> Result:
-        process = self.start(*arguments, cores=cores, python_path=python_path, stdout=subprocess.PIPE)
-        text, _ = process.communicate()
+        with self.start(*arguments, cores=cores, python_path=python_path, stdout=subprocess.PIPE) as process:
+            try:
+                text, _ = process.communicate()
+            except BaseException:  # the test's own time limit
+                process.kill()
+                raise
         return Result(process.returncode, text)
 
     def start(

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from samdiffsr import __version__
 from samdiffsr.errors import UserError
 from samdiffsr.files import explained, parse_json
+from samdiffsr.gpus import become_several, take_gpus
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if getattr(args, "threads", None) is not None:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)  # read when numpy and torch are imported
+    if getattr(args, "device", "cpu") != "cpu":
+        take_gpus(getattr(args, "processes", 1) or 1)
+    become_several(getattr(args, "processes", 1), sys.argv[1:] if arguments is None else arguments)
     try:
         args.handler(args)
     except UserError as error:
@@ -676,6 +680,13 @@ def _parser() -> argparse.ArgumentParser:
         recipe(to)
         to.add_argument("--name", default="training", help="what messages call this training")
         to.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        to.add_argument(
+            "--processes",
+            type=int,
+            default=1,
+            metavar="N",
+            help="that share each batch (default 1)",
+        )
         to.add_argument(
             "--workers", type=int, default=0, help="threads that cut patches ahead (default 0: in line)"
         )

@@ -166,7 +166,7 @@ class Study(Strict):
     sampling: Sampling = Sampling()
     threads: Positive = 2  # CPU threads of a training or sampling process
     gpus: Annotated[int, Field(ge=0)] = (
-        1  # that such a process asks for; with 0, several share the CPU's cores
+        1  # of a training, one a process; sampling takes one; with 0, several jobs share the CPU's cores
     )
     memory_mb: Positive = 3000  # of the largest process
     hours: Positive = 24  # upper limit of one training, for schedulers

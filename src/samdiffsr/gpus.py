@@ -1,0 +1,54 @@
+"""Which of a machine's GPUs a process uses where no scheduler decides it, and how many processes train."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+DRIVER = Path("/proc/driver/nvidia/gpus")
+DECIDED = ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SLURM_JOB_ID")  # by the user, torchrun, Slurm
+
+
+def take_gpus(wanted: int, driver: Path = DRIVER, folder: Path | None = None) -> None:
+    """Make `wanted` GPUs that no other process has taken the only ones that torch sees.
+
+    They are taken until this process (or what it becomes by exec) ends. Where the environment says which to
+    use, where there is one at most, or where too few are free, nothing is done: all are seen.
+
+    Args:
+        driver: a folder with an entry a GPU. folder: of the lock files; the machine's for temporary files.
+    """
+    count = len(list(driver.iterdir())) if driver.is_dir() else 0
+    if count < 2 or any(name in os.environ for name in DECIDED):
+        return
+    places = folder or Path(tempfile.gettempdir())
+    taken: dict[int, int] = {}
+    for gpu in range(count):
+        if len(taken) == wanted:
+            break
+        file = os.open(places / f"samdiffsr-gpu{gpu}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+        else:
+            taken[gpu] = file
+    if len(taken) < wanted:
+        for file in taken.values():
+            os.close(file)
+        return
+    for file in taken.values():
+        os.set_inheritable(file, True)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, taken))
+
+
+def become_several(processes: int, arguments: Sequence[str]) -> None:
+    """Start `samdiffsr ARGUMENTS` over as so many processes under torchrun; returns where that is done."""
+    if processes < 2 or "WORLD_SIZE" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        return
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    os.execv(sys.executable, [sys.executable, *launch, "-m", "samdiffsr", *arguments])

@@ -1,0 +1,65 @@
+"""Each process its own GPU, by locks that end with the process. The driver's folder is a made-up one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from samdiffsr.gpus import DECIDED
+
+TAKE = (
+    "import os, sys; from pathlib import Path; from samdiffsr.gpus import take_gpus\n"
+    "take_gpus(int(sys.argv[1]), Path('driver'), Path())\n"
+    "print(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'), flush=True); sys.stdin.read()"
+)
+
+
+class Machine:
+    """A folder that stands for a machine with so many GPUs, and processes on it."""
+
+    def __init__(self, folder: Path, gpus: int) -> None:
+        self.folder = folder
+        for gpu in range(gpus):
+            (folder / "driver" / f"0000:{gpu:02x}").mkdir(parents=True)
+
+    def take(self, wanted: int, **environment: str) -> tuple[str, subprocess.Popen[str]]:
+        own = {key: value for key, value in os.environ.items() if key not in DECIDED}
+        process = subprocess.Popen(
+            [sys.executable, "-c", TAKE, str(wanted)],
+            cwd=self.folder, env={**own, **environment}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        return process.stdout.readline().strip(), process
+
+
+def test_every_process_has_gpus_of_its_own_until_it_ends(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, 3)
+    first, one = machine.take(1)
+    second, two = machine.take(2)
+    none_left, three = machine.take(1)
+    assert (first, second, none_left) == ("0", "1,2", "all")
+    one.kill()
+    one.wait()
+    again, four = machine.take(1)
+    assert again == "0"
+    for process in (two, three, four):
+        process.communicate("")
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_what_was_decided_elsewhere_stays(tmp_path: Path, name: str) -> None:
+    seen, process = Machine(tmp_path, 2).take(1, **{name: "1"})
+    assert seen == ("1" if name == "CUDA_VISIBLE_DEVICES" else "all")
+    process.communicate("")
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_nothing_to_choose(tmp_path: Path, gpus: int) -> None:
+    seen, process = Machine(tmp_path, gpus).take(1)
+    assert seen == "all"
+    process.communicate("")
