@@ -25,7 +25,7 @@ from samdiffsr.reporting.report_origin import origin
 from samdiffsr.reporting.tables import METRICS, TIDY_COLUMNS
 
 ASSETS = Path(__file__).parent
-FIGURE_WIDTH = 1800  # pixels; wider ones are shrunk for the page
+FIGURE_WIDTH = 1600  # pixels; wider ones are shrunk for the page
 HEADINGS = {column.heading: column for column in METRICS.values()}
 
 
@@ -188,7 +188,7 @@ def figure_view(path: Path, caption: str) -> dict[str, Any]:
         image = image.resize((FIGURE_WIDTH, round(height * FIGURE_WIDTH / width)), Image.Resampling.LANCZOS)
         note = f"Shrunk from {width} x {height} pixels; {path.name} is the original."
     size = {"width": image.width, "height": image.height}
-    return view | size | {"uri": data_uri(np.asarray(image)), "note": note}
+    return view | size | {"uri": data_uri(np.asarray(image), "webp"), "note": note}
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -23,12 +23,12 @@ from samdiffsr.reporting.tables import read_scores
 TRUTH = "HR (truth)"
 
 
-def data_uri(image: np.ndarray) -> str:
-    """uint8 (H, W, 3) as a PNG in a data URI: lossless, since artefacts of a codec would be taken for the
-    method's."""
+def data_uri(image: np.ndarray, kind: Literal["png", "webp"] = "png") -> str:
+    """uint8 (H, W, 3) in a data URI. Lossless, since artefacts of a codec would be taken for the method's."""
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(file, format="PNG", compress_level=9)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    options = {"compress_level": 9} if kind == "png" else {"lossless": True}
+    Image.fromarray(np.ascontiguousarray(image)).save(file, format=kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 def by_spread(names: Iterable[str], values: Sequence[dict[str, float]]) -> list[str]:
