@@ -13,6 +13,8 @@ wildcard_constraints:
     variant="[a-z][a-z0-9_]*",
     encoder="[a-z][a-z0-9_]*",
     table="table[a-z0-9]+",
+    figure="figure[a-z0-9_]+",
+    steps="[0-9]+",
     scale="[248]",
     seed="[0-9]+",
     weights="ema|raw|none",
@@ -29,6 +31,7 @@ include: "rules/train.smk"
 include: "rules/sample.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
+include: "rules/figures.smk"
 
 
 localrules:
@@ -36,8 +39,10 @@ localrules:
     data,
     masks,
     tables,
+    figures,
     show_table,
     show_differences,
+    show_figure,
 
 
 rule all:
@@ -45,3 +50,4 @@ rule all:
     input:
         rules.data.input,
         rules.tables.input,
+        rules.figures.input,
