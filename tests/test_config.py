@@ -171,13 +171,9 @@ def _recipes(raw: dict[str, Any]) -> dict[str, str]:
         ),
         (
             _set("variants/srdiff/label", "Plain"),
-<<<<<<< HEAD
-            {"table1", "table2", "table3", "table7", "tables1", "tables2", "tables3"},
-=======
-            {"table1", "table2", "table3", "table7", "tables1", "tables2"}
+            {"table1", "table2", "table3", "table7", "tables1", "tables2", "tables3"}
             | {f"figure{n}" for n in ("1b", 2, 5, 6, 8, 9)}
             | {f"figure_{n}" for n in ("curves", "mask_gain", "published", "steps")},
->>>>>>> 28d47db (Figures as data: the paper's 1A to 9 and six of our own, drawn from CSVs, images and small files)
         ),
         (_set("figures/figure5/count", 1), {"figure5"}),
         (_set("protocol", {"border": 4}), {"score"}),

@@ -29,7 +29,7 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     printed = read_published(inputs["published"][0])
     metrics, against = recipe["metrics"], recipe["against"]
     pairs = [(m, against) for m in metrics] if against else list(combinations(metrics, 2))
-    asked = [*metrics, *([against] if against else [])]
+    asked = [*([against] if against else []), *metrics]
     groups = [(d["label"], measured(rows, d["label"])) for d in recipe["datasets"]]
     other = "published" if recipe["comparable"] else "published (other data, masks, networks)"
     groups += [

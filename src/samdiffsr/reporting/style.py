@@ -24,8 +24,7 @@ DPI = 300
 # seaborn's "colorblind" palette; marker and line say the same again, for grey
 COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
-LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
-HATCHES = ("", "//", "..", "xx", "\\\\", "++")
+LINES = ("-", "--", "-.", ":", (0, (7, 1, 1, 1, 1, 1)), (0, (1, 4)))
 ARROW = "#d55e00"
 RC = {
     "font.family": "sans-serif",
