@@ -16,6 +16,8 @@ wildcard_constraints:
     variant="[a-z][a-z0-9_]*",
     encoder="[a-z][a-z0-9_]*",
     table="table[a-z0-9]+",
+    figure="figure[a-z0-9_]+",
+    steps="[0-9]+",
     scale="[248]",
     seed="[0-9]+",
     weights="ema|raw|none",
@@ -32,6 +34,7 @@ include: "rules/train.smk"
 include: "rules/sample.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
+include: "rules/figures.smk"
 include: "rules/report.smk"
 
 
@@ -47,9 +50,11 @@ localrules:
     data,
     masks,
     tables,
+    figures,
     show_table,
     show_differences,
     show_report,
+    show_figure,
 
 
 rule all:
@@ -58,3 +63,4 @@ rule all:
         rules.data.input,
         rules.tables.input,
         "results/report.html",
+        rules.figures.input,

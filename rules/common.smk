@@ -1,7 +1,9 @@
 # Shared by all rule files - the validated configuration, names of files, small input functions.
 import os
 import re
+import shlex
 import sys
+from glob import glob
 from pathlib import Path
 from typing import get_args
 
@@ -41,6 +43,7 @@ from samdiffsr.presence import (
     needed_weights,
     with_present_test_sets,
 )
+from samdiffsr.reporting.figures import figure_module
 
 # Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
 os.environ.update(
@@ -219,8 +222,8 @@ def training_masks():
     return [f"data/masks/{CHOSEN.train_set}/{name}" for name in dict.fromkeys(names)]
 
 
-def figure_masks():
-    """One region store a level, for figure 7."""
+def level_masks():
+    """One region store a level, for figures of masks."""
     scale = 4 if 4 in SCALES else SCALES[0]
     return [
         f"data/masks/{CHOSEN.train_set}/{mask_name(CHOSEN.masks[level], scale)}"
@@ -466,13 +469,14 @@ def weight_files(keys):
     return ancient(files)
 
 
-def image_metric_weights(wildcards):
-    keys = {
-        key
-        for metric in CONFIG.metrics(ImageMetric)
-        for key in image_metrics.METRICS[metric]
-    }
+def metric_weights(metrics):
+    """Weights that metrics of images need."""
+    keys = {key for metric in metrics for key in image_metrics.METRICS[metric]}
     return weight_files(sorted(keys))
+
+
+def image_metric_weights(wildcards):
+    return metric_weights(CONFIG.metrics(ImageMetric))
 
 
 def set_metric_weights(wildcards):
@@ -583,15 +587,14 @@ def table_labels(content):
 # ---- report.smk ----
 
 
-def report_figures():
-    """The figures on the page, in its order, and what each shows."""
-    return {"figure7": "Masks over training images, a column per quality level"}
+def absent_from_all():
+    return {table: absent_from(table) for table in CONFIG.tables}
 
 
 def report_images(wildcards):
     """Per-image scores and samples that the page shows: what the tables need anyway."""
     files = []
-    for comparison in CONFIG.comparisons():
+    for comparison in CONFIG.comparisons(absent_from_all()):
         dataset = comparison["dataset"]
         for method in comparison["methods"]:
             run, weights = method["run"], method["weights"]
@@ -599,3 +602,152 @@ def report_images(wildcards):
             files += [f"{RESULTS}/scores/{run}/{dataset}.csv"]
             files += multiext(samples, ".json", ".timing.json")
     return files
+
+
+# ---- figures.smk ----
+
+MASK_FIGURES = [name for name, spec in CONFIG.figures.items() if spec.kind == "masks"]
+
+
+def figure_files(names):
+    """Both files of each figure, below the folder of results."""
+    return [f"figures/{name}{suffix}" for name in names for suffix in (".png", ".pdf")]
+
+
+def figure_of(wildcards):
+    figure = CONFIG.figures.get(wildcards.figure)
+    if figure is None:
+        raise WorkflowError(
+            f"no figure {wildcards.figure!r} in config.yaml; there are {', '.join(CONFIG.figures)}"
+        )
+    return figure
+
+
+def figure_labels(content):
+    """How Snakemake's report lists one file of a figure."""
+    return lambda wc: {
+        "figure": f"{wc.figure.removeprefix('figure').strip('_')}: {figure_of(wc).title}",
+        "content": content,
+    }
+
+
+def figure_inputs(wildcards):
+    """What a figure is drawn from, by use; `beside` are files that go with another one."""
+    spec = figure_of(wildcards)
+    datasets = (
+        CONFIG.figure_datasets(wildcards.figure) if hasattr(spec, "datasets") else []
+    )
+    published = {
+        "published": "paper/published_tables.csv",
+        "beside": "paper/errata.yaml",
+    }
+    if spec.kind == "noise":
+        masks = CONFIG.mask_set(spec.variant)
+        scale = CONFIG.scales(spec.variant)[-1]
+        labels, *members = mask_input(
+            f"data/masks/{CHOSEN.train_set}/{mask_name(masks, scale)}"
+        )
+        files = structure_inputs(spec.variant, CHOSEN.train_set, masks, scale)
+        return image_store(CHOSEN.train_set, *members) | {
+            "labels": labels,
+            "values": files["values"],
+        }
+    if spec.kind == "masks":
+        stores = [mask_input(path) for path in level_masks()]
+        members = [file for _, *rest in stores for file in rest]
+        return image_store(CHOSEN.train_set, *members) | {
+            "labels": [index for index, *_ in stores]
+        }
+    if spec.kind in ("crops", "artifacts"):
+        return {
+            "manifests": [
+                shown_samples(variant, spec.scale, dataset)
+                for variant in spec.variants
+                for dataset in datasets
+            ],
+            "hr": [f"work/stores/{dataset}/hr.json" for dataset in datasets],
+            "beside": ancient(
+                [f"work/stores/{dataset}/hr.bin" for dataset in datasets]
+            ),
+        }
+    if spec.kind == "metrics":
+        return {"tables": [f"{RESULTS}/{t}_tidy.csv" for t in spec.tables]} | published
+    if spec.kind == "published":
+        return {
+            "tables": [f"{RESULTS}/{t}_tidy.csv" for t in spec.tables],
+            "differences": [f"{RESULTS}/{t}_differences.csv" for t in spec.tables],
+        } | published
+    if spec.kind == "mask_gain":
+        return {
+            "scores": [
+                path
+                for variant in (*spec.variants, spec.control)
+                for dataset in datasets
+                for path in score_files(variant, spec.scale, dataset)
+            ],
+            "statistics": f"{RESULTS}/masks/statistics.csv",
+        }
+    if spec.kind == "steps":
+        return step_inputs(wildcards.figure, datasets[0])
+    if spec.kind == "curves" and CONFIG.checkpoint_source == "trained":
+        curves = CONFIG.figure_recipe(wildcards.figure)["curves"]
+        paths = [trained(curve["folder"], curve["name"]) for curve in curves]
+        return {"curves": [p.replace(".safetensors", ".curve.csv") for p in paths]}
+    if spec.kind == "rules":
+        return {"graph": f"work/{STUDY}/rulegraph.dot"}
+    return {}
+
+
+def image_store(dataset, *beside):
+    """A data set's truth, whose data file may be newer than what was made of it; see `store_input`."""
+    index, data = store_input(f"work/stores/{dataset}/hr")
+    return {"hr": index, "beside": [data, *beside]}
+
+
+def shown_samples(variant, scale, dataset):
+    """The manifest of the images that figures show of a variant: the first seed's, headline weights."""
+    run, weights = CONFIG.runs(variant, scale)[0], CONFIG.weights(variant)[0]
+    return f"{RESULTS}/samples/{run.name}/{weights}/{dataset}.json"
+
+
+def step_inputs(figure, dataset):
+    """Scores and times for each number of steps; those of the study's own number are the tables'."""
+    spec = CONFIG.figures[figure]
+    own = CHOSEN.sampling.steps or CONFIG.diffusion.steps
+    kinds = {"scores": ".csv", "timings": ".timing.json"}
+    if set(spec.metrics) & set(get_args(SetMetric)):
+        kinds["sets"] = ".sets.csv"
+    files = {use: [] for use in kinds}
+    for variant, steps in CONFIG.figure_points(figure):
+        run, weights = CONFIG.runs(variant, spec.scale)[0], CONFIG.weights(variant)[0]
+        for use, suffix in kinds.items():
+            if steps != own:
+                folder = f"{RESULTS}/steps/{run.name}/{steps}/{weights}"
+            elif use == "timings":
+                folder = f"{RESULTS}/samples/{run.name}/{weights}"
+            else:
+                folder = f"{RESULTS}/scores/{run.name}"
+            files[use].append(f"{folder}/{dataset}{suffix}")
+    return files
+
+
+def figure_arguments(input):
+    """USE=PATH of everything that the figure shows."""
+    pairs = [
+        f"{use}={path}"
+        for use, files in input.items()
+        if use != "beside"
+        for path in ([files] if isinstance(files, str) else files)
+    ]
+    return f"--inputs {' '.join(pairs)}" if pairs else ""
+
+
+def own_arguments():
+    """What this call of Snakemake says of the configuration, for a second one."""
+    settings = workflow.config_settings
+    files = [os.path.relpath(path) for path in settings.configfiles]
+    values = [f"{key}={value}" for key, value in settings.config.items()]
+    return " ".join(
+        (["--configfile", *map(shlex.quote, files)] if files else [])
+        + (["--config", *map(shlex.quote, values)] if values else [])
+    )

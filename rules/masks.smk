@@ -1,10 +1,10 @@
 # stores -> region label maps per quality level -> one value per region
 rule masks:
-    """The regions of the training images at all three quality levels, what they are like, and figure 7."""
+    """The regions of the training images at all three quality levels, what they are like, and the figures of them."""
     input:
         [mask_files(path) for path in training_masks()],
         f"{RESULTS}/masks/statistics.csv",
-        multiext(f"{RESULTS}/figures/figure7", ".png", ".pdf"),
+        [f"{RESULTS}/{path}" for path in figure_files(MASK_FIGURES)],
 
 
 # A shard's declared output vanishes with a failed job, so each finished image is kept under work/ until its store
@@ -182,40 +182,3 @@ rule gather_mask_statistics:
         code=fingerprint("samdiffsr.masks.statistics"),
     shell:
         "python -m samdiffsr masks-gather --parts {input} --out {output} > {log} 2>&1"
-
-
-rule figure7:
-    """Masks over images, a column per quality level."""
-    input:
-        hr=store(f"work/stores/{CHOSEN.train_set}/hr"),
-        labels=[mask_files(path) for path in figure_masks()],
-    output:
-        report(
-            multiext(f"{RESULTS}/figures/figure7", ".png", ".pdf"),
-            caption="../report/figure7.rst",
-            category="Figures",
-            labels={"figure": "7: masks over images"},
-        ),
-    log:
-        f"logs/{STUDY}/figures/figure7.log",
-    benchmark:
-        f"logs/{STUDY}/figures/figure7.tsv"
-    conda:
-        "../envs/samdiffsr.yaml"
-    threads: 1
-    resources:
-        mem_mb=growing(2000),
-        runtime=20,
-    params:
-        hr=lambda wc, input: stem(input.hr),
-        labels=figure_masks(),
-        recipe=recipe_text(
-            {
-                "headings": [level.capitalize() for level in LEVELS],
-                "masks": [CHOSEN.masks[level] for level in LEVELS],
-            }
-        ),
-        code=fingerprint("samdiffsr.reporting.figure_masks"),
-    shell:
-        "python -m samdiffsr masks-figure --hr {params.hr} --labels {params.labels} --out {output}"
-        " --recipe {params.recipe:q} > {log} 2>&1"

@@ -5,7 +5,7 @@ rule report_page:
         page=multiext("src/samdiffsr/reporting/report", ".html", ".css", ".js"),
         tidy=[f"{RESULTS}/{table}_tidy.csv" for table in CONFIG.tables],
         differences=f"{RESULTS}/differences.csv",
-        figures=[f"{RESULTS}/figures/{name}.png" for name in report_figures()],
+        figures=[f"{RESULTS}/figures/{name}.png" for name in CONFIG.figures],
         hr=[
             store_input(f"work/stores/{d}/hr")
             for d in (CHOSEN.train_set, *CHOSEN.test_sets)
@@ -20,11 +20,11 @@ rule report_page:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=60,
     params:
         results=lambda wc, output: os.path.dirname(output[0]),
-        recipe=recipe_text(CONFIG.report_recipe() | {"figures": report_figures()}),
+        recipe=lambda wc: recipe_text(CONFIG.report_recipe(absent_from_all())),
         code=fingerprint("samdiffsr.reporting.report"),
     shell:
         "python -m samdiffsr report --tidy {input.tidy} --differences {input.differences}"

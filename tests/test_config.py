@@ -74,6 +74,30 @@ def _set(path: str, value: Any) -> Any:
         (_set("stop_below_bicubic", -1), ["stop_below_bicubic", "-1"]),
         (_set("tables/table2/scale", 3), ["tables.table2.scale", "3"]),
         (_set("datasets", []), ["datasets"]),
+        (_set("figures/fig5", {"kind": "rules", "title": "x"}), ["figures.fig5"]),
+        (_set("figures/figure5/kind", "crop"), ["figures.figure5.kind", "'crop'", "mean 'crops'"]),
+        (_set("figures/figure5/cuont", 2), ["figures.figure5.cuont", "'count'"]),
+        (_set("figures/figure5/variants", ["srdif"]), ["figures.figure5.variants", "'srdif'", "'srdiff'"]),
+        (_set("figures/figure5/datasets", ["urban10"]), ["figures.figure5.datasets", "'urban100'"]),
+        (
+            _set("figures/figure5/crops", [{"dataset": "set5", "image": "baby", "box": [0, -1, 8, 8]}]),
+            ["figures.figure5.crops.0.box.1", "-1"],
+        ),
+        (
+            _set("figures/figure5/crops", [{"dataset": "set9", "image": "baby", "box": [0, 0, 8, 8]}]),
+            ["figures.figure5.crops", "'set9'", "'set5'"],
+        ),
+        (_set("figures/figure2/tables", ["tabel2"]), ["figures.figure2.tables", "'tabel2'", "'table2'"]),
+        (_set("figures/figure2/tables", ["table2", "table7"]), ["figures.figure2.tables", "scale factors"]),
+        (_set("figures/figure2/metrics", ["psnr"]), ["figures.figure2.metrics.0", "'psnr'"]),
+        (_set("figures/figure1a/variant", "srdiff"), ["figures.figure1a", "'srdiff' has no masks"]),
+        (_set("figures/figure1a/times", [5, 101]), ["figures.figure1a.times", "100 steps, not 101"]),
+        (_set("figures/figure_steps/steps", [15, 200]), ["figures.figure_steps.steps", "100 steps, not 200"]),
+        (
+            _set("figures/figure_steps/variants", ["bicubic"]),
+            ["figures.figure_steps", "'bicubic'", "denoiser"],
+        ),
+        (_set("figures/figure_mask_gain/control", "nobody"), ["figures.figure_mask_gain", "'nobody'"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(raw: dict[str, Any], change: Any, words: list[str]) -> None:
@@ -131,6 +155,8 @@ def _recipes(raw: dict[str, Any]) -> dict[str, str]:
         found[f"sample {name}"] = recipe_text(config.sampling_recipe(run, "raw"))
     for table in config.tables:
         found[table] = recipe_text(config.table_recipe(table))
+    for figure in config.figures:
+        found[figure] = recipe_text(config.figure_recipe(figure))
     found["score"] = recipe_text(config.score_recipe(4))
     return found
 
@@ -139,11 +165,17 @@ def _recipes(raw: dict[str, Any]) -> dict[str, str]:
     ("change", "expected"),
     [
         (_set("variants/mask_low/reduce", False), {"train mask_low"}),
-        (_set("variants/mask_low/label", "Poor"), {"table4"}),
+        (
+            _set("variants/mask_low/label", "Poor"),
+            {"table4", "figure_curves", "figure_mask_gain", "figure_published"},
+        ),
         (
             _set("variants/srdiff/label", "Plain"),
-            {"table1", "table2", "table3", "table7", "tables1", "tables2", "tables3"},
+            {"table1", "table2", "table3", "table7", "tables1", "tables2", "tables3"}
+            | {f"figure{n}" for n in ("1b", 2, 5, 6, 8, 9)}
+            | {f"figure_{n}" for n in ("curves", "mask_gain", "published", "steps")},
         ),
+        (_set("figures/figure5/count", 1), {"figure5"}),
         (_set("protocol", {"border": 4}), {"score"}),
         (_set("device", "cpu"), set()),
     ],
@@ -153,6 +185,16 @@ def test_a_change_reaches_only_what_it_decides(raw: dict[str, Any], change: Any,
     change(raw)
     after = _recipes(raw)
     assert {key for key in before if before[key] != after[key]} == expected
+
+
+def test_crops_of_sets_that_are_not_tested_on_are_left_out_and_said(raw: dict[str, Any]) -> None:
+    crop = {"dataset": "demo_test", "image": "chelsea", "box": [0, 0, 8, 8]}
+    raw["figures"]["figure5"]["crops"] = [crop, {**crop, "dataset": "urban100"}]
+    config = load_config(raw)
+    recipe = config.figure_recipe("figure5")
+    assert recipe["crops"] == [crop]
+    assert recipe["notes"] == ["Crops of urban100 are left out: not tested on here."]
+    assert config.figure_datasets("figure5") == ["demo_test"]
 
 
 def test_every_metric_of_the_configuration_can_be_measured_and_printed() -> None:

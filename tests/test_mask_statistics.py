@@ -184,21 +184,19 @@ def test_bsds_people_and_contours(mirror, tmp_path):
 
 
 def test_figure(tmp_path, images):
-    from PIL import Image
-
-    from samdiffsr.reporting.figure_masks import draw_masks, overlay
+    from samdiffsr.reporting.figure_masks import draw, overlay
 
     segment(images, tmp_path / "r", SPEC)
-    outs = [tmp_path / "f.png", tmp_path / "f.pdf"]
-    levels = [("High", "fine", tmp_path / "r"), ("Low", "poor", tmp_path / "r")]
-    draw_masks(images, levels, outs, count=2)
-    assert min(Image.open(outs[0]).size) > 500
-    assert outs[1].read_bytes().startswith(b"%PDF")
-    first = outs[1].read_bytes()
-    draw_masks(images, levels, outs, count=2)
-    assert outs[1].read_bytes() == first
+    levels = [{"heading": "High", "masks": "fine"}, {"heading": "Low", "masks": "poor"}]
+    recipe = {"levels": levels, "images": [], "count": 2}
+    index = tmp_path / "r.json"
+    inputs = {"hr": [images.with_name(f"{images.name}.json")], "labels": [index, index]}
+    axes = draw(recipe, inputs).figure.axes
+    assert len(axes) == 2 * 3
+    assert [a.get_title().split("\n")[0] for a in axes[:3]] == ["Image", "High: fine", "Low: poor"]
+    assert axes[1].get_title().endswith("masks")
     with pytest.raises(UserError, match="holds no image 'nobody'"):
-        draw_masks(images, levels, outs, images=["nobody"])
+        draw({**recipe, "images": ["nobody"]}, inputs)
     photo = np.full((6, 6, 3), 90, np.uint8)
     square = np.zeros((6, 6), np.bool_)
     square[:, 3:] = True

@@ -332,14 +332,6 @@ def _masks_gather(args: argparse.Namespace) -> None:
     gather_statistics(args.parts, args.out)
 
 
-def _masks_figure(args: argparse.Namespace) -> None:
-    from samdiffsr.reporting.figure_masks import draw_masks
-
-    headings, names = args.recipe["headings"], args.recipe["masks"]
-    levels = list(zip(headings, names, args.labels, strict=True))
-    draw_masks(args.hr, levels, args.out, images=args.images or ())
-
-
 def _encode(args: argparse.Namespace) -> None:
     from samdiffsr.masks.stage import encode
 
@@ -529,6 +521,18 @@ def _report(args: argparse.Namespace) -> None:
     )
 
 
+def _draw(args: argparse.Namespace) -> None:
+    from samdiffsr.reporting.figures import draw
+
+    inputs: dict[str, list[Path]] = {}
+    for use, path in args.inputs:
+        inputs.setdefault(use, []).append(path)
+    try:
+        draw(args.recipe, inputs, args.out)
+    except UserError as error:
+        raise UserError(f"{args.name}: {error}") from None
+
+
 # ---- the parser ----
 
 
@@ -664,14 +668,6 @@ def _parser() -> argparse.ArgumentParser:
     total = stage("masks-gather", _masks_gather, "join the statistics of several region stores")
     paths(total, ["out"])
     total.add_argument("--parts", type=Path, nargs="+", required=True, metavar="PATH")
-    show = stage("masks-figure", _masks_figure, "draw masks over images")
-    paths(show, ["hr"])
-    show.add_argument(
-        "--labels", type=Path, nargs="+", required=True, metavar="PATH", help="one store a level"
-    )
-    show.add_argument("--out", type=Path, nargs="+", required=True, metavar="PATH", help=".png, .pdf")
-    show.add_argument("--images", nargs="+", metavar="NAME", help="default: a few, evenly spread")
-    recipe(show)
     values = stage("encode", _encode, "give every region its value (paper equation 6)")
     paths(values, ["labels", "out"])
     recipe(values)
@@ -787,6 +783,13 @@ def _parser() -> argparse.ArgumentParser:
     gather.add_argument("--scores", type=Path, nargs="+", required=True, metavar="PATH")
     gather.add_argument("--sets", type=Path, nargs="*", default=[], metavar="PATH")
     recipe(gather)
+    draw = stage("draw", _draw, "draw one figure from CSVs, images and small files")
+    draw.add_argument("name", metavar="NAME", help="what messages call it, e.g. figure5")
+    draw.add_argument(
+        "--inputs", type=_named, nargs="*", default=[], metavar="USE=PATH", help="what it shows"
+    )
+    draw.add_argument("--out", type=Path, nargs="+", required=True, metavar="PATH", help=".png, .pdf")
+    recipe(draw)
     join = stage("join-differences", _join_differences, "put the tables' differences into one file")
     paths(join, ["out"])
     join.add_argument("--parts", type=Path, nargs="+", required=True, metavar="PATH")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -41,8 +42,12 @@ CostMetric = Literal[
 ]
 Metric = Literal[ImageMetric, SetMetric, CostMetric]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+FigureName = Annotated[str, Field(pattern=r"^figure[a-z0-9_]+$")]
+Quality = Literal[
+    "masks_mean", "area_q50", "uncovered", "uninformative_patches", "covering", "vi", "boundary_f"
+]  # columns of the mask statistics
 Positive = Annotated[int, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[int, Field(ge=0)]
 
 
 class Strict(BaseModel):
@@ -156,7 +161,7 @@ class Study(Strict):
     comparable: bool = False  # whether the paper's numbers may be compared with this study's
     train_set: Name
     test_sets: tuple[Name, ...] = Field(min_length=1)
-    seeds: tuple[Seed, ...] = Field(min_length=1)
+    seeds: tuple[NotNegative, ...] = Field(min_length=1)
     masks: dict[Level, Name]
     mask_shards: Positive = 1  # jobs that share the segmentation of one data set
     sample_shards: Positive = 1  # jobs that share the sampling of one data set from one run
@@ -328,6 +333,108 @@ class Table(Strict):
         return value
 
 
+class Crop(Strict):
+    """A part of a test image that is shown enlarged."""
+
+    dataset: Name
+    image: str
+    box: tuple[NotNegative, NotNegative, Positive, Positive]  # left, top, width, height in HR pixels
+
+
+class Figure(Strict):
+    """One figure. `kind` says which module of reporting/ draws it; docs/figures.md says what each shows."""
+
+    title: str
+
+
+class OfRuns(Figure):
+    """A figure of some variants' runs."""
+
+    variants: tuple[Name, ...] = Field(min_length=1)
+    datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
+    scale: Scale = 4
+
+
+class Noise(Figure):
+    kind: Literal["noise"]
+    variant: Name
+    image: str = ""  # of the training set; empty: the first
+    times: tuple[Positive, ...] = Field((5, 25, 50, 75), min_length=1)  # t, ascending
+
+
+class Modulation(Figure):
+    kind: Literal["modulation"]
+    formulations: tuple[
+        Literal["published", "released", "released_nocoef", "coefficient_fix", "consistent"], ...
+    ] = Field(min_length=1)
+
+
+class Crops(OfRuns):
+    kind: Literal["crops"]
+    crops: tuple[Crop, ...] = ()  # empty: found where the methods differ most
+    size: Positive = 64  # of crops that are found
+    count: Positive = 2
+
+
+class Artifacts(OfRuns):
+    kind: Literal["artifacts"]
+    images: tuple[str, ...] = ()  # empty: those whose scores differ most
+    count: Positive = 2
+
+
+class Masks(Figure):
+    kind: Literal["masks"]
+    images: tuple[str, ...] = ()  # of the training set; empty: some, evenly spread
+    count: Positive = 4
+
+
+class Metrics(Figure):
+    kind: Literal["metrics"]
+    tables: tuple[Name, ...] = Field(min_length=1)  # whose tidy CSVs hold the metrics; of one scale factor
+    datasets: tuple[Name, ...] = ()
+    metrics: tuple[Metric, ...] = Field(min_length=1)
+    against: Metric | Literal[""] = ""  # empty: every pair of `metrics`
+    published: bool = True  # the paper's values too, in panels of their own
+
+
+class Published(Figure):
+    kind: Literal["published"]
+    tables: tuple[Name, ...] = Field(min_length=1)  # whose `differences` are shown
+    metric: ImageMetric = "psnr_y"
+
+
+class MaskGain(OfRuns):
+    kind: Literal["mask_gain"]
+    control: Name
+    metric: ImageMetric = "psnr_y"
+    qualities: tuple[Quality, ...] = Field(get_args(Quality), min_length=1)
+
+
+class Steps(OfRuns):
+    kind: Literal["steps"]
+    steps: tuple[Positive, ...] = Field(
+        min_length=1
+    )  # network calls; others than the study's own are sampled for this
+    metrics: tuple[Metric, ...] = ("psnr_y",)
+
+
+class Curves(OfRuns):
+    kind: Literal["curves"]
+
+
+class Rules(Figure):
+    kind: Literal["rules"]
+
+
+AnyFigure = Annotated[
+    Noise | Modulation | Crops | Artifacts | Masks | Metrics | Published | MaskGain | Steps | Curves | Rules,
+    Field(discriminator="kind"),
+]
+FIGURE_KINDS: dict[str, type[Figure]] = {
+    get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in get_args(get_args(AnyFigure)[0])
+}
+
+
 class Protocol(Strict):
     """What is compared with what: see docs/protocol.md."""
 
@@ -377,6 +484,7 @@ class Config(Strict):
     variants: dict[Name, Variant]
     baselines: dict[Name, Baseline] = {}
     tables: dict[Name, Table]
+    figures: dict[FigureName, AnyFigure] = {}
     left_out: dict[Name, str] = {}  # test sets that are not there, and why; the workflow fills it in
 
     @model_validator(mode="before")
@@ -436,6 +544,8 @@ class Config(Strict):
                     known(f"tables.{key}.differences", name, table.variants, "row of the table for variant")
             for name in table.datasets:
                 known(f"tables.{key}.datasets", name, self.datasets, "dataset")
+        for key, figure in self.figures.items():
+            self._figure_references(key, figure, known)
         for key, variant in self.variants.items():
             if variant.kind == "baseline":
                 known(f"variants.{key}", key, self.baselines, "baseline")
@@ -467,6 +577,37 @@ class Config(Strict):
                 f"variants.{variant}: its training.patch {patch} must be a multiple of {multiple} (of the "
                 f"scale factors and the U-Net's levels), {2 * halved} or more"
             )
+
+    def _figure_references(self, key: str, figure: Any, known: Any) -> None:
+        where = f"figures.{key}"
+        for name in getattr(figure, "tables", ()):
+            known(f"{where}.tables", name, self.tables, "table")
+        for name in getattr(figure, "datasets", ()):
+            known(f"{where}.datasets", name, self.datasets, "dataset")
+        names = [*getattr(figure, "variants", ())]
+        names += [name for field in ("variant", "control") if (name := getattr(figure, field, None))]
+        for name in names:
+            known(f"{where}.variants", name, self.variants, "variant")
+        structured = {"noise": names, "mask_gain": getattr(figure, "variants", ())}.get(figure.kind, ())
+        for name in structured:
+            if not self.variants[name].structured:
+                raise ValueError(f"{where}: variant {name!r} has no masks to show")
+        if figure.kind in ("steps", "curves"):
+            for name in names:
+                if self.variants[name].kind != "denoiser":
+                    raise ValueError(f"{where}.variants: {name!r} is no denoiser")
+        if figure.kind == "steps" and max(figure.steps) > self.diffusion.steps:
+            raise ValueError(
+                f"{where}.steps: the diffusion has {self.diffusion.steps} steps, not {max(figure.steps)}"
+            )
+        if figure.kind == "noise" and max(figure.times) > self.diffusion.steps:
+            raise ValueError(
+                f"{where}.times: the diffusion has {self.diffusion.steps} steps, not {max(figure.times)}"
+            )
+        if figure.kind == "metrics" and len({self.tables[name].scale for name in figure.tables}) > 1:
+            raise ValueError(f"{where}.tables: their scale factors differ")
+        for crop in getattr(figure, "crops", ()):
+            known(f"{where}.crops", crop.dataset, self.datasets, "dataset")
 
     # ---- the chosen study ----
 
@@ -506,8 +647,11 @@ class Config(Strict):
 
     def table_datasets(self, table: str) -> list[str]:
         """The table's data sets that the study tests on, in the table's order."""
-        wanted = [name for name in self.tables[table].datasets if name in self.chosen.test_sets]
-        return wanted or list(self.chosen.test_sets)
+        return self.tested(self.tables[table].datasets)
+
+    def tested(self, wanted: Iterable[str]) -> list[str]:
+        """Those of `wanted` that the study tests on, in their order; if none, all that it tests on."""
+        return [name for name in wanted if name in self.chosen.test_sets] or list(self.chosen.test_sets)
 
     def mask_set(self, variant: str) -> str | None:
         """Name of the mask set that a variant trains with in this study."""
@@ -667,6 +811,17 @@ class Config(Strict):
             **self.protocol.model_dump(),
         }
 
+    def step_metrics(self) -> list[str]:
+        """The metrics of images that figures of kind `steps` show."""
+        asked = {
+            metric for spec in self.figures.values() if isinstance(spec, Steps) for metric in spec.metrics
+        }
+        return sorted(asked & set(get_args(ImageMetric)))
+
+    def step_score_recipe(self, scale: int) -> dict[str, Any]:
+        """Scoring images of other numbers of steps, which may be as bad as they are."""
+        return {**self.score_recipe(scale), "metrics": self.step_metrics(), "stop_below_bicubic": None}
+
     def set_recipe(self, scale: int) -> dict[str, Any]:
         """Scoring one run on one data set as a whole: FID and KID."""
         return {
@@ -724,9 +879,12 @@ class Config(Strict):
             "notes": list(spec.notes),
         }
 
-    def report_recipe(self) -> dict[str, Any]:
-        """Everything the report needs beside the tables, the figures and the images."""
-        study = self.chosen
+    def report_recipe(self, absent: dict[str, dict[str, dict[str, str]]] | None = None) -> dict[str, Any]:
+        """Everything the report needs beside the tables, the figures and the images.
+
+        absent: table -> what `table_recipe` takes.
+        """
+        study, absent = self.chosen, absent or {}
         return {
             "study": self.study,
             "about": study.about,
@@ -739,18 +897,20 @@ class Config(Strict):
             "seeds": list(study.seeds),
             "sampling": self._sampling_words("denoiser"),
             "limits": self.report.model_dump(),
-            "tables": [self.table_recipe(name) for name in self.tables],
-            "comparisons": self.comparisons(),
+            "tables": [self.table_recipe(name, absent.get(name)) for name in self.tables],
+            "figures": {name: figure.title for name, figure in self.figures.items()},
+            "comparisons": self.comparisons(absent),
         }
 
-    def comparisons(self) -> list[dict[str, Any]]:
+    def comparisons(self, absent: dict[str, dict[str, dict[str, str]]]) -> list[dict[str, Any]]:
         """The images that the report sets side by side: for each data set and scale factor the variants that
-        some table shows there, of the first seed and the headline weights.
+        some table shows there, of the first seed and the headline weights. `absent`: as in `report_recipe`.
         """
         shown: dict[tuple[int, str], set[str]] = {}
         for name, table in self.tables.items():
             for dataset in self.table_datasets(name):
-                shown.setdefault((table.scale, dataset), set()).update(table.variants)
+                missing = {v for v, sets in absent.get(name, {}).items() if dataset in sets}
+                shown.setdefault((table.scale, dataset), set()).update({*table.variants} - missing)
         order = sorted(
             filter(shown.get, shown), key=lambda key: (-key[0], self.chosen.test_sets.index(key[1]))
         )
@@ -799,6 +959,144 @@ class Config(Strict):
             "sampling": self._sampling_words(variant.kind),
             "absent": absent,
         }
+
+    # ---- figures ----
+
+    def figure_crops(self, figure: str) -> list[Crop]:
+        """The figure's crops of images that the study tests on."""
+        return [crop for crop in self.figures[figure].crops if crop.dataset in self.chosen.test_sets]
+
+    def figure_datasets(self, figure: str) -> list[str]:
+        """Data sets whose scores or images the figure needs."""
+        spec = self.figures[figure]
+        if isinstance(spec, Crops) and (crops := self.figure_crops(figure)):
+            return list(dict.fromkeys(crop.dataset for crop in crops))
+        found = self.tested(spec.datasets)
+        return found[:1] if isinstance(spec, Steps) else found
+
+    def figure_points(self, figure: str) -> list[tuple[str, int]]:
+        """(variant, network calls) of a figure of kind `steps`; the study's own number is among them."""
+        spec = self.figures[figure]
+        calls = sorted({*spec.steps, self.chosen.sampling.steps or self.diffusion.steps})
+        return [(variant, n) for variant in spec.variants for n in calls]
+
+    def figure_recipe(self, figure: str) -> dict[str, Any]:
+        """Everything a figure needs beside the files that it shows."""
+        spec = self.figures[figure]
+        recipe: dict[str, Any] = {
+            "kind": spec.kind,
+            "title": spec.title,
+            "study": self.study,
+            "comparable": self.chosen.comparable,
+            "checkpoints": self.checkpoint_source,
+            "notes": [],
+        }
+        variants: tuple[str, ...] = ()
+        scale = 4
+        if isinstance(spec, OfRuns):
+            variants, scale = spec.variants, spec.scale
+        elif isinstance(spec, Metrics | Published):
+            tables = [self.tables[name] for name in spec.tables]
+            variants, scale = tuple(dict.fromkeys(v for t in tables for v in t.variants)), tables[0].scale
+        elif isinstance(spec, Noise):
+            variants = (spec.variant,)
+        if variants:
+            recipe |= {"scale": scale, "rows": [self._figure_row(name, scale) for name in variants]}
+        if isinstance(spec, OfRuns | Metrics) and not isinstance(spec, Curves):
+            recipe["datasets"] = [
+                {"name": n, "label": self.dataset_label(n)} for n in self.figure_datasets(figure)
+            ]
+        if isinstance(spec, Noise | Masks | Curves):
+            recipe["train_set"] = self.chosen.train_set
+        if isinstance(spec, Noise | Modulation):
+            recipe["diffusion"] = self.diffusion.model_dump()
+        own = (
+            set(type(spec).model_fields)
+            - set(OfRuns.model_fields)
+            - {"kind", "variant", "tables", "published"}
+        )
+        recipe |= spec.model_dump(mode="json", include=own)
+        return recipe | self._figure_specials(figure)
+
+    def _figure_row(self, variant: str, scale: int) -> dict[str, Any]:
+        v = self.variants[variant]
+        row = self._row_recipe(Row(variant=variant), scale, {}, list(self.chosen.test_sets))
+        return {**row, "kind": v.kind, "level": v.masks, "formulation": v.formulation}
+
+    def _figure_specials(self, figure: str) -> dict[str, Any]:
+        """What only one kind of figure needs."""
+        spec = self.figures[figure]
+        if isinstance(spec, Crops):
+            kept = self.figure_crops(figure)
+            lost = [crop.dataset for crop in spec.crops if crop not in kept]
+            notes = (
+                [f"Crops of {', '.join(dict.fromkeys(lost))} are left out: not tested on here."]
+                if lost
+                else []
+            )
+            return {"crops": [crop.model_dump(mode="json") for crop in kept], "notes": notes}
+        if isinstance(spec, Masks):
+            levels = [level for level in get_args(Level) if level in self.chosen.masks]
+            return {
+                "levels": [
+                    {"heading": level.capitalize(), "masks": self.chosen.masks[level]} for level in levels
+                ]
+            }
+        if isinstance(spec, Metrics):
+            names = [self.datasets[n].published for n in spec.datasets] if spec.published else []
+            return {"tables": list(spec.tables), "published": [name for name in names if name]}
+        if isinstance(spec, Published):
+            return {"pairs": self._claimed_pairs(spec.tables)}
+        if isinstance(spec, MaskGain):
+            return {"control": self._figure_row(spec.control, spec.scale)}
+        if isinstance(spec, Steps):
+            points = self.figure_points(figure)
+            return {"points": [{"row": spec.variants.index(name), "steps": n} for name, n in points]}
+        if isinstance(spec, Curves):
+            return {"curves": self._curves(spec)}
+        return {}
+
+    def _claimed_pairs(self, tables: Iterable[str]) -> list[dict[str, Any]]:
+        pairs = []
+        for name in tables:
+            table = self.tables[name]
+            sets = self.table_datasets(name)
+            rows = {r.variant: self._row_recipe(r, table.scale, {}, sets) for r in table.rows if r.variant}
+            for pair in table.differences:
+                of, minus = rows[pair.of], rows[pair.minus]
+                pairs.append(
+                    {
+                        "table": name,
+                        "scale": table.scale,
+                        "of": of["label"],
+                        "minus": minus["label"],
+                        "published_of": of["published"],
+                        "published_minus": minus["published"],
+                    }
+                )
+        return pairs
+
+    def _curves(self, spec: Curves) -> list[dict[str, str]]:
+        """Each training whose curve is shown: the variants' encoders, then their denoisers."""
+        curves = []
+        for encoder in dict.fromkeys(self.variants[name].encoder for name in spec.variants):
+            loss = self.chosen.encoders[encoder].training.loss
+            for seed in self.chosen.seeds:
+                name = f"{encoder}-x{spec.scale}-s{seed}"
+                curves.append(
+                    {
+                        "folder": "encoders",
+                        "name": name,
+                        "label": encoder,
+                        "panel": f"encoder, {loss.upper()} loss",
+                    }
+                )
+        for variant in spec.variants:
+            panel = f"denoiser, {self._training(variant).loss.upper()} loss"
+            for run in self.runs(variant, spec.scale):
+                label = self.variants[variant].label
+                curves.append({"folder": "runs", "name": run.name, "label": label, "panel": panel})
+        return curves
 
 
 def _under_protocols(dataset: dict[str, str], protocols: tuple[str, ...]) -> list[dict[str, str]]:
@@ -852,7 +1150,14 @@ def recipe_text(recipe: dict[str, Any]) -> str:
 def _first_error(error: ValidationError) -> str:
     # a misspelt key is also a missing one: name what was written
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    path = first["loc"]
+    if path[:1] == ("figures",) and first["type"] not in ("union_tag_invalid", "union_tag_not_found"):
+        path = (*path[:2], *path[3:])  # without the kind, which pydantic puts in
+    where = ".".join(str(part) for part in path if part != "[key]")
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        kind = first.get("ctx", {}).get("tag")
+        similar = _similar(kind, FIGURE_KINDS) if kind else ""
+        return f"{where}.kind: {kind!r} is none of {', '.join(FIGURE_KINDS)}{similar}"
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key{_similar(str(first['loc'][-1]), _fields_beside(first['loc']))}"
     if first["type"] == "missing":
@@ -867,6 +1172,8 @@ def _first_error(error: ValidationError) -> str:
 def _fields_beside(path: tuple[Any, ...]) -> list[str]:
     """Field names of the model that the last part of `path` was looked for in."""
     model: Any = Config
+    if path[0] == "figures" and len(path) > 2:
+        model, path = FIGURE_KINDS[path[2]], path[3:]
     for part in path[:-1]:
         fields = getattr(model, "model_fields", None)
         if fields is None or part not in fields:

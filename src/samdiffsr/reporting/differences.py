@@ -40,12 +40,11 @@ def differences(recipe: dict[str, Any], scores: list[Path], out: Path) -> list[d
     for pair in recipe["differences"]:
         for dataset in recipe["datasets"]:
             for metric in recipe["metrics"]:
-                sides = [
-                    _images(measured, rows_of[pair[side]], dataset["name"], metric)
-                    for side in ("of", "minus")
-                ]
-                if all(side is None for side in sides):
-                    continue  # not a metric of images
+                result = difference(
+                    measured, rows_of[pair["of"]], rows_of[pair["minus"]], dataset["name"], metric
+                )
+                if result is None:
+                    continue
                 found.append(
                     {
                         "table": recipe["name"],
@@ -56,13 +55,21 @@ def differences(recipe: dict[str, Any], scores: list[Path], out: Path) -> list[d
                         "metric": metric,
                         "weights": rows_of[pair["of"]]["weights"][0],
                         "study": recipe["study"],
-                        **_compare(sides, metric),
+                        **result,
                     }
                 )
     for row, p in zip(found, holm([row.get("p") for row in found]), strict=True):
         row["p_holm"] = p
     write_csv(out, COLUMNS, [{k: _text(v) for k, v in row.items()} for row in found])
     return found
+
+
+def difference(
+    measured: Scores, of: dict[str, Any], minus: dict[str, Any], dataset: str, metric: str
+) -> dict[str, Any] | None:
+    """One row of a recipe minus another, from `kind` to `why_empty` of COLUMNS; None: no metric of images."""
+    sides = [_images(measured, row, dataset, metric) for row in (of, minus)]
+    return None if all(side is None for side in sides) else _compare(sides, metric)
 
 
 def join(parts: Iterable[Path], out: Path) -> None:

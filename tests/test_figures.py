@@ -1,0 +1,662 @@
+"""Figures from small made inputs: what is plotted is what the files say, and what is missing is said."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import zlib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.text import Text
+from PIL import Image
+
+from samdiffsr.cli import main
+from samdiffsr.config import load_config
+from samdiffsr.data.images import write_png
+from samdiffsr.data.store import StoreWriter
+from samdiffsr.errors import UserError
+from samdiffsr.evaluation.artifact import artifact_map
+from samdiffsr.evaluation.sets import COLUMNS as SET_COLUMNS
+from samdiffsr.evaluation.stage import COLUMNS as SCORE_COLUMNS
+from samdiffsr.evaluation.stage import write_csv
+from samdiffsr.evaluation.statistics import paired_difference
+from samdiffsr.reporting import (
+    figure_artifacts,
+    figure_crops,
+    figure_curves,
+    figure_gain,
+    figure_metrics,
+    figure_modulation,
+    figure_noise,
+    figure_published,
+    figure_rules,
+    figure_steps,
+    style,
+)
+from samdiffsr.reporting.figures import draw
+from samdiffsr.reporting.readers import psnr_y
+from samdiffsr.reporting.tables import TIDY_COLUMNS, read_published
+
+METHODS = ("bicubic", "srdiff", "sam_diffsr")
+
+
+def _rows(*variants: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "variant": name,
+            "label": name.upper(),
+            "kind": "bicubic" if name == "bicubic" else "denoiser",
+            "masks": "fine" if name == "sam_diffsr" else None,
+            "level": "high" if name == "sam_diffsr" else None,
+            "formulation": "published" if name == "sam_diffsr" else "none",
+            "runs": [f"{name}-x4-s0"],
+            "weights": ["none"] if name == "bicubic" else ["ema", "raw"],
+            "sampling": "not random" if name == "bicubic" else "20 of 100 steps",
+        }
+        for name in variants or METHODS
+    ]
+
+
+def _recipe(kind: str, *variants: str, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": kind, "title": "A title", "study": "demo", "comparable": False, "checkpoints": "trained",
+        "notes": [], "scale": 4, "rows": _rows(*variants), "datasets": [{"name": "test", "label": "Test"}],
+        **more,
+    }  # fmt: skip
+
+
+def _words(page: style.Page) -> str:
+    figure = page.figure.get_figure(root=True)
+    return "\n".join([*(text.get_text() for text in figure.findobj(Text)), *page.notes])
+
+
+def _axes(page: style.Page) -> list[Any]:
+    return [axes for axes in page.figure.get_figure(root=True).axes if axes.axison]
+
+
+# ---- images ----
+
+SHAPE = (70, 90)  # the protocol crops it to 64 x 88
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> dict[str, list[Path]]:
+    """Two test images; srdiff disturbs a patch of "b" strongly and sam_diffsr one of "a" a little."""
+    rng = np.random.default_rng(0)
+    truths = {name: rng.integers(60, 190, (*SHAPE, 3), np.uint8) for name in "ab"}
+    with StoreWriter(tmp_path / "stores/test/hr") as writer:
+        for name, truth in truths.items():
+            writer.add(name, truth)
+    manifests = []
+    for row in _rows():
+        folder = tmp_path / "samples" / row["runs"][0] / row["weights"][0]
+        made = []
+        for name, truth in truths.items():
+            image = truth[:64, :88].copy()
+            image[0, 0] += 1 if row["variant"] != "bicubic" else 30  # so that no PSNR is that of equal images
+            if (row["variant"], name) == ("srdiff", "b"):
+                image[40:56, 16:32] += 40
+            if (row["variant"], name) == ("sam_diffsr", "a"):
+                image[8:24, 48:64] += 10
+            write_png(folder / "test" / f"{name}.png", image)
+            digest = hashlib.sha256((folder / "test" / f"{name}.png").read_bytes()).hexdigest()
+            made.append({"name": name, "sha256": digest})
+        (folder / "test.json").write_text(json.dumps({"images": made}))
+        manifests.append(folder / "test.json")
+    return {"manifests": manifests, "hr": [tmp_path / "stores/test/hr.json"]}
+
+
+def _crops(**more: Any) -> dict[str, Any]:
+    return _recipe("crops", **{"crops": [], "size": 16, "count": 2, **more})
+
+
+def test_crops_are_found_where_the_methods_differ_most_the_best_of_each_image_first(
+    images: dict[str, list[Path]],
+) -> None:
+    samples = figure_crops.Samples(_crops(), images["manifests"], images["hr"])
+    found = figure_crops.find_crops(samples, [{"name": "test"}], 16, 2)
+    assert found == [("test", "b", (16, 40, 16, 16)), ("test", "a", (48, 8, 16, 16))]
+    boxes = [
+        box for _, name, box in figure_crops.find_crops(samples, [{"name": "test"}], 16, 7) if name == "b"
+    ]
+    assert len(boxes) >= 3
+    assert all(abs(p[0] - q[0]) >= 16 or abs(p[1] - q[1]) >= 16 for p, q in pairwise(boxes))
+
+
+def test_every_method_has_its_crop_and_the_crops_psnr(images: dict[str, list[Path]]) -> None:
+    box = [16, 40, 20, 12]
+    crops = [{"dataset": "test", "image": "b", "box": box}]
+    page = figure_crops.draw(_crops(crops=crops), images)
+    whole, *parts = _axes(page)
+    assert [p.get_bbox().bounds for p in whole.patches[:1]] == [tuple(box)]
+    assert whole.images[0].get_array().shape == (64, 88, 3)
+    assert [a.get_title().split("\n")[0] for a in parts] == ["HR", "BICUBIC", "SRDIFF", "SAM_DIFFSR"]
+    truth, _, srdiff, _ = (np.asarray(a.images[0].get_array()) for a in parts)
+    assert truth.shape == (12, 20, 3)
+    assert parts[2].get_title() == f"SRDIFF\n{psnr_y(srdiff, truth):.2f} dB"
+    assert 15 < psnr_y(srdiff, truth) < 25
+    assert "automatically" not in _words(page)
+
+
+def test_a_crop_outside_its_image_is_refused(images: dict[str, list[Path]]) -> None:
+    crops = [{"dataset": "test", "image": "b", "box": [70, 0, 19, 10]}]
+    with pytest.raises(UserError, match=r"crop \[70, 0, 19, 10\] .* outside test/b: 88 x 64 pixels"):
+        figure_crops.draw(_crops(crops=crops), images)
+    crops = [{"dataset": "test", "image": "nobody", "box": [0, 0, 9, 9]}]
+    with pytest.raises(UserError, match="'nobody'"):
+        figure_crops.draw(_crops(crops=crops), images)
+
+
+def test_a_missing_image_is_said_and_a_changed_one_refused(images: dict[str, list[Path]]) -> None:
+    path = images["manifests"][1].with_suffix("") / "b.png"
+    path.unlink()
+    crops = [{"dataset": "test", "image": "b", "box": [0, 0, 9, 9]}]
+    page = figure_crops.draw(_crops(crops=crops), images)
+    assert "no image" in _words(page)
+    assert "Without an image here: SRDIFF." in page.notes
+    path.write_bytes((path.parent / "a.png").read_bytes())
+    with pytest.raises(UserError, match=r"b\.png: is not the file that was sampled"):
+        figure_crops.draw(_crops(crops=crops), images)
+
+
+def test_artifact_maps_share_one_scale(images: dict[str, list[Path]]) -> None:
+    page = figure_artifacts.draw(_recipe("artifacts", images=[], count=1), images)
+    shown = [axes for axes in _axes(page) if axes.images and axes.images[0].get_array().ndim == 2]
+    assert [a.get_title().split("\n")[0] for a in shown] == [name.upper() for name in METHODS]
+    assert len({id(a.images[0].norm) for a in shown}) == 1
+    assert "HR: b" in _words(page)  # where the scores differ most
+    samples = figure_crops.Samples(_recipe("artifacts"), images["manifests"], images["hr"])
+    wanted = artifact_map(samples.restored(samples.rows[1], "test", "b"), samples.truth("test", "b"))
+    np.testing.assert_array_equal(shown[1].images[0].get_array(), wanted)
+    assert shown[1].get_title() == f"SRDIFF\n{100 * wanted.mean():.3f}"
+    nothing = figure_artifacts.draw(_recipe("artifacts", images=["nobody"], count=1), images)
+    assert "No method has restored an image of nobody" in _words(nothing)
+
+
+# ---- metric against metric ----
+
+
+def _tidy(path: Path, values: dict[tuple[str, str], float | str], **more: str) -> Path:
+    """(method, metric) -> mean of the only seed, or why there is none."""
+    rows = []
+    for (method, metric), value in values.items():
+        for weights in ("ema", "raw"):
+            row = dict.fromkeys(TIDY_COLUMNS, "") | {
+                "table": "table2", "method": method, "variant": method.lower(), "run": "r",
+                "weights": weights, "dataset": "Test", "scale": "4", "metric": metric, "n": "5", **more,
+            }  # fmt: skip
+            if isinstance(value, str):
+                row["why_empty"] = value
+            else:
+                row["mean"] = f"{value if weights == 'ema' else -1:.6f}"  # raw weights are not the headline
+            rows.append(row)
+    write_csv(path, TIDY_COLUMNS, rows)
+    return path
+
+
+MEASURED = {
+    ("SRDiff", "psnr_y"): 25.0, ("SRDiff", "artifact"): 1.5, ("SRDiff", "kid_clean"): 0.002,
+    ("SAM-DiffSR", "psnr_y"): 25.5, ("SAM-DiffSR", "artifact"): 1.2, ("SAM-DiffSR", "kid_clean"): 0.001,
+    ("SRDiff", "lpips"): "no weights; download them", ("SAM-DiffSR", "lpips"): "no weights; download them",
+}  # fmt: skip
+
+
+def _metrics(**more: Any) -> dict[str, Any]:
+    common = {"metrics": ["psnr_y", "artifact", "kid_clean"], "against": "", "published": []}
+    return _recipe("metrics", tables=["table2", "table3"], **{**common, **more})
+
+
+def test_points_are_the_tables_values_in_the_columns_unit(tmp_path: Path, root: Path) -> None:
+    inputs = {
+        "tables": [_tidy(tmp_path / "t.csv", MEASURED)],
+        "published": [root / "paper/published_tables.csv"],
+    }
+    page = figure_metrics.draw(_metrics(metrics=["psnr_y", "artifact", "kid_clean", "lpips"]), inputs)
+    axes = _axes(page)
+    assert len(axes) == 3  # all pairs but those with LPIPS
+    assert [(a.get_xlabel(), a.get_ylabel()) for a in axes] == [
+        ("PSNR-Y (dB)", "Artifact"),
+        ("PSNR-Y (dB)", "KID x 1000 (clean)"),
+        ("Artifact", "KID x 1000 (clean)"),
+    ]  # fmt: skip
+    points = [[tuple(c.get_offsets()[0]) for c in a.collections] for a in axes]
+    assert points == [[(25.0, 1.5), (25.5, 1.2)], [(25.0, 2.0), (25.5, 1.0)], [(1.5, 2.0), (1.2, 1.0)]]
+    assert page.notes == ["LPIPS is not measured: no weights; download them."]
+    arrow = axes[0].texts[0]  # more PSNR and less artifact is better: to the lower right
+    assert arrow.xy[0] > arrow.get_position()[0]
+    assert arrow.xy[1] < arrow.get_position()[1]
+
+
+def test_the_papers_values_have_panels_of_their_own(tmp_path: Path, root: Path) -> None:
+    published = root / "paper/published_tables.csv"
+    inputs = {"tables": [_tidy(tmp_path / "t.csv", MEASURED)], "published": [published]}
+    recipe = _metrics(metrics=["psnr_y", "artifact"], published=["DIV2K"])
+    measured, printed = _axes(figure_metrics.draw(recipe, inputs))
+    assert len(measured.collections) == 2
+    shown = {c.get_label(): tuple(c.get_offsets()[0]) for c in printed.collections}
+    values = read_published(published).values
+    assert shown["SRDiff"] == tuple(
+        float(values[t, "SRDiff", "4", "DIV2K", m]) for t, m in (("2", "psnr"), ("3", "artifact"))
+    )
+    assert len(shown) == 12
+    words = _words(figure_metrics.draw(recipe, inputs))
+    assert "DIV2K, published (other data, masks, networks)" in words
+    assert "(other data" not in _words(figure_metrics.draw({**recipe, "comparable": True}, inputs))
+
+
+def test_with_nothing_to_draw_the_figure_says_what_is_missing(tmp_path: Path, root: Path) -> None:
+    inputs = {
+        "tables": [_tidy(tmp_path / "t.csv", MEASURED)],
+        "published": [root / "paper/published_tables.csv"],
+    }
+    recipe = _metrics(metrics=["psnr_y", "artifact"], against="lpips", published=["DIV2K"])
+    page = figure_metrics.draw(recipe, inputs)
+    assert not _axes(page)
+    assert "LPIPS is not measured: no weights; download them." in _words(page)
+
+
+def test_a_test_set_that_is_left_out_is_said(tmp_path: Path, root: Path) -> None:
+    gone = _tidy(
+        tmp_path / "u.csv", {("SRDiff", "psnr_y"): "test set left out: not in data/u"}, dataset="Urban100"
+    )
+    inputs = {
+        "tables": [_tidy(tmp_path / "t.csv", MEASURED), gone],
+        "published": [root / "paper/published_tables.csv"],
+    }
+    assert "Urban100: test set left out: not in data/u." in figure_metrics.draw(_metrics(), inputs).notes
+
+
+# ---- runs ----
+
+
+def _scores(path: Path, run: str, values: dict[str, list[float]], dataset: str = "test") -> Path:
+    """The values of images for each metric, of averaged weights."""
+    common = {"run": run, "weights": "ema", "dataset": dataset, "why_empty": "", "protocol": "P"}
+    rows = [
+        common | {"image": f"i{k}", "metric": metric, "value": f"{value:.6f}"}
+        for metric, each in values.items()
+        for k, value in enumerate(each)
+    ]
+    write_csv(path, SCORE_COLUMNS, rows)
+    return path
+
+
+def test_quality_over_steps_and_time(tmp_path: Path) -> None:
+    points, inputs = [], {"scores": [], "timings": [], "sets": []}
+    for number, run in enumerate(("srdiff-x4-s0", "sam_diffsr-x4-s0")):
+        for steps in (50, 20):
+            stem = tmp_path / f"{run}-{steps}"
+            points.append({"row": number, "steps": steps})
+            inputs["scores"].append(
+                _scores(stem.with_suffix(".csv"), run, {"psnr_y": [steps, steps + number]})
+            )
+            timing = {"device": "a CPU", "seconds": {"i0": steps / 10, "i1": steps / 5}}
+            stem.with_suffix(".json").write_text(json.dumps(timing))
+            inputs["timings"].append(stem.with_suffix(".json"))
+            row = dict.fromkeys(SET_COLUMNS, "") | {
+                "run": run, "weights": "ema", "dataset": "test", "metric": "fid_clean",
+                "why_empty": "no weights",
+            }  # fmt: skip
+            write_csv(stem.with_suffix(".sets.csv"), SET_COLUMNS, [row])
+            inputs["sets"].append(stem.with_suffix(".sets.csv"))
+    rows = {"points": points, "metrics": ["psnr_y", "fid_clean"]}
+    page = figure_steps.draw(_recipe("steps", "srdiff", "sam_diffsr", **rows), inputs)
+    left, right = _axes(page)
+    assert [[list(v) for v in line.get_data()] for line in left.lines] == [
+        [[20, 50], [20, 50]], [[20, 50], [20.5, 50.5]],
+    ]  # fmt: skip
+    assert [list(line.get_xdata()) for line in right.lines] == [[3.0, 7.5]] * 2
+    assert page.notes[0] == "FID (clean) is not measured: no weights."
+
+
+def test_training_curves_and_their_spread(tmp_path: Path) -> None:
+    curves, paths = [], []
+    for seed in (0, 1):
+        path = tmp_path / f"{seed}.csv"
+        path.write_text("step,loss,lr\n" + "".join(f"{10 * k},{(seed + 1) / k:g},1\n" for k in range(1, 21)))
+        curves.append({"panel": "denoiser, L2 loss", "label": "SRDiff", "folder": "runs", "name": str(seed)})
+        paths.append(path)
+    page = figure_curves.draw(_recipe("curves", "srdiff", curves=curves), {"curves": paths})
+    (axes,) = _axes(page)
+    recorded, second, mean = axes.lines
+    np.testing.assert_allclose(recorded.get_data(), [10 * np.arange(1, 21), 1 / np.arange(1, 21)], rtol=1e-5)
+    np.testing.assert_allclose(2 * recorded.get_ydata(), second.get_ydata(), rtol=1e-5)
+    smooth = figure_curves.running_mean(np.array(recorded.get_ydata()), figure_curves.SMOOTH)
+    np.testing.assert_allclose(mean.get_ydata(), 1.5 * smooth, rtol=1e-5)
+    assert len(axes.collections) == 1  # the band
+    assert "Bands" in page.notes[0]
+    one = figure_curves.draw(_recipe("curves", "srdiff", curves=curves[:1]), {"curves": paths[:1]})
+    assert not _axes(one)[0].collections
+    assert "One seed" in one.notes[0]
+    assert "nothing was trained" in _words(figure_curves.draw(_recipe("curves", "srdiff", curves=[]), {}))
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(1, 9))
+def test_a_running_mean_stays_between_the_extremes(values: list[float], width: int) -> None:
+    smooth = figure_curves.running_mean(np.array(values), width)
+    assert len(smooth) == max(len(values), min(width, len(values)))
+    assert min(values) - 1e-9 <= smooth.min()
+    assert smooth.max() <= max(values) + 1e-9
+
+
+def _gain(tmp_path: Path, images: int) -> style.Page:
+    rows = _rows("sam_diffsr", "mask_low")
+    rows[1] |= {"level": "low", "masks": "poor"}
+    rng = np.random.default_rng(1)
+    values = {
+        name: list(rng.normal(mean, 1, images))
+        for name, mean in (("sam_diffsr", 27), ("mask_low", 26), ("srdiff", 25))
+    }
+    scores = [_scores(tmp_path / f"{n}.csv", f"{n}-x4-s0", {"psnr_y": v}) for n, v in values.items()]
+    columns = figure_gain.SUMMARY_COLUMNS
+    described = [
+        {"level": "high", "found_on": "hr", "scale": "2", "masks_mean": "80", "uncovered": "0"},
+        {"level": "low", "found_on": "lr", "scale": "2", "masks_mean": "5", "uncovered": "0"},
+        {"level": "low", "found_on": "lr", "scale": "4", "masks_mean": "15", "uncovered": "0"},
+    ]
+    write_csv(tmp_path / "s.csv", columns, [dict.fromkeys(columns, "") | row for row in described])
+    recipe = _recipe(
+        "mask_gain", rows=rows, control=_rows("srdiff")[0], metric="psnr_y",
+        qualities=["masks_mean", "uncovered", "covering"],
+    )  # fmt: skip
+    page = figure_gain.draw(recipe, {"scores": scores, "statistics": [tmp_path / "s.csv"]})
+    (axes,) = _axes(page)
+    points = {c.lines[0].get_xdata()[0]: c for c in axes.containers}
+    for x, name in ((80.0, "sam_diffsr"), (15.0, "mask_low")):
+        wanted = paired_difference(np.array(values[name]), np.array(values["srdiff"]))
+        assert points[x].lines[0].get_ydata()[0] == pytest.approx(wanted["mean"], abs=1e-5)
+        if wanted["ci_low"] is not None:
+            (bar,) = points[x].lines[2][0].get_segments()
+            assert bar[:, 1] == pytest.approx([wanted["ci_low"], wanted["ci_high"]], abs=1e-5)
+    assert {text.get_text() for text in axes.texts} == {"high", "low"}
+    return page
+
+
+def test_gain_against_mask_quality(tmp_path: Path) -> None:
+    page = _gain(tmp_path, 8)
+    assert "Not known for these images: covering of people's regions." in page.notes
+    assert "The same at all levels: share of pixels in no mask." in page.notes
+    assert "Too few" not in " ".join(page.notes)
+    assert "Too few images for an interval" in " ".join(_gain(tmp_path, 3).notes)
+
+
+# ---- published against measured ----
+
+
+def _published(tmp_path: Path, root: Path, comparable: bool, **tidy: str) -> style.Page:
+    pair = {
+        "table": "table2", "scale": 4, "of": "SAM-DiffSR", "minus": "SRDiff", "published_of": "SAM-DiffSR",
+        "published_minus": "SRDiff",
+    }  # fmt: skip
+    row = dict.fromkeys(figure_published.COLUMNS, "") | {
+        **{key: str(pair[key]) for key in ("table", "scale", "of", "minus")}, "dataset": "Urban100",
+        "metric": "psnr_y", "kind": "difference", "mean": "0.3", "ci_low": "0.1", "ci_high": "0.45",
+    }  # fmt: skip
+    write_csv(tmp_path / "d.csv", figure_published.COLUMNS, [row, row | {"metric": "ssim_y", "mean": "9"}])
+    values = {("SRDiff", "psnr_y"): 25.0, ("SAM-DiffSR", "psnr_y"): 25.3}
+    table = _tidy(tmp_path / "t.csv", values, dataset="Urban100", std="0.5", **tidy)
+    inputs = {
+        "differences": [tmp_path / "d.csv"],
+        "tables": [table],
+        "published": [root / "paper/published_tables.csv"],
+    }
+    recipe = _recipe("published", metric="psnr_y", pairs=[pair], comparable=comparable)
+    return figure_published.draw(recipe, inputs)
+
+
+def test_measured_differences_have_intervals_and_share_no_panel_with_published_ones(
+    tmp_path: Path, root: Path
+) -> None:
+    page = _published(tmp_path, root, comparable=False)
+    measured, printed = _axes(page)
+    (point,) = measured.containers
+    assert point.lines[0].get_xdata()[0] == 0.3
+    assert point.lines[2][0].get_segments()[0][:, 0] == pytest.approx([0.1, 0.45])
+    published = {round(float(c.lines[0].get_xdata()[0]), 2) for c in printed.containers}
+    assert len(printed.containers) == 5
+    assert round(25.54 - 25.08, 2) in published
+    assert printed.get_title() == "published (other data, masks, networks)"
+    assert "has none of the paper's data sets" in " ".join(page.notes)
+
+
+def test_in_a_comparable_study_they_share_a_panel_and_values_are_laid_beside(
+    tmp_path: Path, root: Path
+) -> None:
+    page = _published(tmp_path, root, comparable=True, published="25.08", n="9")
+    both, values = _axes(page)
+    assert len(both.containers) == 1 + 5
+    assert values.get_xlabel() == "published PSNR-Y (dB)"
+    half = 2.306 * 0.5 / 3  # Student's t with 8 degrees of freedom
+    bars = [c.lines[2][0].get_segments()[0][:, 1] for c in values.containers]
+    assert bars[0] == pytest.approx([25.0 - half, 25.0 + half], abs=1e-3)
+
+
+# ---- the process ----
+
+
+@pytest.fixture
+def structure(tmp_path: Path) -> dict[str, list[Path]]:
+    """One image with a left and a right region, and its values."""
+    from samdiffsr.masks.regions import Regions
+    from samdiffsr.masks.stage import encode
+    from samdiffsr.masks.store import RegionStoreWriter
+
+    image = np.full((32, 48, 3), 90, np.uint8)
+    left = np.zeros((32, 48), np.bool_)
+    left[:, :12] = True
+    with StoreWriter(tmp_path / "hr") as writer:
+        writer.add("one", image)
+    with RegionStoreWriter(tmp_path / "labels") as writer:
+        writer.add("one", Regions.from_masks([left, ~left]))
+    encode(tmp_path / "labels", tmp_path / "values.npz", {})
+    names = {"hr": "hr.json", "labels": "labels.json", "values": "values.npz"}
+    return {use: [tmp_path / name] for use, name in names.items()}
+
+
+DIFFUSION = {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0}
+
+
+def test_the_noise_is_the_mixture_that_the_masks_make(structure: dict[str, list[Path]]) -> None:
+    from samdiffsr.diffusion.schedule import cosine_schedule
+    from samdiffsr.masks.stage import load_values
+
+    recipe = _recipe("noise", "sam_diffsr", image="", times=[50, 10], diffusion=DIFFUSION, train_set="train")
+    page = figure_noise.draw(recipe, structure)
+    axes = _axes(page)
+    pictures = [a for a in axes if a.images and a.get_title()]
+    values = load_values(structure["values"][0])[0]
+    shown = np.asarray(pictures[1].images[0].get_array())
+    assert sorted(set(shown.ravel().tolist())) == sorted(values[1:].tolist())
+    schedule = cosine_schedule()
+    for panel, t in zip([a for a in axes if a.get_title().startswith("t = ")], (10, 50), strict=True):
+        x, density = panel.lines[0].get_data()
+        shift = float(schedule.phi[t - 1] / (1 - schedule.alpha_bar[t - 1]).sqrt())
+        assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-4)
+        mean = shift * (0.25 * values[1] + 0.75 * values[2])
+        assert np.trapezoid(x * density, x) == pytest.approx(mean, abs=1e-3)
+        assert f"{shift:.2f}" in panel.get_title()
+        x, plain = panel.lines[1].get_data()
+        assert x[plain.argmax()] == pytest.approx(0, abs=0.05)
+
+
+def test_the_modulations_strength_is_the_formulations_tables() -> None:
+    from samdiffsr.diffusion.formulations import formulation
+    from samdiffsr.diffusion.schedule import cosine_schedule
+
+    names = ["published", "released", "consistent"]
+    page = figure_modulation.draw(_recipe("modulation", formulations=names, diffusion=DIFFUSION), {})
+    shift, target, left = _axes(page)
+    schedule = cosine_schedule()
+    for number, name in enumerate(names):
+        process = formulation(name, schedule)
+        np.testing.assert_allclose(
+            shift.lines[number].get_ydata(), process.m / (1 - schedule.alpha_bar).sqrt(), rtol=1e-12
+        )
+        np.testing.assert_allclose(target.lines[number].get_ydata(), process.k, rtol=1e-12)
+    assert [line.get_label() for line in left.lines] == ["published", "consistent"]
+    assert np.isnan(left.lines[0].get_ydata()[0])  # b_1 = 0
+
+
+# ---- the rule graph ----
+
+
+@st.composite
+def _graphs(draw: Any) -> tuple[set[str], list[tuple[str, str]]]:
+    n = draw(st.integers(1, 9))
+    pairs = [(f"n{i}", f"n{j}") for i in range(n) for j in range(i + 1, n)]
+    return {f"n{i}" for i in range(n)}, draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
+
+
+def _reaches(edges: list[tuple[str, str]]) -> set[tuple[str, str]]:
+    found = set(edges)
+    while more := {(a, d) for a, b in found for c, d in edges if b == c} - found:
+        found |= more
+    return found
+
+
+@settings(deadline=None, max_examples=50)
+@given(_graphs())
+def test_every_edge_leads_down_and_shortcuts_say_nothing_new(
+    graph: tuple[set[str], list[tuple[str, str]]],
+) -> None:
+    nodes, edges = graph
+    fewer = figure_rules.without_shortcuts(edges)
+    assert set(fewer) <= set(edges)
+    assert _reaches(fewer) == _reaches(edges)
+    rows, chains = figure_rules.layers(nodes, fewer)
+    depth = {name: d for d, row in enumerate(rows) for name in row}
+    assert nodes <= set(depth)
+    assert len(depth) == sum(len(row) for row in rows)
+    assert [(chain[0], chain[-1]) for chain in chains] == fewer
+    assert all(depth[b] == depth[a] + 1 for chain in chains for a, b in pairwise(chain))
+
+
+def test_the_rule_graph_is_read_and_drawn(tmp_path: Path) -> None:
+    text = (
+        'digraph {\n\t0[label = "all"];\n\t1[label = "train\\nscale: 4"];\n\t2[label = "data"];\n'
+        "\t1 -> 0\n\t2 -> 1\n\t2 -> 0\n}"
+    )
+    (tmp_path / "g.dot").write_text(text)
+    assert figure_rules.read_graph(text) == (
+        {"all", "train", "data"},
+        [("train", "all"), ("data", "train"), ("data", "all")],
+    )
+    page = figure_rules.draw(_recipe("rules"), {"graph": [tmp_path / "g.dot"]})
+    assert {"all", "train", "data"} <= set(_words(page).split("\n"))
+    (tmp_path / "g.dot").write_text("")
+    with pytest.raises(UserError, match="holds no rule graph"):
+        figure_rules.draw(_recipe("rules"), {"graph": [tmp_path / "g.dot"]})
+
+
+# ---- files ----
+
+
+@pytest.fixture
+def curve(tmp_path: Path) -> list[str]:
+    """Arguments of `samdiffsr draw` for a small figure."""
+    path = tmp_path / "c.csv"
+    path.write_text("step,loss,lr\n1,2,1\n2,1,1\n")
+    curves = [{"panel": "p", "label": "SRDiff", "folder": "runs", "name": "s"}]
+    recipe = _recipe(
+        "curves", "srdiff", curves=curves, train_set="train", datasets=[], notes=["A note of the study."]
+    )
+    return ["draw", "figure_x", "--inputs", f"curves={path}", "--recipe", json.dumps(recipe)]
+
+
+def test_png_has_300_dpi_and_pdf_its_fonts_and_both_the_same_bytes_again(
+    tmp_path: Path, curve: list[str]
+) -> None:
+    for name in ("a", "b"):
+        main([*curve, "--out", str(tmp_path / f"{name}.png"), str(tmp_path / f"{name}.pdf")])
+    for suffix in ("png", "pdf"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        assert image.info["Title"] == "A title"
+        assert "Study demo; training images of train; x4; seed 0." in image.info["Description"]
+        assert "A note of the study." in image.info["Description"]
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert b"/FontFile2" in pdf  # TrueType, embedded
+    assert b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf
+    texts = b"".join(
+        zlib.decompress(s) for s in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.S) if s[:1] == b"x"
+    )
+    assert b"Tf" in texts  # text is text, not outlines
+
+
+def test_drawing_leaves_no_global_state(tmp_path: Path, curve: list[str]) -> None:
+    before = dict(matplotlib.rcParams)
+    main([*curve, "--out", str(tmp_path / "a.png")])
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "curvs"}, "figure_x: no kind of figure 'curvs'"),
+        ({"out": "a.svg"}, "figure_x: .*svg: figures are written as .png or .pdf"),
+        ({"columns": "step,los,lr"}, "figure_x: .*c.csv: has no column 'loss'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    tmp_path: Path, curve: list[str], capsys: pytest.CaptureFixture[str], change: dict[str, str], words: str
+) -> None:
+    recipe = json.loads(curve[-1])
+    recipe["kind"] = change.get("kind", "curves")
+    if "columns" in change:
+        (tmp_path / "c.csv").write_text(f"{change['columns']}\n1,2,1\n")
+    out = tmp_path / "out" / change.get("out", "a.png")
+    with pytest.raises(SystemExit):
+        main([*curve[:-1], json.dumps(recipe), "--out", str(out)])
+    error = capsys.readouterr().err
+    assert re.search(words, error)
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_looks_differ_in_grey_too() -> None:
+    looks = [tuple(style.look(k).values()) for k in range(24)]
+    assert len(set(looks)) == 24
+    assert len({style.look(k)["marker"] for k in range(12)}) == 12
+    assert len({str(style.line(k)["linestyle"]) for k in range(6)}) == 6
+
+
+# ---- every figure of the configuration ----
+
+
+def test_every_shipped_figure_has_a_recipe_that_its_module_takes(root: Path) -> None:
+    import yaml
+
+    from samdiffsr.reporting.figures import KINDS
+
+    raw = yaml.safe_load((root / "config.yaml").read_text())
+    for study in raw["studies"]:
+        config = load_config({**raw, "study": study})
+        assert {"1a", "1b", "2", "5", "6", "7", "8", "9"} <= {
+            n.removeprefix("figure") for n in config.figures
+        }
+        assert {spec.kind for spec in config.figures.values()} == set(KINDS)
+        for name in config.figures:
+            recipe = config.figure_recipe(name)
+            assert json.loads(json.dumps(recipe)) == recipe
+            assert style.conditions(recipe).startswith(f"Study {study}")
+    steps = config.figure_recipe("figure_steps")["points"]
+    assert {point["steps"] for point in steps} >= {100}  # the study's own number is always among them
+    with open(root / "paper/published_tables.csv", newline="") as file:
+        printed = {row["dataset"] for row in csv.DictReader(file)}
+    assert set(config.figure_recipe("figure8")["published"]) <= printed
+
+
+def test_draw_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(UserError, match="no kind of figure None"):
+        draw({}, {}, [])
