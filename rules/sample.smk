@@ -51,7 +51,7 @@ if CHOSEN.sample_shards > 1:
             f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{weights}}.{{dataset}}.{{part}}of{{parts}}.tsv"
         params:
             out=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}",
-            shard="--shard {wildcards.part}/{wildcards.parts}",
+            shard="--shard {part}/{parts}",
             progress=f"{PART}.jsonl",
 
     rule merge_samples:
