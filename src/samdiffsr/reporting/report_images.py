@@ -17,7 +17,7 @@ from PIL import Image
 from samdiffsr.data.images import read_rgb
 from samdiffsr.data.store import Store
 from samdiffsr.errors import UserError
-from samdiffsr.files import read_json
+from samdiffsr.files import read_json, sha256_file
 from samdiffsr.reporting.tables import read_scores
 
 TRUTH = "HR (truth)"
@@ -74,47 +74,53 @@ class Comparison:
 
     def __init__(self, recipe: dict[str, Any], results: Path, stores: Path) -> None:
         self.recipe, self.hr = recipe, Store(stores / recipe["dataset"] / "hr")
-        self.folders, self.values, found = [], [], []
+        self.images: list[dict[Path, str]] = []  # of each method: file -> its hash when it was sampled
+        self.values: list[dict[str, float]] = []  # of each method: image -> PSNR-Y
         for method in recipe["methods"]:
             run, weights = method["run"], method["weights"]
             manifest = results / "samples" / run / weights / f"{recipe['dataset']}.json"
-            found.append({image["name"] for image in read_json(manifest)["images"]})
-            self.folders.append(manifest.with_suffix(""))
+            made = read_json(manifest)["images"]
+            self.images.append({manifest.with_suffix("") / f"{x['name']}.png": x["sha256"] for x in made})
             scores = read_scores([results / "scores" / run / f"{recipe['dataset']}.csv"])
             rows = scores.get((run, weights, recipe["dataset"], "psnr_y"), [])
             self.values.append({row["image"]: float(row["value"]) for row in rows if row["value"]})
-        self.names = by_spread((n for n in self.hr.names if any(n in made for made in found)), self.values)
+        there = {path.stem for files in self.images for path in files if path.exists()}
+        self.names = by_spread((name for name in self.hr.names if name in there), self.values)
 
     def picture(self, name: str, side: int) -> dict[str, Any]:
         """One image by all methods, cut to at most `side` x `side` pixels.
 
-        Raises UserError where images of one name differ in size.
+        Raises UserError for a file that is not the one that was sampled.
         """
-        paths = [folder / f"{name}.png" for folder in self.folders]
-        images = [read_rgb(path) if path.exists() else None for path in paths]
-        there = {image.shape: path for image, path in zip(images, paths, strict=True) if image is not None}
-        if not there:
-            raise UserError(f"{paths[0]}: no method's image is there; sample it again")
-        if len(there) > 1:
-            (one, first), (two, second) = list(there.items())[:2]
-            raise UserError(f"{first} is {one[1]}x{one[0]}, {second} is {two[1]}x{two[0]}; sample them again")
-        ((height, width, _),) = there
+        images = [self._read(files, name) for files in self.images]
+        height, width = next(image.shape[:2] for image in images if image is not None)
         images.append(self.hr[self.hr.index(name)][:height, :width])
         rows, columns = window([image for image in images if image is not None], side)
         cut_height, cut_width = rows.stop - rows.start, columns.stop - columns.start
-        whole = (cut_height, cut_width) == (height, width)
-        values = [f"{method[name]:.2f} dB" if name in method else "" for method in self.values]
+        cut = ""
+        if (cut_height, cut_width) != (height, width):
+            cut = (
+                f"{cut_width} x {cut_height} pixels of {width} x {height}, from column {columns.start}, "
+                f"row {rows.start}: where the methods differ most"
+            )
         return {
             "name": name,
             "width": cut_width,
             "height": cut_height,
-            "cut": ""
-            if whole
-            else f"{cut_width} x {cut_height} pixels of {width} x {height}, from column {columns.start}, "
-            f"row {rows.start}: where the methods differ most",
-            "values": [*values, ""],
+            "cut": cut,
+            "values": [f"{method[name]:.2f} dB" if name in method else "" for method in self.values] + [""],
             "files": [None if image is None else data_uri(image[rows, columns]) for image in images],
         }
+
+    @staticmethod
+    def _read(files: dict[Path, str], name: str) -> np.ndarray | None:
+        """A method's image, or None where it has none."""
+        path = next((path for path in files if path.stem == name and path.exists()), None)
+        if path is None:
+            return None
+        if sha256_file(path) != files[path]:
+            raise UserError(f"{path}: is not the file that was sampled (its hash differs); sample it again")
+        return read_rgb(path)
 
     def view(self, pictures: list[dict[str, Any]], limits: dict[str, float]) -> dict[str, Any]:
         """What the page shows, with a line that says what is left out."""
