@@ -564,13 +564,14 @@ class Config(Strict):
                 known(
                     f"variants.{key}.masks", variant.masks, study.masks, f"mask level of study {self.study!r}"
                 )
+            training = self._training(key)
             if variant.kind == "denoiser":
-                self._patch_fits(key)
+                self._check_patch(key, training.patch)
         return self
 
-    def _patch_fits(self, variant: str) -> None:
+    def _check_patch(self, variant: str, patch: int) -> None:
         """A patch is whole LR pixels and halves at every level of the U-Net, down to two pixels."""
-        patch, halved = self._training(variant).patch, 2 ** (len(self.chosen.unet.mults) - 1)
+        halved = 2 ** (len(self.chosen.unet.mults) - 1)
         multiple = math.lcm(halved, *self.scales(variant))
         if patch % multiple or patch < 2 * halved:
             raise ValueError(

@@ -30,13 +30,15 @@ def take_gpus(wanted: int, driver: Path = DRIVER, folder: Path | None = None) ->
     for gpu in range(count):
         if len(taken) == wanted:
             break
-        file = os.open(places / f"samdiffsr-gpu{gpu}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            file = os.open(places / f"samdiffsr-gpu{gpu}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:  # another user's
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken[gpu] = file
         except OSError:
             os.close(file)
-        else:
-            taken[gpu] = file
     if len(taken) < wanted:
         for file in taken.values():
             os.close(file)
