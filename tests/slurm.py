@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +139,9 @@ def cluster(root: Path) -> Iterator[Cluster]:
         _wait_until_idle(here)
         yield here
     finally:
+        with contextlib.suppress(AssertionError):  # it did not start, or has none
+            here.ask("scancel", "--user", getpass.getuser())
+            _wait(lambda: not here.jobs(), 60)
         for process in reversed(started):
             process.terminate()
             try:
@@ -148,20 +151,25 @@ def cluster(root: Path) -> Iterator[Cluster]:
 
 
 def _wait_until_idle(here: Cluster) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        done = subprocess.run(
-            ["sinfo", "-h", "-o", "%T"],
-            env={**os.environ, **here.environment},
-            capture_output=True,
-            text=True,
-        )
-        if done.stdout.split() and set(done.stdout.split()) == {"idle"}:
-            return
+    def idle() -> bool:
+        environment = {**os.environ, **here.environment}
+        command = ["sinfo", "-h", "-o", "%T"]
+        states = subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split()
+        return set(states) == {"idle"}
+
+    if not _wait(idle, 120):
+        logs = [(here.root / name).read_text()[-2000:] for name in ("slurmctld.log", "slurmd.log")]
+        raise AssertionError("Slurm did not start:\n" + "\n".join(logs))
+
+
+def _wait(ready: Callable[[], bool], seconds: float) -> bool:
+    """Whether it is ready before so many seconds are over."""
+    deadline = time.monotonic() + seconds
+    while not ready():
         if time.monotonic() > deadline:
-            logs = [(here.root / name).read_text()[-2000:] for name in ("slurmctld.log", "slurmd.log")]
-            raise AssertionError("Slurm did not start:\n" + "\n".join(logs))
+            return False
         time.sleep(0.2)
+    return True
 
 
 def _ports(count: int) -> list[int]:

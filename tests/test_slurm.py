@@ -67,7 +67,9 @@ def test_a_training_that_runs_out_of_time_is_saved_and_goes_on_and_a_cancelled_w
     endless = {"steps": 10_000_000}
     workflow.config = tiny(tmp_path / "config.yaml", studies={"demo": {"gpus": 1, "training": endless}})
     model = f"results/demo/runs/{RUN}/model.safetensors"
-    prepared = workflow("results/demo/encoders/default-x4-s0/model.safetensors", "data")
+    encoder = "results/demo/encoders/default-x4-s0/model.safetensors"
+    values = "work/encodings/demo_train/felzenszwalb_fine/rope-width-region-sum-zero.npz"
+    prepared = workflow(encoder, values)
     assert prepared.code == 0, prepared.text
     log, told = workflow.folder / f"logs/demo/train/{RUN}.log", tmp_path / "snakemake.log"
     with open(told, "w") as out:
@@ -78,9 +80,10 @@ def test_a_training_that_runs_out_of_time_is_saved_and_goes_on_and_a_cancelled_w
             _wait(lambda: log.exists() and "goes on after" in log.read_text(), process, told)
             assert f"{RUN}: stopped by SIGTERM after step" in told.read_text()
             assert "the state is saved" in told.read_text()
-            running = slurm.ask("squeue", "-h", "-t", "RUNNING", "-O", "Partition:20,tres-alloc:200")
-            assert running.split()[0] == "gpu"
-            assert "gres/gpu=1" in running
+            asked = "Partition:10,tres-per-job:30,tres-alloc:100"
+            partition, gpus, rest = slurm.ask("squeue", "-h", "-t", "RUNNING", "-O", asked).split()
+            assert (partition, gpus) == ("gpu", "gres:gpu:1")
+            assert ",mem=6000M," in rest  # twice the study's, at the second attempt
             process.send_signal(signal.SIGINT)
             assert process.wait(300) != 0
         finally:
