@@ -1,9 +1,9 @@
 """What one step costs here: a few steps of the real training stages on made-up images, timed.
 
 Time is linear in the batch once the device is busy, and memory is linear in it, so a small batch is enough
-where a whole one would take minutes. On the CPU it is the process's own time, divided by its threads: what
-others do on the machine does not count. Run each calibration in a process of its own (`samdiffsr calibrate`),
-since the peak memory is the process's too.
+where a whole one would take minutes. On the CPU it is the process's own time on one thread, divided by the
+threads that the stage will have: what others do on the machine does not count. Run each calibration in a
+process of its own (`samdiffsr calibrate`), since the peak memory is the process's too.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ def calibrate(recipe: dict[str, Any], out: Path, device: str = "auto", threads: 
             else:
                 train_denoiser(job, measured, folder / "hr", folder / "lr", encoder, say=say)
 
-        job = Job(folder / "state", folder / "model.safetensors", device, trained["precision"], threads)
-        found = [_measure(train, job, trained, where, batch, 2) for batch in (1, 2) if batch <= wanted]
+        job = Job(folder / "state", folder / "model.safetensors", device, trained["precision"])
+        clock = _clock(where, threads)
+        found = [_measure(train, job, trained, clock, batch, 2) for batch in (1, 2) if batch <= wanted]
         most = min(wanted, int(BUDGET * found[-1][0] / found[-1][1]))
         if most > found[-1][0]:
             with contextlib.suppress(torch.OutOfMemoryError):  # then the smaller ones say how much it needs
-                found.append(_measure(train, job, trained, where, most, STEPS))
+                found.append(_measure(train, job, trained, clock, most, STEPS))
         batch, seconds, peak = found[-1]
         slope = (peak - found[0][2]) / (batch - 1) if batch > 1 else 0.0
         result = {
@@ -83,7 +84,7 @@ def calibrate(recipe: dict[str, Any], out: Path, device: str = "auto", threads: 
             "memory_bytes": _memory(where),
         }
         if what == "denoiser":
-            result |= _sampling(job.out, encoder, trained, folder, where, result["precision"])
+            result |= _sampling(job.out, encoder, trained, folder, where, result["precision"], clock)
     write_json(out, result)
 
 
@@ -91,7 +92,7 @@ def _measure(
     train: Callable[[Job, dict[str, Any], Callable[[str], None]], None],
     job: Job,
     recipe: dict[str, Any],
-    where: torch.device,
+    clock: Callable[[], float],
     batch: int,
     steps: int,
 ) -> tuple[int, float, int]:
@@ -99,7 +100,7 @@ def _measure(
     ticks: list[float] = []
 
     def tick(line: str) -> None:
-        ticks.append(_clock(where))
+        ticks.append(clock())
 
     train(job, recipe | {"training": recipe["training"] | {"batch": batch, "steps": steps}}, tick)
     pace = min(b - a for a, b in pairwise(ticks))
@@ -112,11 +113,12 @@ def _memory(where: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _clock(where: torch.device) -> float:
-    if where.type == "cuda":
+def _clock(where: torch.device, threads: int) -> Callable[[], float]:
+    def on_gpu() -> float:
         torch.cuda.synchronize(where)
         return time.perf_counter()
-    return time.process_time() / torch.get_num_threads()
+
+    return on_gpu if where.type == "cuda" else lambda: time.process_time() / threads
 
 
 def _images(folder: Path, patch: int, scale: int) -> None:
@@ -133,7 +135,13 @@ def _fresh_encoder(recipe: dict[str, Any], path: Path) -> None:
 
 
 def _sampling(
-    model: Path, encoder: Path, recipe: dict[str, Any], folder: Path, where: torch.device, precision: str
+    model: Path,
+    encoder: Path,
+    recipe: dict[str, Any],
+    folder: Path,
+    where: torch.device,
+    precision: str,
+    clock: Callable[[], float],
 ) -> dict[str, float]:
     lr = Store(folder / "lr")[0]
     reach = -(-SAMPLE // recipe["scale"])
@@ -143,9 +151,9 @@ def _sampling(
         drawn = {"seed": 0, "weights": "ema", "steps": steps, "start": None}
         restore = denoiser_restorer(model, encoder, drawn, where, precision)
         restore(lr, "warm-up")
-        began = _clock(where)
+        began = clock()
         restore(lr, "timed")
-        return (_clock(where) - began) / (lr.shape[0] * lr.shape[1] * recipe["scale"] ** 2)
+        return (clock() - began) / (lr.shape[0] * lr.shape[1] * recipe["scale"] ** 2)
 
     one, three = seconds(1), seconds(3)
     call = max(0.0, (three - one) / 2)
