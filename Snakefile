@@ -43,6 +43,7 @@ localrules:
     show_table,
     show_differences,
     show_figure,
+    rule_graph,
 
 
 rule all:
