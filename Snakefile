@@ -55,6 +55,7 @@ localrules:
     show_differences,
     show_report,
     show_figure,
+    rule_graph,
 
 
 rule all:

@@ -351,15 +351,20 @@ class OfRuns(Figure):
     """A figure of some variants' runs."""
 
     variants: tuple[Name, ...] = Field(min_length=1)
-    datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
     scale: Scale = 4
+
+
+class OfImages(OfRuns):
+    """A figure of what they do to test images."""
+
+    datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
 
 
 class Noise(Figure):
     kind: Literal["noise"]
     variant: Name
     image: str = ""  # of the training set; empty: the first
-    times: tuple[Positive, ...] = Field((5, 25, 50, 75), min_length=1)  # t, ascending
+    times: tuple[Positive, ...] = Field((5, 25, 50, 75), min_length=1)
 
 
 class Modulation(Figure):
@@ -369,14 +374,14 @@ class Modulation(Figure):
     ] = Field(min_length=1)
 
 
-class Crops(OfRuns):
+class Crops(OfImages):
     kind: Literal["crops"]
     crops: tuple[Crop, ...] = ()  # empty: found where the methods differ most
     size: Positive = 64  # of crops that are found
     count: Positive = 2
 
 
-class Artifacts(OfRuns):
+class Artifacts(OfImages):
     kind: Literal["artifacts"]
     images: tuple[str, ...] = ()  # empty: those whose scores differ most
     count: Positive = 2
@@ -403,18 +408,17 @@ class Published(Figure):
     metric: ImageMetric = "psnr_y"
 
 
-class MaskGain(OfRuns):
+class MaskGain(OfImages):
     kind: Literal["mask_gain"]
     control: Name
     metric: ImageMetric = "psnr_y"
     qualities: tuple[Quality, ...] = Field(get_args(Quality), min_length=1)
 
 
-class Steps(OfRuns):
+class Steps(OfImages):
     kind: Literal["steps"]
-    steps: tuple[Positive, ...] = Field(
-        min_length=1
-    )  # network calls; others than the study's own are sampled for this
+    # network calls an image; the study's own number is shown too, all others are sampled for this figure
+    steps: tuple[Positive, ...] = Field(min_length=1)
     metrics: tuple[Metric, ...] = ("psnr_y",)
 
 
@@ -585,26 +589,21 @@ class Config(Strict):
             known(f"{where}.tables", name, self.tables, "table")
         for name in getattr(figure, "datasets", ()):
             known(f"{where}.datasets", name, self.datasets, "dataset")
-        names = [*getattr(figure, "variants", ())]
-        names += [name for field in ("variant", "control") if (name := getattr(figure, field, None))]
-        for name in names:
-            known(f"{where}.variants", name, self.variants, "variant")
-        structured = {"noise": names, "mask_gain": getattr(figure, "variants", ())}.get(figure.kind, ())
-        for name in structured:
-            if not self.variants[name].structured:
-                raise ValueError(f"{where}: variant {name!r} has no masks to show")
-        if figure.kind in ("steps", "curves"):
-            for name in names:
-                if self.variants[name].kind != "denoiser":
-                    raise ValueError(f"{where}.variants: {name!r} is no denoiser")
-        if figure.kind == "steps" and max(figure.steps) > self.diffusion.steps:
-            raise ValueError(
-                f"{where}.steps: the diffusion has {self.diffusion.steps} steps, not {max(figure.steps)}"
-            )
-        if figure.kind == "noise" and max(figure.times) > self.diffusion.steps:
-            raise ValueError(
-                f"{where}.times: the diffusion has {self.diffusion.steps} steps, not {max(figure.times)}"
-            )
+        for field in ("variant", "variants", "control"):
+            names = getattr(figure, field, ())
+            for name in (names,) if isinstance(names, str) else names:
+                known(f"{where}.{field}", name, self.variants, "variant")
+                masks = figure.kind in ("noise", "mask_gain") and field != "control"
+                if masks and not self.variants[name].structured:
+                    raise ValueError(f"{where}.{field}: {name!r} has no masks to show")
+                if figure.kind in ("steps", "curves") and self.variants[name].kind != "denoiser":
+                    raise ValueError(f"{where}.{field}: {name!r} is no denoiser")
+        most = self.diffusion.steps
+        for field in ("steps", "times"):
+            if max(getattr(figure, field, (0,))) > most:
+                raise ValueError(
+                    f"{where}.{field}: the diffusion has {most} steps, not {max(getattr(figure, field))}"
+                )
         if figure.kind == "metrics" and len({self.tables[name].scale for name in figure.tables}) > 1:
             raise ValueError(f"{where}.tables: their scale factors differ")
         for crop in getattr(figure, "crops", ()):
@@ -1003,7 +1002,7 @@ class Config(Strict):
             variants = (spec.variant,)
         if variants:
             recipe |= {"scale": scale, "rows": [self._figure_row(name, scale) for name in variants]}
-        if isinstance(spec, OfRuns | Metrics) and not isinstance(spec, Curves):
+        if isinstance(spec, OfImages | Metrics):
             recipe["datasets"] = [
                 {"name": n, "label": self.dataset_label(n)} for n in self.figure_datasets(figure)
             ]
@@ -1011,13 +1010,8 @@ class Config(Strict):
             recipe["train_set"] = self.chosen.train_set
         if isinstance(spec, Noise | Modulation):
             recipe["diffusion"] = self.diffusion.model_dump()
-        own = (
-            set(type(spec).model_fields)
-            - set(OfRuns.model_fields)
-            - {"kind", "variant", "tables", "published"}
-        )
-        recipe |= spec.model_dump(mode="json", include=own)
-        return recipe | self._figure_specials(figure)
+        shared = {*OfImages.model_fields, "kind", "variant", "tables", "published"}
+        return recipe | spec.model_dump(mode="json", exclude=shared) | self._figure_specials(figure)
 
     def _figure_row(self, variant: str, scale: int) -> dict[str, Any]:
         v = self.variants[variant]
@@ -1029,20 +1023,13 @@ class Config(Strict):
         spec = self.figures[figure]
         if isinstance(spec, Crops):
             kept = self.figure_crops(figure)
-            lost = [crop.dataset for crop in spec.crops if crop not in kept]
-            notes = (
-                [f"Crops of {', '.join(dict.fromkeys(lost))} are left out: not tested on here."]
-                if lost
-                else []
-            )
+            lost = dict.fromkeys(crop.dataset for crop in spec.crops if crop not in kept)
+            notes = [f"Crops of {', '.join(lost)} are left out: not tested on here."] if lost else []
             return {"crops": [crop.model_dump(mode="json") for crop in kept], "notes": notes}
         if isinstance(spec, Masks):
             levels = [level for level in get_args(Level) if level in self.chosen.masks]
-            return {
-                "levels": [
-                    {"heading": level.capitalize(), "masks": self.chosen.masks[level]} for level in levels
-                ]
-            }
+            masks = self.chosen.masks
+            return {"levels": [{"heading": lv.capitalize(), "masks": masks[lv]} for lv in levels]}
         if isinstance(spec, Metrics):
             names = [self.datasets[n].published for n in spec.datasets] if spec.published else []
             return {"tables": list(spec.tables), "published": [name for name in names if name]}
@@ -1084,14 +1071,8 @@ class Config(Strict):
             loss = self.chosen.encoders[encoder].training.loss
             for seed in self.chosen.seeds:
                 name = f"{encoder}-x{spec.scale}-s{seed}"
-                curves.append(
-                    {
-                        "folder": "encoders",
-                        "name": name,
-                        "label": encoder,
-                        "panel": f"encoder, {loss.upper()} loss",
-                    }
-                )
+                panel = f"encoder, {loss.upper()} loss"
+                curves.append({"folder": "encoders", "name": name, "label": encoder, "panel": panel})
         for variant in spec.variants:
             panel = f"denoiser, {self._training(variant).loss.upper()} loss"
             for run in self.runs(variant, spec.scale):
