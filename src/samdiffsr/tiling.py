@@ -30,28 +30,33 @@ class Tile:
     outer: tuple[slice, slice]
 
 
-def cut(height: int, width: int, *, halo: int, grid: int, most: int | None) -> list[Tile]:
+def cut(
+    height: int, width: int, *, halo: int, grid: int, memory: int | None = None, cost: int = 1
+) -> list[Tile]:
     """Tiles that cover an image once, with the least work that the memory allows.
 
     Args:
         height, width: multiples of `grid`, on which tiles begin and end.
         halo: the network's receptive radius; rounded up to the grid.
-        most: pixels that the network may see at once; None: the whole image is one tile.
+        memory: bytes for one tile; None: the whole image is one. cost: bytes that a pixel takes.
 
     Raises:
-        UserError: not even the smallest tile is that small.
+        UserError: not even the smallest tile fits.
     """
     halo = -(-halo // grid) * grid
     best: tuple[int, list[Span], list[Span]] | None = None
     for rows in _divisions(height, halo, grid):
         for columns in _divisions(width, halo, grid):
             work = _work(rows) * _work(columns)
-            fits = most is None or _longest(rows) * _longest(columns) <= most
+            fits = memory is None or _longest(rows) * _longest(columns) * cost <= memory
             if fits and (best is None or work < best[0]):
                 best = (work, rows, columns)
     if best is None:
         least = min(height, grid + 2 * halo) * min(width, grid + 2 * halo)
-        raise UserError(f"tiles of {most} pixels are too small: this network needs {least}")
+        raise UserError(
+            f"{memory / 1e6:.3g} MB are too little memory for a tile of this network; it needs --memory "
+            f"{math.ceil(least * cost / 1e6)}"
+        )
     return [Tile((r[0], c[0]), (r[1], c[1])) for r in best[1] for c in best[2]]
 
 
@@ -187,7 +192,8 @@ def denoiser_tiles(
         width,
         halo=receptive_radius(unet.levels),
         grid=max(unet.size_multiple, unet.scale),
-        most=None if memory is None else 3 * memory // 4 // (DENOISER_MAPS * unet.dim * itemsize),
+        memory=memory,
+        cost=DENOISER_MAPS * unet.dim * itemsize * 4 // 3,  # a quarter is for conditions that are kept
     )
 
 
@@ -208,7 +214,8 @@ def encode(
         *lr.shape[2:],
         halo=encoder_radius(encoder, tail=tail),
         grid=1,
-        most=None if memory is None else memory // (maps * itemsize),
+        memory=memory,
+        cost=maps * itemsize,
     )
     network = encoder if tail else encoder.features
     return assemble(tiles, lambda tile: network(lr[:, :, *tile.outer]), encoder.scale if tail else 1)

@@ -1,17 +1,20 @@
-"""The denoiser's activation, faster on the CPU: torch's Mish takes 40 % of a step there.
+"""The denoiser faster on the CPU: 1.6 times, for inference of one image; the same but for rounding.
 
-For inference alone; the result is torch's but for rounding.
+A third of a step's time goes into torch's Mish, a tenth into adding the embedding of t.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from samdiffsr.models.unet import DenoisingUNet, ResnetBlock
 
 BAND = 1 << 17  # numbers that stay in a core's cache through all passes
 
@@ -43,4 +46,25 @@ def _mish(x: Tensor) -> Tensor:
     wide = x.float()
     negative = -wide
     quotient = torch.sigmoid(negative).square_().add_(1)
-    return negative.addcdiv_(wide, quotient, value=2)
+    return negative.addcdiv_(wide, quotient, value=2).to(x.dtype)
+
+
+def quicken(unet: DenoisingUNet) -> None:
+    """Let the blocks of `unet`, in place, put the step's embedding into the bias of their second convolution.
+
+    What is the same for all pixels of a channel stays so at a reflected border.
+    """
+    unet.to(memory_format=torch.channels_last)
+    for module in unet.modules():
+        if isinstance(module, ResnetBlock):
+            module.forward = partial(_block, module)
+
+
+def _block(block: ResnetBlock, x: Tensor, emb: Tensor) -> Tensor:
+    """`ResnetBlock.forward` of one image."""
+    conv = block.conv2
+    bias = conv.bias + conv.weight.sum((2, 3)) @ block.time(emb)[0].float()
+    h = F.mish(block.conv1(x))
+    with torch.autocast("cpu", enabled=False):  # as in ReflectConv
+        h = F.pad(h, (1, 1, 1, 1), mode="reflect")
+    return F.mish(F.conv2d(h, conv.weight, bias)).add_(block.shortcut(x))
