@@ -61,6 +61,7 @@ def test_the_rule_graph_and_what_makes_it_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_all_figures_of_the_tiny_study(tmp_path: Path) -> None:
     few = ["srdiff", "sam_diffsr"]
     workflow = _workflow(
