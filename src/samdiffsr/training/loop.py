@@ -14,6 +14,7 @@ import math
 import os
 import signal
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -129,13 +130,15 @@ def train(
     device = resolve_device(job.device)
     precision = resolve_precision(job.precision, device)
     world = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))
-    fabric = Fabric(
-        accelerator=device.type,
-        devices=int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", world))),
-        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", os.environ.get("SLURM_NNODES", 1))),
-        strategy="ddp" if world > 1 else "auto",
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-    )
+    with warnings.catch_warnings():  # a machine on which srun is installed need not be used through it
+        warnings.filterwarnings("ignore", message="The `srun` command")
+        fabric = Fabric(
+            accelerator=device.type,
+            devices=int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", world))),
+            num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", os.environ.get("SLURM_NNODES", 1))),
+            strategy="ddp" if world > 1 else "auto",
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+        )
     fabric.launch()
     rank, world = fabric.global_rank, fabric.world_size
     if training["batch"] % world:
