@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import os
 import signal
 import subprocess
 import time
@@ -88,8 +90,8 @@ def test_a_training_that_runs_out_of_time_is_saved_and_goes_on_and_a_cancelled_w
             process.send_signal(signal.SIGINT)
             assert process.wait(300) != 0
         finally:
-            if process.poll() is None:
-                process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + 120
     while slurm.jobs() and time.monotonic() < deadline:
         time.sleep(1)
