@@ -135,6 +135,19 @@ def test_a_denoiser_in_tiles_is_exact(scale: int, side: tuple[int, int], masks: 
     torch.testing.assert_close(tiled, whole, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("masks", [0, 1])
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_the_condition_of_a_tile_is_a_part_of_the_whole(scale: int, masks: int) -> None:
+    unet = denoiser(scale, masks)
+    features = torch.randn(1, 3, 128 // scale, 128 // scale, dtype=torch.float64)
+    mask = torch.randn(1, 1, 128, 128, dtype=torch.float64) if masks else None
+    tiles = denoiser_tiles(unet, 128, 128, MEMORY, 8)
+    tiled = TiledDenoiser(unet, features, mask, tiles, MEMORY, lambda: None)
+    whole = unet.project(features, mask)
+    for tile in tiles:
+        torch.testing.assert_close(tiled.condition(tile), whole[:, :, *tile.outer], rtol=1e-12, atol=1e-14)
+
+
 def test_a_halo_one_step_of_the_grid_smaller_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     unet = denoiser(2)
     monkeypatch.setattr(tiling, "receptive_radius", lambda levels: receptive_radius(levels) - 2)
