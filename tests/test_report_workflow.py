@@ -37,6 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     config["tables"]["table2"] |= {"rows": ["bicubic", "sam_diffsr"]}
     config["tables"]["table2"]["differences"] = [{"of": "sam_diffsr", "minus": "bicubic"}]
     config["tables"]["table6"] |= {"rows": ["sam_diffsr"], "differences": []}
+    config["figures"] = {"figure7": config["figures"]["figure7"]}
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     result = workflow("all")
     assert result.code == 0, result.text
@@ -58,7 +59,7 @@ def test_the_page_waits_for_every_table_figure_and_image(tmp_path: Path) -> None
     expected = {
         "gather": len(config.tables),
         "score": len(shown),
-        "figure7": 1,
+        "draw": len(config.figures),
         "report_page": 1,
         "show_report": 1,
     }
@@ -73,7 +74,7 @@ def test_the_page_is_part_of_all_and_is_not_made_twice(finished: Workflow) -> No
     for words in (
         "Table 2: Comparison of SR methods",
         "SAM-DiffSR minus Bicubic",
-        "Figure 7. Masks over training images",
+        "Figure 7. Masks at each level of quality",
     ):
         assert words in page.replace("</strong>", "")
     assert finished.dry("all").nothing_to_do
@@ -108,12 +109,13 @@ def test_snakemakes_report_has_every_table_and_figure_with_a_caption(
     text = (copy.folder / "report.html").read_text()
     kinds = [".csv", "_tidy.csv", "_differences.csv", ".md", ".tex"]
     files = [f"results/{table}{kind}" for table in ("table2", "table6") for kind in kinds]
-    files += ["results/differences.csv", *(f"results/demo/figures/figure7.{kind}" for kind in ("png", "pdf"))]
+    files += ["results/differences.csv", *(f"results/figures/figure7.{kind}" for kind in ("png", "pdf"))]
     for file in files:
         assert f'"{file}": ' in text
     assert text.count('"caption": "') == len(files)
     assert '"caption": ""' not in text
     assert "6: Masks that say nothing about a patch" in text
+    assert "7: Masks at each level of quality" in text
     with zipfile.ZipFile(copy.folder / "report.zip") as archive:
         assert any(name.endswith("figure7.png") for name in archive.namelist())
 
