@@ -38,7 +38,9 @@ from samdiffsr.masks.segmenters import LEARNED, segmenter_module
 from samdiffsr.plan import refuse_slow, training_of
 from samdiffsr.released import check_model, models_of, released_path, trained_path
 from samdiffsr.presence import (
+    absences,
     absent,
+    all_absences,
     needed_sources,
     needed_weights,
     with_present_test_sets,
@@ -528,19 +530,8 @@ def table_recipe(wildcards):
                 for kind in models_of(CONFIG, run):
                     model_inputs(kind, run)
     return recipe_text(
-        CONFIG.table_recipe(wildcards.table, absent_from(wildcards.table))
+        CONFIG.table_recipe(wildcards.table, absences(CONFIG, wildcards.table))
     )
-
-
-def absent_from(table):
-    """Variant -> data set -> why another method's images cannot be had here: those are not even tried."""
-    spec = CONFIG.tables[table]
-    found = {}
-    for variant in spec.variants:
-        for dataset in CONFIG.table_datasets(table):
-            if why := absent(CONFIG, variant, dataset, spec.scale):
-                found.setdefault(variant, {})[dataset] = why
-    return found
 
 
 def table_of(wildcards):
@@ -555,7 +546,7 @@ def table_of(wildcards):
 def table_files(wildcards, suffix=None):
     table = table_of(wildcards)
     suffix = suffix or (".protocols.csv" if table.protocols else ".csv")
-    missing = absent_from(wildcards.table)
+    missing = absences(CONFIG, wildcards.table)
     return [
         path
         for variant in table.variants
@@ -587,14 +578,10 @@ def table_labels(content):
 # ---- report.smk ----
 
 
-def absent_from_all():
-    return {table: absent_from(table) for table in CONFIG.tables}
-
-
 def report_images(wildcards):
     """Per-image scores and samples that the page shows: what the tables need anyway."""
     files = []
-    for comparison in CONFIG.comparisons(absent_from_all()):
+    for comparison in CONFIG.comparisons(all_absences(CONFIG)):
         dataset = comparison["dataset"]
         for method in comparison["methods"]:
             run, weights = method["run"], method["weights"]

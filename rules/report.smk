@@ -24,7 +24,7 @@ rule report_page:
         runtime=60,
     params:
         results=lambda wc, output: os.path.dirname(output[0]),
-        recipe=lambda wc: recipe_text(CONFIG.report_recipe(absent_from_all())),
+        recipe=lambda wc: recipe_text(CONFIG.report_recipe(all_absences(CONFIG))),
         code=fingerprint("samdiffsr.reporting.report"),
     shell:
         "python -m samdiffsr report --tidy {input.tidy} --differences {input.differences}"

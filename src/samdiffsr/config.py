@@ -884,7 +884,7 @@ class Config(Strict):
 
         absent: table -> what `table_recipe` takes.
         """
-        study, absent = self.chosen, absent or {}
+        study = self.chosen
         return {
             "study": self.study,
             "about": study.about,
@@ -897,19 +897,19 @@ class Config(Strict):
             "seeds": list(study.seeds),
             "sampling": self._sampling_words("denoiser"),
             "limits": self.report.model_dump(),
-            "tables": [self.table_recipe(name, absent.get(name)) for name in self.tables],
+            "tables": [self.table_recipe(name, (absent or {}).get(name)) for name in self.tables],
             "figures": {name: figure.title for name, figure in self.figures.items()},
             "comparisons": self.comparisons(absent),
         }
 
-    def comparisons(self, absent: dict[str, dict[str, dict[str, str]]]) -> list[dict[str, Any]]:
+    def comparisons(self, absent: dict[str, dict[str, dict[str, str]]] | None = None) -> list[dict[str, Any]]:
         """The images that the report sets side by side: for each data set and scale factor the variants that
         some table shows there, of the first seed and the headline weights. `absent`: as in `report_recipe`.
         """
         shown: dict[tuple[int, str], set[str]] = {}
         for name, table in self.tables.items():
             for dataset in self.table_datasets(name):
-                missing = {v for v, sets in absent.get(name, {}).items() if dataset in sets}
+                missing = {v for v, sets in (absent or {}).get(name, {}).items() if dataset in sets}
                 shown.setdefault((table.scale, dataset), set()).update({*table.variants} - missing)
         order = sorted(
             filter(shown.get, shown), key=lambda key: (-key[0], self.chosen.test_sets.index(key[1]))

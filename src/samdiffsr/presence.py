@@ -84,6 +84,22 @@ def absent(config: Config, variant: str, dataset: str, scale: int, root: Path = 
     return "" if (root / place).exists() else f"{place} is not here{origin}"
 
 
+def absences(config: Config, table: str, root: Path = Path()) -> dict[str, dict[str, str]]:
+    """Variant -> data set -> why another method's images for a table cannot be had here."""
+    spec = config.tables[table]
+    found: dict[str, dict[str, str]] = {}
+    for variant in spec.variants:
+        for dataset in config.table_datasets(table):
+            if why := absent(config, variant, dataset, spec.scale, root):
+                found.setdefault(variant, {})[dataset] = why
+    return found
+
+
+def all_absences(config: Config, root: Path = Path()) -> dict[str, dict[str, dict[str, str]]]:
+    """The same of every table."""
+    return {table: absences(config, table, root) for table in config.tables}
+
+
 def with_present_test_sets(config: Config, root: Path = Path()) -> Config:
     """The configuration without the missing test sets; UserError with `missing_test_sets: fail`."""
     missing = missing_test_sets(config, root)
