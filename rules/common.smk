@@ -52,14 +52,13 @@ os.environ.update(
     PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 )
 
-# Of the jobs' Snakemakes and of those that only look, none holds the folder.
-HELD = (
-    workflow.is_main_process
-    and not workflow.output_settings.dryrun
-    and hold(Path(), logger.warning)
-)
-
 try:
+    # Of the jobs' Snakemakes and of those that only look, none holds the folder.
+    HELD = (
+        workflow.is_main_process
+        and not workflow.output_settings.dryrun
+        and hold(Path(), logger.warning)
+    )
     CONFIG = with_present_test_sets(load_config(config))
 except UserError as error:
     raise WorkflowError(str(error)) from None

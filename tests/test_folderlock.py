@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from samdiffsr.errors import UserError
 from samdiffsr.folderlock import LOCK, SNAKEMAKES, hold
 
 HOLD = (
@@ -55,3 +57,15 @@ def test_locks_of_another_machine_stay(tmp_path: Path, host: str) -> None:
     assert lock.exists()
     assert said == []
     assert (tmp_path / LOCK).read_text() == socket.gethostname()
+
+
+def test_a_clock_that_was_put_back_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "b" / ".snakemake").mkdir(parents=True)
+    lock = tmp_path / "b" / LOCK
+    lock.write_text(socket.gethostname())
+    moment = lock.stat().st_mtime + 7200
+    os.utime(lock, (moment, moment))
+    with pytest.raises(UserError, match=r"the clock is 2\.0 h behind the last run here"):
+        hold(tmp_path / "b", print)
+    os.utime(lock)
+    assert hold(tmp_path / "b", print)

@@ -9,11 +9,15 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from samdiffsr.errors import UserError
+
 LOCK = Path(".snakemake") / "samdiffsr.lock"
 SNAKEMAKES = Path(".snakemake") / "locks"
+SKEW = 60.0  # seconds that the clocks of two machines may differ
 
 
 def hold(root: Path, say: Callable[[str], object]) -> bool:
@@ -21,6 +25,9 @@ def hold(root: Path, say: Callable[[str], object]) -> bool:
 
     Returns False, and removes nothing, if another process holds the folder or its disk knows no such lock.
     Locks left by another machine stay too: a lock of this kind may not reach from one to the other.
+
+    Raises:
+        UserError: the clock was put back since the last run: Snakemake would call hours of work outdated.
     """
     path = root / LOCK
     path.parent.mkdir(exist_ok=True)
@@ -30,6 +37,13 @@ def hold(root: Path, say: Callable[[str], object]) -> bool:
     except OSError:
         os.close(file)
         return False
+    ahead = os.fstat(file).st_mtime - time.time()
+    if ahead > SKEW:
+        os.close(file)
+        raise UserError(
+            f"{path}: the clock is {ahead / 3600:.1f} h behind the last run here, and Snakemake removes what "
+            "is older than its input: set the clock, or run `find . -newermt now -exec touch -h {} +`"
+        )
     here = socket.gethostname().encode()
     left = list((root / SNAKEMAKES).glob("*.lock"))
     if left and os.pread(file, 1024, 0) == here:
