@@ -340,7 +340,7 @@ CASES: dict[str, tuple[str, Spoil, str]] = {
     "command: no threads": ("encode", give("--threads", "0"), "--threads"),
     "command: threads that are no number": ("encode", give("--threads", "all"), "--threads"),
     "command: a setting without a value": ("doctor", give("--set", "study"), "--set study: must be KEY=VALUE"),
-    "command: a run that is none": ("release", lambda w: w.argv.__setitem__(1, "sam_difsr-x4-s0"), "no run is called 'sam_difsr-x4-s0'"),
+    "command: a run that is none": ("release", lambda w: w.argv.__setitem__(1, "sam_difsr-x4-s0"), "no run or table is called 'sam_difsr-x4-s0'"),
     "command: a run that is not trained": ("release", lambda _: None, "not trained yet"),
     "command: a GPU that is not there": ("sample", give("--device", "cuda"), "device: cuda was asked for, but torch sees no GPU"),
     "command: an output that is a folder": ("encode", lambda _: Path("out/values.npz").mkdir(parents=True), "out/values.npz"),

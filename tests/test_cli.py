@@ -45,7 +45,7 @@ def test_help_imports_none_of_the_heavy_packages() -> None:
         (["segment", "--source", "a", "--out", "b", "--recipe", "{}", "--shard", "one"], "PART/PARTS"),
         (["trian-encoder"], "invalid choice"),
         (["upscale", "nowhere.jpg", "-o", "b.png", "--checkpoint", "c"], "nowhere.jpg: no such file"),
-        (["upscale", "src", "-o", "b", "--checkpoint", "c", "--memory", "0"], "number of at least 1"),
+        (["upscale", "src", "-o", "b", "--checkpoint", "c", "--memory", "0"], "whole number > 0"),
     ],
 )
 def test_a_mistake_is_one_line_and_a_failure(tmp_path: Path, arguments: list[str], words: str) -> None:

@@ -254,7 +254,7 @@ def test_imported_masks_must_fit(tmp_path, images):
     with pytest.raises(UserError, match=r"img9\.json is missing"):
         segmenter(square, "img9")
     (tmp_path / "json/img0.json").write_text('[{"a": 1}]')
-    with pytest.raises(UserError, match=r"img0\.json: not masks in COCO run lengths"):
+    with pytest.raises(UserError, match=r"img0\.json: key 'segmentation' is missing"):
         segmenter(square, "img0")
 
 

@@ -51,7 +51,7 @@ RUN = Run(variant="sam_diffsr", scale=4, seed=0)
 def raw(root: Path) -> dict[str, Any]:
     """The shipped configuration with one table, so that few models are enough."""
     config = yaml.safe_load((root / "config.yaml").read_text())
-    return {**config, "tables": {"table2": config["tables"]["table2"]}}
+    return {**config, "tables": {"table2": config["tables"]["table2"]}, "figures": {}}
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ stays in the tables, with the published value.
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import subprocess
 import tempfile
@@ -137,6 +136,8 @@ def diffusers_restorer(
         raise NotHere("the package diffusers is not installed; `pip install diffusers`") from None
     import torch
 
+    from samdiffsr.determinism import image_index, sample_generator
+
     try:
         pipeline = LDMSuperResolutionPipeline.from_pretrained(folder, local_files_only=True).to(device)
     except Exception as error:
@@ -148,8 +149,7 @@ def diffusers_restorer(
         height, width = lr.shape[:2]
         padded = np.pad(lr, [(0, -height % 32), (0, -width % 32), (0, 0)], mode="reflect")
         x = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6])
-        generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
+        generator = sample_generator(0, image_index(name))  # on the CPU: the same noise on every device
         made = pipeline(x, num_inference_steps=recipe["steps"], generator=generator, output_type="np")
         y = made.images[0]
         if y.shape[0] != recipe["scale"] * padded.shape[0]:

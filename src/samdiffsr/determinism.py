@@ -5,6 +5,7 @@ What is equal to which tolerance, measured: docs/determinism.md.
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import torch
@@ -37,3 +38,8 @@ def sample_generator(seed: int, index: int, device: torch.device | str = "cpu") 
     # An odd multiplier mixes the two without collisions for fewer than 2^32 samples and seeds.
     key = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x2545F4914F6CDD1D) % 2**63
     return torch.Generator(device).manual_seed(key)
+
+
+def image_index(name: str) -> int:
+    """An index for `sample_generator` from an image's name: its noise depends on no order and no folder."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6])

@@ -7,7 +7,6 @@ images nor what else is in the batch or the folder changes an image.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import time
@@ -22,7 +21,7 @@ from torch import Tensor
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
-from samdiffsr.determinism import prepare_torch, sample_generator
+from samdiffsr.determinism import image_index, prepare_torch, sample_generator
 from samdiffsr.diffusion.sampler import chain, sample
 from samdiffsr.errors import NotHere, UserError
 from samdiffsr.files import sha256_file, sha256_json, write_json
@@ -130,7 +129,7 @@ def denoiser_restorer(
                     grow = [(0, padded.shape[i] * scale - e_sam.shape[i]) for i in range(2)]
                     mask = torch.from_numpy(np.pad(e_sam, grow, mode="edge"))[None, None].to(device)
             up = upsampled(small, scale, trained["lr_divisor"])
-            key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) * 1024
+            key = image_index(name) * 1024
 
             def noise(i: int) -> Tensor:
                 generator = sample_generator(recipe["seed"], key + i, device)
