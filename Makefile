@@ -38,4 +38,4 @@ lock:
 	    --constraint envs/pins.txt --custom-compile-command "make lock" pyproject.toml -o envs/requirements.lock
 
 clean:
-	rm -rf work logs results/demo results/*.csv .snakemake
+	rm -rf work logs .snakemake results/demo results/figures results/report.html results/table* results/differences.csv
