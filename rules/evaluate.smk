@@ -36,7 +36,7 @@ rule score_sets:
     """FID and KID. The features are kept in work/features, which no rule declares: the truth's serve every run."""
     input:
         manifests=manifests,
-        hr=store("work/stores/{dataset}/hr"),
+        hr=store_input("work/stores/{dataset}/hr"),
         weights=set_metric_weights,
     output:
         f"{RESULTS}/scores/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.sets.csv",
@@ -67,7 +67,7 @@ rule score_protocols:
     """The same images under several protocols, for Table S2."""
     input:
         manifests=manifests,
-        hr=store("work/stores/{dataset}/hr"),
+        hr=store_input("work/stores/{dataset}/hr"),
     output:
         f"{RESULTS}/scores/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.protocols.csv",
     log:

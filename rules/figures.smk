@@ -96,7 +96,7 @@ use rule score as score_steps with:
 use rule score_sets as score_sets_steps with:
     input:
         manifests=f"{OTHER_STEPS}/{{dataset}}.json",
-        hr=store("work/stores/{dataset}/hr"),
+        hr=store_input("work/stores/{dataset}/hr"),
         weights=set_metric_weights,
     output:
         f"{OTHER_STEPS}/{{dataset}}.sets.csv",

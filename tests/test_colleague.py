@@ -157,7 +157,7 @@ def test_under_git_there_are_pointers_and_no_data(author: Repository) -> None:
 
 # ---- the situations: what a dry run wants to do ----
 
-EVERYTHING = Counter(sample=7, score=4, gather=1, show_table=1)
+EVERYTHING = Counter(sample=7, score=4, score_sets=4, gather=1, show_table=1)
 STORES = Counter(prepare_hr=1, prepare_lr=1)  # of the test set; training's are not needed
 NOTHING = Counter()
 Prepare = Callable[[Repository], object]
@@ -230,7 +230,7 @@ RELEASED_SITUATIONS: dict[str, tuple[Prepare, str, Counter[str] | str]] = {
     "all deleted and pulled again, data last": (again("checkpoints", "data.dvc"), TABLE, NOTHING),
     "all deleted and pulled again, checkpoints last": (again("data.dvc", "checkpoints"), TABLE, NOTHING),
     "every file under git touched": (Repository.touch, TABLE, NOTHING),
-    "one pointer changed": (repointed, TABLE, Counter(sample=2, score=1, gather=1, show_table=1)),
+    "one pointer changed": (repointed, TABLE, Counter(sample=2, score=1, score_sets=1, gather=1, show_table=1)),
     "the protocol changed": (BORDER, TABLE, Counter(score=4, gather=1, show_table=1)),
     "a training setting changed": (
         RATE,
@@ -265,7 +265,7 @@ TRAINED_SITUATIONS: dict[str, tuple[Prepare, tuple[str, ...], Counter[str] | str
     "author, from trained to released": (
         lambda repository: None,
         (TABLE, *RELEASED),
-        Counter(sample=6, score=3, gather=1, show_table=1),
+        Counter(sample=6, score=3, score_sets=3, gather=1, show_table=1),
     ),
     "author, every file under git touched": (Repository.touch, (TABLE,), NOTHING),
     "author, data pulled again": (again("data.dvc"), (TABLE,), NOTHING),
