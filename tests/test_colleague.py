@@ -230,7 +230,11 @@ RELEASED_SITUATIONS: dict[str, tuple[Prepare, str, Counter[str] | str]] = {
     "all deleted and pulled again, data last": (again("checkpoints", "data.dvc"), TABLE, NOTHING),
     "all deleted and pulled again, checkpoints last": (again("data.dvc", "checkpoints"), TABLE, NOTHING),
     "every file under git touched": (Repository.touch, TABLE, NOTHING),
-    "one pointer changed": (repointed, TABLE, Counter(sample=2, score=1, score_sets=1, gather=1, show_table=1)),
+    "one pointer changed": (
+        repointed,
+        TABLE,
+        Counter(sample=2, score=1, score_sets=1, gather=1, show_table=1),
+    ),
     "the protocol changed": (BORDER, TABLE, Counter(score=4, gather=1, show_table=1)),
     "a training setting changed": (
         RATE,
