@@ -62,6 +62,11 @@ def test_a_table(slurm: Cluster, tmp_path: Path) -> None:
     assert local.nothing_to_do, local.text
 
 
+def _hear_sigint() -> None:
+    """What a shell starts in the background is deaf to it, and so are its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_training_that_runs_out_of_time_is_saved_and_goes_on_and_a_cancelled_workflow_leaves_no_job(
     slurm: Cluster, tmp_path: Path
 ) -> None:
@@ -77,7 +82,9 @@ def test_a_training_that_runs_out_of_time_is_saved_and_goes_on_and_a_cancelled_w
     with open(told, "w") as out:
         # the option takes the place of all that the profile sets
         limit = ("--set-resources", "train_denoiser:runtime=2", "train_denoiser:slurm_partition=gpu")
-        process = workflow.start(model, *SLURM, *limit, stdout=out, start_new_session=True)
+        process = workflow.start(
+            model, *SLURM, *limit, stdout=out, start_new_session=True, preexec_fn=_hear_sigint
+        )
         try:
             _wait(lambda: log.exists() and "goes on after" in log.read_text(), process, told)
             assert f"{RUN}: stopped by SIGTERM after step" in told.read_text()
