@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from samdiffsr.data.images import OTHER_SUFFIXES, SUFFIXES
+from samdiffsr.data.images import OTHER_SUFFIXES, SUFFIXES, undecodable
 from samdiffsr.data.resize import upscale
 from samdiffsr.errors import UserError
 from samdiffsr.files import atomic_path, sha256_file
@@ -87,15 +87,8 @@ def read_picture(path: Path) -> Picture:
             upright = ImageOps.exif_transpose(image)
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: too large an image ({error}); cut it into parts") from None
-    except Image.UnidentifiedImageError:
-        raise UserError(f"{path}: not a PNG, JPEG, WebP, TIFF or BMP image; {ADVICE} PNG") from None
-    except Exception as error:  # Pillow's decoders raise a dozen different types on broken files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be decoded ({reason}); fetch or save it again") from error
+    except Exception as error:
+        raise undecodable(path, error, f"PNG, JPEG, WebP, TIFF or BMP image; {ADVICE} PNG") from error
     exif = upright.getexif()
     for tag in LAYOUT & set(exif):
         del exif[tag]

@@ -54,15 +54,20 @@ def read_rgb(path: str | Path) -> np.ndarray:
             return _to_rgb(image, path)
     except (UserError, MemoryError):
         raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: too large an image ({error}); cut it into parts") from None
-    except Image.UnidentifiedImageError:
-        raise UserError(f"{path}: not a PNG, JPEG or BMP image; {ADVICE}") from None
     except Exception as error:  # Pillow's decoders raise a dozen different types on broken files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be decoded ({reason}); fetch or save it again") from error
+        raise undecodable(path, error, f"PNG, JPEG or BMP image; {ADVICE}") from error
+
+
+def undecodable(path: str | Path, error: Exception, wanted: str) -> UserError:
+    """What Pillow raised on a file, as one line; `wanted`: what the file should be, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: no such file")
+    if isinstance(error, Image.DecompressionBombError):
+        return UserError(f"{path}: too large an image ({error}); cut it into parts")
+    if isinstance(error, Image.UnidentifiedImageError):
+        return UserError(f"{path}: not a {wanted}")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"{path}: cannot be decoded ({reason}); fetch or save it again")
 
 
 def _png_bit_depth(path: Path) -> int | None:
