@@ -11,6 +11,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
+from tests.world import build
+
 COUNTS = pytest.StashKey[Counter[str]]()
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,3 +42,11 @@ def count(pytestconfig: pytest.Config) -> Counter[str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for what, number in config.stash.get(COUNTS, Counter()).items():
         terminalreporter.write_line(f"{number} {what}")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small input of every stage (tests/world.py). Not to be changed: take a copy."""
+    folder = tmp_path_factory.mktemp("world")
+    build(folder)
+    return folder

@@ -26,14 +26,7 @@ from PIL import Image
 
 from samdiffsr.cli import main
 from tests.workflow import Workflow
-from tests.world import FELZENSZWALB, RECIPES, RUNNABLE, World, build, files
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    build(folder)
-    return folder
+from tests.world import FELZENSZWALB, RECIPES, RUNNABLE, World, files
 
 
 @pytest.fixture

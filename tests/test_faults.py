@@ -22,7 +22,7 @@ from samdiffsr.errors import UserError
 from samdiffsr.training import loop
 from tests.test_fetch import CONTENT, QUICK, WANTED, Server, silent
 from tests.workflow import Result, Workflow, tiny
-from tests.world import RECIPES, RUNNABLE, World, build, files
+from tests.world import RECIPES, RUNNABLE, World, files
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("mount") is None, reason="mounting a small disk needs root"
@@ -30,13 +30,6 @@ needs_root = pytest.mark.skipif(
 
 
 # ---- one stage ----
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    build(folder)
-    return folder
 
 
 @pytest.fixture
