@@ -6,7 +6,6 @@ images nor what else is in the batch or the folder changes an image.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import time
@@ -27,7 +26,7 @@ from samdiffsr.errors import NotHere, UserError
 from samdiffsr.files import sha256_file, sha256_json, write_json
 from samdiffsr.masks.stage import load_values
 from samdiffsr.masks.store import RegionStore
-from samdiffsr.models.quick import QuickMish, quicken
+from samdiffsr.models.quick import quicken
 from samdiffsr.samples import timing_path
 from samdiffsr.tiling import TiledDenoiser, denoiser_tiles, encode
 from samdiffsr.training.denoiser import build_formulation, load_denoiser, upsampled
@@ -108,8 +107,7 @@ def denoiser_restorer(
         raise UserError(f"{path}: this network takes region masks as an input; give --labels and --values")
     encoder.to(device)
     unet.to(device)
-    quick = memory is not None and device.type == "cpu"
-    if quick:
+    if device.type == "cpu":
         quicken(unet)
     scale, shrink = trained["scale"], trained["diffusion"]["residual_scale"]
     start = recipe["start"] or process.start
@@ -143,7 +141,7 @@ def denoiser_restorer(
                 )
 
             def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-                with _autocast(device, precision), QuickMish() if quick else contextlib.nullcontext():
+                with _autocast(device, precision):
                     return tiled(x_t, t)
 
             x_0 = sample(

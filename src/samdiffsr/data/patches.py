@@ -115,21 +115,22 @@ class PatchSource:
 
         Returns:
             "lr": uint8 (size, 3, patch / scale, patch / scale); "hr": uint8 (size, 3, patch, patch); and, if
-            there are labels, "e_sam": float32 (size, 1, patch, patch). All C-contiguous, the caller's own.
+            there are labels, "e_sam": float32 (size, 1, patch, patch). The caller's own; the images lie in
+            memory channels last, as the stores and the networks have them.
         """
         p, s = self.patch_size, self.scale
-        lr = np.empty((size, 3, p // s, p // s), np.uint8)
-        hr = np.empty((size, 3, p, p), np.uint8)
+        lr = np.empty((size, p // s, p // s, 3), np.uint8)
+        hr = np.empty((size, p, p, 3), np.uint8)
         e_sam = None if self.labels is None else np.empty((size, 1, p, p), np.float32)
         for b in range(size):
             place = self.place(start + b)
             i, y, x, symmetry = place
-            lr[b] = _turn(self.lr[i][y : y + p // s, x : x + p // s], symmetry).transpose(2, 0, 1)
+            lr[b] = _turn(self.lr[i][y : y + p // s, x : x + p // s], symmetry)
             y, x = y * s, x * s
-            hr[b] = _turn(self.hr[i][y : y + p, x : x + p], symmetry).transpose(2, 0, 1)
+            hr[b] = _turn(self.hr[i][y : y + p, x : x + p], symmetry)
             if e_sam is not None:
                 e_sam[b, 0] = _turn(self._structure(place), symmetry)
-        out = {"lr": lr, "hr": hr}
+        out = {"lr": lr.transpose(0, 3, 1, 2), "hr": hr.transpose(0, 3, 1, 2)}
         return out if e_sam is None else out | {"e_sam": e_sam}
 
     def _structure(self, place: Place) -> np.ndarray:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samdiffsr.errors import UserError
+from samdiffsr.models.mish import mish
 
 IMAGE_CHANNELS = 3
 
@@ -67,8 +68,8 @@ class ResnetBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = F.mish(self.conv1(x)) + self.time(emb)[:, :, None, None]
-        return F.mish(self.conv2(h)) + self.shortcut(x)
+        h = mish(self.conv1(x)) + self.time(emb)[:, :, None, None]
+        return mish(self.conv2(h)) + self.shortcut(x)
 
 
 class Level(nn.Module):
@@ -190,7 +191,7 @@ class DenoisingUNet(nn.Module):
         """
         self._check_size(x_t, cond)
         emb = time_embedding(t, self.dim).to(self.time_mlp[0].weight.dtype)
-        emb = F.mish(self.time_mlp(emb))
+        emb = mish(self.time_mlp(emb))
         skips: list[
             Tensor
         ] = []  # of all levels but the first: the structure of SRDiff uses no full-size skip
@@ -206,7 +207,7 @@ class DenoisingUNet(nn.Module):
             x = block(x, emb)
         for level in self.ups:
             x = level.resize(level(torch.cat([x, skips.pop()], dim=1), emb))
-        return self.conv_out(F.mish(self.conv_last(x)))
+        return self.conv_out(mish(self.conv_last(x)))
 
     def _check_size(self, x_t: Tensor, cond: Tensor) -> None:
         height, width = x_t.shape[-2:]

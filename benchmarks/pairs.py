@@ -1,0 +1,374 @@
+"""The stages of the work beside the released code's: same architecture, same weights, same input, in turns.
+
+Each function prepares its input, runs the programs asked for ("ours", "released") and says what it measured.
+What is compared, and what each side is spared, stands in its docstring.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchmarks.measure import Timings, clock, take_turns
+from benchmarks.released import Released, normalised, weights_of
+from PIL import Image
+from pycocotools import mask as coco
+from torch.utils.flop_counter import FlopCounterMode
+
+from samdiffsr.config import Config, Run
+from samdiffsr.data.patches import PatchSource
+from samdiffsr.data.prepare import build_lr_store
+from samdiffsr.data.resize import crop_to_multiple, downscale
+from samdiffsr.data.store import Store, StoreWriter
+from samdiffsr.determinism import image_index, sample_generator
+from samdiffsr.masks.regions import Regions
+from samdiffsr.masks.rle import records_from_regions, regions_from_records
+from samdiffsr.masks.stage import encode, load_values
+from samdiffsr.masks.store import RegionStore, RegionStoreWriter
+from samdiffsr.models.foreign import load_foreign_rrdb, load_foreign_unet
+from samdiffsr.restore import denoiser_restorer
+from samdiffsr.structure.positions import position_map
+from samdiffsr.structure.values import e_sam, region_values
+from samdiffsr.training.checkpoint import save_model
+from samdiffsr.training.denoiser import build_denoiser, train_denoiser
+from samdiffsr.training.encoder import load_encoder
+from samdiffsr.training.loop import Job
+
+SCALE = 4
+SIZE = (1356, 2040)  # of a DIV2K image, rows x columns
+ENCODING = {"position": "rope", "rope_axis": "height", "mean_over": "image", "overlap": "overwrite"}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the stages share: the released code, our configuration, the device, and how often to measure."""
+
+    released: Released
+    config: Config
+    device: torch.device
+    precision: str
+    repeat: int
+    folder: Path
+
+    @property
+    def large(self) -> bool:
+        """Whether the device is one for the paper's own sizes."""
+        return self.device.type == "cuda"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One comparison.
+
+    work: what was done. unit: of `timings`. agreement: how the two results compare; "" where it was not
+    looked at. flops: of our program, where the machine's rate of matrix products bounds it.
+    """
+
+    work: str
+    timings: Timings
+    agreement: str = ""
+    flops: float | None = None
+
+
+def training_step(bench: Bench, programs: Sequence[str]) -> Result:
+    """One step of training the paper's network.
+
+    Ours is the real training loop, with cutting its patches, its exponential mean of the weights and its log;
+    theirs is forward, backward and optimizer on a batch that lies ready.
+    """
+    batch = 16 if bench.large else 1
+    released = bench.released.model(bench.device)
+    recipe, encoder, _ = _models(bench, released)
+    patch = recipe["training"]["patch"]
+    recipe["training"] |= {"batch": batch, "steps": bench.repeat + 3}
+    _stores(bench, 2)
+    rng = np.random.default_rng(0)
+    hr, up = (rng.random((patch, patch, 3), dtype=np.float32) for _ in range(2))
+    lr = rng.random((patch // SCALE, patch // SCALE, 3), dtype=np.float32)
+    images = {"img_hr": hr, "img_lr": lr, "img_lr_up": up}
+    tensors = {k: normalised(v, bench.device).repeat(batch, 1, 1, 1) for k, v in images.items()}
+    tensors["sam_mask"] = torch.rand(batch, 1, patch, patch, device=bench.device)
+    step = bench.released.training_step(released, tensors)
+    timings, began = Timings(), math.nan
+
+    def between(_: str) -> None:  # the loop speaks after every step of so short a training
+        nonlocal began
+        timings.add("ours", clock(bench.device) - began)
+        if "released" in programs:
+            began = clock(bench.device)
+            with _their_settings():
+                step()
+            timings.add("released", clock(bench.device) - began)
+        began = clock(bench.device)
+
+    if "ours" in programs:
+        job = Job(
+            bench.folder / "state",
+            bench.folder / "trained.safetensors",
+            bench.device.type,
+            bench.precision,
+            torch.get_num_threads(),
+            workers=4 if bench.large else 0,
+        )
+        places = [bench.folder / name for name in ("hr", "lr")]
+        structure = {"labels": bench.folder / "masks", "values": bench.folder / "values.npz"}
+        train_denoiser(job, recipe, *places, encoder, **structure, say=between)
+        for name, seconds in timings.seconds.items():
+            timings.seconds[name] = seconds[2 if name == "ours" else 1 : -1]  # warm-up; the last one saves
+    else:
+        timings = take_turns({"released": step}, bench.repeat, bench.device)
+    return Result(
+        f"a training step of the paper's network, batch {batch}, patch {patch}",
+        timings,
+        flops=_training_flops(recipe, encoder, patch) * batch,
+    )
+
+
+def sampling(bench: Bench, programs: Sequence[str]) -> Result:
+    """Restoring one image, the encoder included, by the same weights and the same noise."""
+    steps = 100 if bench.large else 10
+    height, width = (1352, 2040) if bench.large else (256, 256)
+    settings = bench.released.hparams.hparams
+    settings["timesteps"] = steps
+    released = bench.released.model(bench.device)
+    settings["timesteps"] = 100
+    recipe, encoder, denoiser = _models(bench, released, {"steps": steps})
+    lr = downscale(_photograph(height, width), SCALE, "each_axis")
+    drawn = {"seed": 0, "steps": None, "start": steps, "weights": "raw"}
+    restorers = {
+        precision: denoiser_restorer(denoiser, encoder, drawn, bench.device, precision)
+        for precision in ("float32", bench.precision)
+    }
+    key = image_index("it") * 1024
+
+    def noise(i: int) -> torch.Tensor:
+        generator = sample_generator(0, key + i, bench.device)
+        return torch.randn(1, 3, height, width, generator=generator, device=bench.device)
+
+    small = normalised(lr, bench.device)
+    up = normalised(bench.released.imresize(lr / 256, SCALE), bench.device)
+
+    def theirs() -> torch.Tensor:
+        with _their_settings():
+            return bench.released.sampled(released, small, up, noise(steps), noise)
+
+    both = {"ours": lambda: restorers[bench.precision](lr, "it"), "released": theirs}
+    timings = take_turns({k: both[k] for k in programs}, bench.repeat, bench.device)
+    agreement = ""
+    if len(programs) == 2:
+        image = (
+            ((theirs()[0].permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+        )
+        for precision, restore in restorers.items():
+            difference = np.abs(restore(lr, "it").astype(int) - image)
+            agreement += f"; in {precision} {_apart(difference)}"
+    return Result(
+        f"an image of {width}x{height} in {steps} steps by the paper's network",
+        timings,
+        "the same noise" + agreement if agreement else "",
+        flops=_sampling_flops(recipe, encoder, height, width, steps),
+    )
+
+
+def merging_masks(bench: Bench, programs: Sequence[str]) -> Result:
+    """From the masks as SAM gives them (run lengths) to the structure map of the whole image."""
+    count = 100
+    rng_masks = some_masks(count, *SIZE)
+    records = records_from_regions(Regions.from_masks(rng_masks))
+    position = position_map("rope", *SIZE, rope_axis="height")  # the same for all images of a size
+    options = {k: ENCODING[k] for k in ("mean_over", "overlap")}
+
+    def ours() -> np.ndarray:
+        regions = regions_from_records(records)
+        return e_sam(regions, region_values(regions, position, **options))
+
+    def theirs() -> np.ndarray:
+        masks = [coco.decode(record["segmentation"]) for record in records]
+        return bench.released.merge.merge_all_mask_to_one_RoPE(masks)
+
+    both = {"ours": ours, "released": theirs}
+    timings = take_turns({k: both[k] for k in programs}, bench.repeat, torch.device("cpu"))
+    agreement = ""
+    if len(programs) == 2:
+        a, b = ours(), theirs()
+        agreement = f"values differ by {np.abs(a - b).max():.0e} at most, of {np.abs(b).max():.2g}"
+    return Result(f"{count} masks of a {SIZE[1]}x{SIZE[0]} image to its structure map", timings, agreement)
+
+
+def lr_generation(bench: Bench, programs: Sequence[str]) -> Result:
+    """The LR image of one HR image."""
+    hr = crop_to_multiple(_photograph(*SIZE), SCALE)
+    both = {
+        "ours": lambda: downscale(hr, SCALE, "each_axis"),
+        "released": lambda: bench.released.imresize(hr, 1 / SCALE),
+    }
+    timings = take_turns({k: both[k] for k in programs}, 2 * bench.repeat, torch.device("cpu"), loops=3)
+    agreement = _apart(np.abs(both["ours"]().astype(int) - both["released"]())) if len(programs) == 2 else ""
+    return Result(f"x1/{SCALE} of a {SIZE[1]}x{SIZE[0]} image", timings, agreement)
+
+
+def batch_loading(bench: Bench, programs: Sequence[str]) -> Result:
+    """One training patch with its structure map, LR and HR, from disk to arrays, on one thread.
+
+    Theirs includes the up-sampling of LR, which ours does on the device, in the training step's time.
+    """
+    images = _stores(bench, 2)
+    dataset = bench.released.dataset(bench.folder, images)
+    patches = _patches(bench)
+    places = itertools.count()
+    both: dict[str, Callable[[], Any]] = {
+        "ours": lambda: patches.batch(16 * next(places), 16),
+        "released": lambda: [dataset[i % len(dataset)] for i in range(16)],
+    }
+    timings = take_turns({k: both[k] for k in programs}, 3 * bench.repeat, torch.device("cpu"), loops=3)
+    side = patches.patch_size
+    return Result(f"a batch of 16 patches of {side}x{side}", timings)
+
+
+STAGES: dict[str, Callable[[Bench, Sequence[str]], Result]] = {
+    "training": training_step,
+    "sampling": sampling,
+    "masks": merging_masks,
+    "lr": lr_generation,
+    "batch": batch_loading,
+}
+
+
+def some_masks(k: int, height: int, width: int) -> list[np.ndarray]:
+    """k overlapping masks like SAM's: half of them cells of a partition, half ellipses, large and small."""
+    from scipy.spatial import cKDTree
+
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    seeds = rng.random((k // 2, 2)) * (height, width)
+    cell = cKDTree(seeds).query(np.stack([y.ravel(), x.ravel()], 1))[1].reshape(height, width)
+    masks = [cell == i for i in range(k // 2)]
+    for _ in range(k - k // 2):
+        cy, cx = rng.random(2) * (height, width)
+        ry, rx = np.exp(rng.uniform(np.log(15), np.log(0.2 * height), 2))
+        masks.append(((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1)
+    return [masks[i] for i in rng.permutation(k)]
+
+
+def paper_recipe(config: Config) -> dict[str, Any]:
+    """The recipe of SAM-DiffSR as it was released, at the paper's size."""
+    recipe = config.denoiser_recipe(Run(variant="released", scale=SCALE, seed=0))
+    return recipe | {"structure": {"reduce": False, "mask_crop": "aligned"}}
+
+
+def fresh_models(config: Config, folder: Path, changes: dict[str, Any] | None = None) -> tuple[Path, Path]:
+    """Encoder and denoiser files of the paper's size with random weights; `changes` to the diffusion."""
+    return _saved(config, folder, changes, None)[1:]
+
+
+def _models(bench: Bench, released: Any, changes: dict[str, Any] | None = None) -> tuple[dict, Path, Path]:
+    """(denoiser recipe, encoder file, denoiser file) with the weights of their model."""
+    return _saved(bench.config, bench.folder, changes, weights_of(released, bench.folder))
+
+
+def _saved(
+    config: Config, folder: Path, changes: dict[str, Any] | None, checkpoint: Path | None
+) -> tuple[dict[str, Any], Path, Path]:
+    from samdiffsr.training.encoder import build_encoder
+
+    recipe = paper_recipe(config)
+    recipe["diffusion"] = recipe["diffusion"] | (changes or {})
+    coder = config.encoder_recipe(recipe["encoder"], SCALE, 0)
+    encoder, denoiser = folder / "encoder.safetensors", folder / "denoiser.safetensors"
+    net = build_encoder(coder)
+    unet = build_denoiser(recipe, net.cond_channels)
+    state = load_foreign_rrdb(checkpoint, net) if checkpoint else net.state_dict()
+    save_model(encoder, state, state, {"recipe": coder, "digests": {}})
+    state = load_foreign_unet(checkpoint, unet) if checkpoint else unet.state_dict()
+    digests = {"encoder": load_encoder(encoder)[1].sha256}
+    save_model(denoiser, state, state, {"recipe": recipe, "digests": digests, "e_max": 1.0})
+    return recipe, encoder, denoiser
+
+
+def _stores(bench: Bench, count: int) -> list[tuple[str, Path, Path]]:
+    """`count` images with masks: our stores, and the files that the released code packs its own from."""
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    images = [(f"im{i}", _photograph(*SIZE, seed=i)) for i in range(count)]
+    regions = Regions.from_masks(some_masks(100, *SIZE))
+    with StoreWriter(bench.folder / "hr", kind="hr") as store:
+        for name, image in images:
+            store.add(name, image)
+    build_lr_store(bench.folder / "hr", bench.folder / "lr", SCALE)
+    with RegionStoreWriter(bench.folder / "masks", on="hr") as writer:
+        for name, _ in images:
+            writer.add(name, regions)
+    encode(bench.folder / "masks", bench.folder / "values.npz", ENCODING)
+    stored = RegionStore(bench.folder / "masks")
+    map_ = load_values(bench.folder / "values.npz", stored)[0][regions.labels]
+    files = []
+    for name, image in images:
+        png, npy = (bench.folder / f"{name}{suffix}" for suffix in (".png", ".npy"))
+        Image.fromarray(image).save(png, compress_level=1)
+        np.save(npy, map_)
+        files.append((name, png, npy))
+    return files
+
+
+def _patches(bench: Bench) -> PatchSource:
+    regions = RegionStore(bench.folder / "masks")
+    hr, lr = (Store(bench.folder / name) for name in ("hr", "lr"))
+    values = load_values(bench.folder / "values.npz", regions)
+    patch = paper_recipe(bench.config)["training"]["patch"]
+    return PatchSource(hr, lr, regions.labels, values, scale=SCALE, patch=patch, seed=0)
+
+
+def _photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A made-up image with structure at all sizes, uint8 (height, width, 3): speed does not depend on it."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((height, width, 3))
+    for cell in (4, 16, 64, 256):
+        coarse = rng.random((-(-height // cell), -(-width // cell), 3))
+        image += coarse.repeat(cell, 0).repeat(cell, 1)[:height, :width]
+    return (image * 63).astype(np.uint8)
+
+
+@contextlib.contextmanager
+def _their_settings() -> Iterator[None]:
+    """Torch as the released code leaves it: without our deterministic algorithms."""
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _apart(difference: np.ndarray) -> str:
+    share = 100 * float((difference > 0).mean())
+    return f"{share:.2g} % of the values differ, by {int(difference.max())} of 255 at most"
+
+
+def _training_flops(recipe: dict[str, Any], encoder: Path, side: int) -> float:
+    """Of one sample: the frozen encoder forward, the denoiser forward and backward."""
+    coder, _ = load_encoder(encoder)
+    unet = build_denoiser(recipe, coder.cond_channels)
+    with FlopCounterMode(display=False) as counted:
+        features = coder.features(torch.zeros(1, 3, side // SCALE, side // SCALE))
+        x_t = torch.zeros(1, 3, side, side)
+        unet(x_t, torch.zeros(1), unet.project(features)).sum().backward()
+    return float(counted.get_total_flops())
+
+
+def _sampling_flops(recipe: dict[str, Any], encoder: Path, height: int, width: int, steps: int) -> float:
+    """Counted on the meta device, where nothing is computed."""
+    coder, _ = load_encoder(encoder)
+    with torch.device("meta"), torch.no_grad():
+        coder = coder.to("meta")
+        unet = build_denoiser(recipe, coder.cond_channels)
+        with FlopCounterMode(display=False) as counted:
+            cond = unet.project(coder.features(torch.zeros(1, 3, height // SCALE, width // SCALE)))
+        once = counted.get_total_flops()
+        with FlopCounterMode(display=False) as counted:
+            unet(torch.zeros(1, 3, height, width), torch.zeros(1), cond)
+    return float(once + steps * counted.get_total_flops())
