@@ -154,7 +154,11 @@ def train_denoiser(
     residual_scale = recipe["diffusion"]["residual_scale"]
 
     def loss(model: nn.Module, batch: dict[str, Tensor], indices: list[int]) -> Tensor:
-        frozen.to(batch["lr"].device)
+        device = batch["lr"].device
+        if torch.is_autocast_enabled(device.type):  # once, instead of every weight in every step
+            frozen.to(device, torch.get_autocast_dtype(device.type))
+        else:
+            frozen.to(device)
         with torch.no_grad():
             features = frozen.features(batch["lr"].float() / 255)
             up = upsampled(batch["lr"], recipe["scale"], recipe["lr_divisor"])
