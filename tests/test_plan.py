@@ -99,6 +99,7 @@ def test_the_plan_says_what_is_to_do_and_what_is_there(
     assert "set14" not in text
     assert "masks      1 to do, 0 there: felzenszwalb_fine of demo_train" in text
     assert "in all     16.8 min" in text
+    assert "1 h would be enough here" in text  # one and a half times the longest, rounded up
 
 
 def test_calibration_times_the_real_stages(tmp_path: Path, root: Path) -> None:

@@ -6,6 +6,7 @@ networks, kept in work/calibration/ by device, networks and code. Masks, scores 
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -207,6 +208,12 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
         lines.append(
             f"  {t.name:<{width}}  {t.steps:>7} steps  {cost['step_seconds']:8.3f} s/step  "
             f"{_time(seconds[t.name]):>9}  {_size(cost['peak_bytes']):>8}{warnings}"
+        )
+    if seconds:
+        enough = math.ceil(1.5 * max(seconds.values()) / 3600)
+        lines.append(
+            f"limit      a cluster ends a training after {config.chosen.hours:g} h (`hours` of the study); "
+            f"{enough} h would be enough here"
         )
     sampled = _named(jobs, r"results/\w+/samples/([^/]+)/(\w+)/(\w+)\.json")
     images, drawing, png = _sampling(config, [found for job, found in sampled if job.pending], root, say)
