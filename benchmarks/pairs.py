@@ -22,7 +22,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from torch.utils.flop_counter import FlopCounterMode
 
-from samdiffsr.config import Config, Run
+from samdiffsr.config import Config
 from samdiffsr.data.patches import PatchSource
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.resize import crop_to_multiple, downscale
@@ -34,6 +34,7 @@ from samdiffsr.masks.stage import encode, load_values
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter
 from samdiffsr.models.foreign import load_foreign_rrdb, load_foreign_unet
 from samdiffsr.restore import denoiser_restorer
+from samdiffsr.schema import Run
 from samdiffsr.structure.positions import position_map
 from samdiffsr.structure.values import e_sam, region_values
 from samdiffsr.training.checkpoint import save_model

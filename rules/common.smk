@@ -17,14 +17,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SRC, os.environ.get("PYTHONPATH")]))
 )
 
-from samdiffsr.config import (
-    CostMetric,
-    ImageMetric,
-    Run,
-    SetMetric,
-    load_config,
-    recipe_text,
-)
+from samdiffsr.config import load_config, recipe_text
 from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.data.fetch import check_disk, source_version
@@ -37,6 +30,7 @@ from samdiffsr.folderlock import hold
 from samdiffsr.masks.segmenters import LEARNED, segmenter_module
 from samdiffsr.plan import refuse_slow, training_of
 from samdiffsr.released import check_model, models_of, released_path, trained_path
+from samdiffsr.schema import CostMetric, ImageMetric, Run, SetMetric
 from samdiffsr.presence import (
     absences,
     absent,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from samdiffsr.config import Config, Run, load_config, recipe_text
+from samdiffsr.config import Config, load_config, recipe_text
 from samdiffsr.errors import UserError
+from samdiffsr.schema import Run
 
 
 @pytest.fixture
@@ -200,9 +201,9 @@ def test_crops_of_sets_that_are_not_tested_on_are_left_out_and_said(raw: dict[st
 def test_every_metric_of_the_configuration_can_be_measured_and_printed() -> None:
     from typing import get_args
 
-    from samdiffsr.config import CostMetric, ImageMetric, Metric, SetMetric
     from samdiffsr.evaluation import cost, image_metrics, sets
     from samdiffsr.reporting import tables
+    from samdiffsr.schema import CostMetric, ImageMetric, Metric, SetMetric
 
     assert set(get_args(ImageMetric)) == set(image_metrics.METRICS)
     assert set(get_args(SetMetric)) == set(sets.METRICS)

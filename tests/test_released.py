@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from samdiffsr.cli import main
-from samdiffsr.config import Config, Run, load_config
+from samdiffsr.config import Config, load_config
 from samdiffsr.data.catalogue import sources
 from samdiffsr.data.demo import make_demo
 from samdiffsr.data.images import write_png
@@ -43,6 +43,7 @@ from samdiffsr.released import (
     released_path,
     trained_path,
 )
+from samdiffsr.schema import Run
 
 RUN = Run(variant="sam_diffsr", scale=4, seed=0)
 

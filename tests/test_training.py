@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from samdiffsr.config import Training
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.determinism import sample_generator
 from samdiffsr.errors import UserError
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.stage import encode
 from samdiffsr.masks.store import RegionStoreWriter
+from samdiffsr.schema import Training
 from samdiffsr.training import loop
 from samdiffsr.training.checkpoint import open_model
 from samdiffsr.training.loop import Job, learning_rate

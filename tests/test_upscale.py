@@ -14,11 +14,11 @@ from PIL import Image, ImageOps
 
 from samdiffsr import restore as restore_module
 from samdiffsr import upscale as upscale_module
-from samdiffsr.config import Training
 from samdiffsr.data.resize import downscale, upscale
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.errors import UserError
 from samdiffsr.restore import denoiser_restorer, restore_dataset
+from samdiffsr.schema import Training
 from samdiffsr.training.checkpoint import open_model, save_model
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.encoder import train_encoder

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from samdiffsr.cli import main
-from samdiffsr.config import Training
+from samdiffsr.schema import Training
 from tests.workflow import ROOT
 
 STEPS = {"steps": 2, "batch": 2, "patch": 32, "ema": 0.5}

@@ -17,10 +17,11 @@ from typing import Any
 
 import yaml
 
-from samdiffsr.config import Config, Run
+from samdiffsr.config import Config
 from samdiffsr.errors import UserError
 from samdiffsr.files import atomic_path, sha256_file
 from samdiffsr.released import check_model, models_of, released_path, trained_path
+from samdiffsr.schema import Run
 
 Say = Callable[[str], None]
 LISTING = "data.files"

@@ -12,9 +12,10 @@ import struct
 from pathlib import Path
 from typing import Any, Literal
 
-from samdiffsr.config import Config, Run
+from samdiffsr.config import Config
 from samdiffsr.errors import UserError
 from samdiffsr.files import read_json, sha256_json
+from samdiffsr.schema import Run
 
 Kind = Literal["encoders", "runs"]
 # Keys of a recipe that say how a machine computed and not what.
