@@ -33,6 +33,7 @@ NAMES = {
     "training": "training step",
     "sampling": "sampling",
     "masks": "mask encoding",
+    "files": "mask reading and encoding",
     "lr": "LR generation",
     "batch": "batch loading",
 }

@@ -43,6 +43,7 @@ from samdiffsr.training.encoder import load_encoder
 from samdiffsr.training.loop import Job
 
 SCALE = 4
+MASKS = 100  # of an image
 SIZE = (1356, 2040)  # of a DIV2K image, rows x columns
 ENCODING = {"position": "rope", "rope_axis": "height", "mean_over": "image", "overlap": "overwrite"}
 
@@ -84,7 +85,7 @@ def training_step(bench: Bench, programs: Sequence[str]) -> Result:
     Ours is the real training loop, with cutting its patches, its exponential mean of the weights and its log;
     theirs is forward, backward and optimizer on a batch that lies ready.
     """
-    batch = 16 if bench.large else 1
+    batch = 16 if bench.large else 4
     released = bench.released.model(bench.device)
     recipe, encoder, _ = _models(bench, released)
     patch = recipe["training"]["patch"]
@@ -178,29 +179,56 @@ def sampling(bench: Bench, programs: Sequence[str]) -> Result:
     )
 
 
-def merging_masks(bench: Bench, programs: Sequence[str]) -> Result:
-    """From the masks as SAM gives them (run lengths) to the structure map of the whole image."""
-    count = 100
-    rng_masks = some_masks(count, *SIZE)
-    records = records_from_regions(Regions.from_masks(rng_masks))
+def mask_encoding(bench: Bench, programs: Sequence[str]) -> Result:
+    """From an image's masks, as each side keeps them, to its structure map.
+
+    Theirs has them as dense arrays, ours as the label map that the mask stage stores once for all schemes.
+    """
+    records = _records()
+    regions = regions_from_records(records)
+    masks = [coco.decode(record["segmentation"]) for record in records]
+    return _masks(programs, bench, lambda: regions, lambda: masks, "to its structure map")
+
+
+def masks_from_files(bench: Bench, programs: Sequence[str]) -> Result:
+    """The same from the run lengths that SAM's script writes: with the label map made, the masks decoded."""
+    records = _records()
+
+    def decoded() -> list[np.ndarray]:
+        return [coco.decode(record["segmentation"]) for record in records]
+
+    words = "as run lengths to its structure map"
+    return _masks(programs, bench, lambda: regions_from_records(records), decoded, words)
+
+
+def _masks(
+    programs: Sequence[str],
+    bench: Bench,
+    ours: Callable[[], Regions],
+    theirs: Callable[[], list[np.ndarray]],
+    words: str,
+) -> Result:
     position = position_map("rope", *SIZE, rope_axis="height")  # the same for all images of a size
     options = {k: ENCODING[k] for k in ("mean_over", "overlap")}
 
-    def ours() -> np.ndarray:
-        regions = regions_from_records(records)
+    def our_map() -> np.ndarray:
+        regions = ours()
         return e_sam(regions, region_values(regions, position, **options))
 
-    def theirs() -> np.ndarray:
-        masks = [coco.decode(record["segmentation"]) for record in records]
-        return bench.released.merge.merge_all_mask_to_one_RoPE(masks)
+    def their_map() -> np.ndarray:
+        return bench.released.merge.merge_all_mask_to_one_RoPE(theirs())
 
-    both = {"ours": ours, "released": theirs}
+    both = {"ours": our_map, "released": their_map}
     timings = take_turns({k: both[k] for k in programs}, bench.repeat, torch.device("cpu"))
     agreement = ""
     if len(programs) == 2:
-        a, b = ours(), theirs()
+        a, b = our_map(), their_map()
         agreement = f"values differ by {np.abs(a - b).max():.0e} at most, of {np.abs(b).max():.2g}"
-    return Result(f"{count} masks of a {SIZE[1]}x{SIZE[0]} image to its structure map", timings, agreement)
+    return Result(f"{MASKS} masks of a {SIZE[1]}x{SIZE[0]} image {words}", timings, agreement)
+
+
+def _records() -> list[dict[str, Any]]:
+    return records_from_regions(Regions.from_masks(some_masks(MASKS, *SIZE)))
 
 
 def lr_generation(bench: Bench, programs: Sequence[str]) -> Result:
@@ -236,7 +264,8 @@ def batch_loading(bench: Bench, programs: Sequence[str]) -> Result:
 STAGES: dict[str, Callable[[Bench, Sequence[str]], Result]] = {
     "training": training_step,
     "sampling": sampling,
-    "masks": merging_masks,
+    "masks": mask_encoding,
+    "files": masks_from_files,
     "lr": lr_generation,
     "batch": batch_loading,
 }
@@ -297,7 +326,7 @@ def _stores(bench: Bench, count: int) -> list[tuple[str, Path, Path]]:
     """`count` images with masks: our stores, and the files that the released code packs its own from."""
     bench.folder.mkdir(parents=True, exist_ok=True)
     images = [(f"im{i}", _photograph(*SIZE, seed=i)) for i in range(count)]
-    regions = Regions.from_masks(some_masks(100, *SIZE))
+    regions = Regions.from_masks(some_masks(MASKS, *SIZE))
     with StoreWriter(bench.folder / "hr", kind="hr") as store:
         for name, image in images:
             store.add(name, image)
