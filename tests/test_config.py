@@ -255,3 +255,11 @@ def test_the_runs_of_the_tables_are_shared(config: Config) -> None:
     paper = {run for run in runs if not run.startswith(("step_", "released", "consistent", "srdiff_small"))}
     assert len(paper) == 10  # the denoisers for Tables 1 to 7, a seed
     assert len(runs) == 10 + 10
+
+
+def test_a_table_says_which_masks_were_used_at_inference(raw: dict[str, Any]) -> None:
+    rows = {row["variant"]: row for row in load_config(raw).table_recipe("table1")["rows"]}
+    masks = raw["studies"]["demo"]["masks"]
+    assert rows["sam_srdiff"]["masks"] == f"{masks['high']} in training, {masks['low']} at inference"
+    assert rows["sam_diffsr"]["masks"] == masks["high"]
+    assert rows["srdiff"]["masks"] is None

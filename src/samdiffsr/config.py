@@ -547,12 +547,21 @@ class Config(Strict):
             "variant": row.variant,
             "label": row.label or variant.label,
             "published": row.published or row.label or variant.published or variant.label,
-            "masks": self.mask_set(row.variant) if variant.foreign is None else "its own",
+            "masks": self._mask_words(row.variant),
             "runs": [run.name for run in runs],
             "weights": self.weights(row.variant),
             "sampling": self._sampling_words(variant.kind),
             "absent": absent,
         }
+
+    def _mask_words(self, variant: str) -> str | None:
+        """Which masks a variant saw, as the tables say it."""
+        v, masks = self.variants[variant], self.mask_set(variant)
+        if v.foreign is not None:
+            return "its own"
+        if v.formulation == "condition":  # the one network that needs masks at inference, where HR is unknown
+            return f"{masks} in training, {self.chosen.masks['low']} at inference"
+        return masks
 
     # ---- figures ----
 

@@ -77,8 +77,11 @@ def _cell(rows: list[dict[str, Any]], metric: str) -> Cell:
 
 
 def _ranked(cells: list[Cell], metric: str) -> list[Cell]:
-    """Mark the best and the second best value; equal as shown is equal in rank. One alone is not marked."""
-    better = METRICS[metric].better
+    """Mark the best and the second best value; equal as shown is equal in rank. One alone is not marked.
+
+    Times and memory are not marked: they are those of one machine on one day.
+    """
+    better = 0 if metric in COSTS else METRICS[metric].better
     values = sorted({float(cell.text) for cell in cells if cell.text}, reverse=better > 0)
     if not better or len(values) < 2:
         return cells
@@ -118,7 +121,8 @@ def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
         )
     for metric in COSTS:
         if devices := several(r["protocol"] for r in measured if r["metric"] == metric):
-            lines.append(f"{METRICS[metric].heading}: {devices}.")
+            beside = "; by the clock, beside whatever else ran" if metric.endswith("seconds") else ""
+            lines.append(f"{METRICS[metric].heading}: {devices}{beside}.")
     if any(r["published"] for r in tidy):
         note = "Published: the paper's values (arXiv 2402.17133v2)."
         if not recipe["comparable"]:

@@ -40,7 +40,7 @@ METRICS: dict[str, Column] = {
     "maniqa_koniq": Column("MANIQA (KonIQ)", 4, "maniqa", +1),
     "lpips": Column("LPIPS", 4, "", -1),
     "artifact": Column("Artifact", 4, "artifact", -1),
-    "artifact_excess": Column("Artifact excess", 4, "", -1),
+    "artifact_excess": Column("Artifact excess", 1, "", -1),
     "fid_clean": Column("FID (clean)", 4, "fid", -1),
     "fid_tf": Column("FID (TF)", 4, "", -1),
     "fid_patch299": Column("FID (patches)", 4, "", -1),
