@@ -134,6 +134,16 @@ def test_crops_are_found_where_the_methods_differ_most_the_best_of_each_image_fi
     assert all(abs(p[0] - q[0]) >= 16 or abs(p[1] - q[1]) >= 16 for p, q in pairwise(boxes))
 
 
+def test_crops_keep_away_from_the_border_where_they_can() -> None:
+    difference = np.zeros((64, 40))
+    difference[-1], difference[30, 20] = 100, 1
+    ((_, (x, y, w, h)),) = figure_crops._places(difference, 16, 1)
+    assert x <= 20 < x + w
+    assert y <= 30 < y + h
+    ((_, box),) = figure_crops._places(difference, 64, 1)  # no smaller than the image
+    assert box == (0, 0, 40, 64)
+
+
 def test_every_method_has_its_crop_and_the_crops_psnr(images: dict[str, list[Path]]) -> None:
     box = [16, 40, 20, 12]
     crops = [{"dataset": "test", "image": "b", "box": box}]

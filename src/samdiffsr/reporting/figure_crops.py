@@ -13,6 +13,7 @@ from samdiffsr.reporting.style import Inputs, Page, page, picture
 COLUMNS = 4  # crops in a row at most
 INCHES = 1.15  # side of a crop
 BOX = "#ffd400"
+EDGE = 8  # HR pixels at the border that crops found automatically keep away from
 Box = tuple[int, int, int, int]  # left, top, width, height in HR pixels
 
 
@@ -110,11 +111,18 @@ def find_crops(
 
 
 def _places(difference: np.ndarray, size: int, count: int) -> list[tuple[float, Box]]:
-    """Up to `count` boxes that do not overlap, with the mean of `difference` in each, best first."""
+    """Up to `count` boxes that do not overlap, with the mean of `difference` in each, best first.
+
+    They keep away from the image's border where they can: methods differ there as nowhere else.
+    """
     height, width = difference.shape
     w, h = min(size, width), min(size, height)
     table = np.pad(difference, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     mean = (table[h:, w:] - table[:-h, w:] - table[h:, :-w] + table[:-h, :-w]) / (w * h)
+    top, left = min(EDGE, (height - h) // 2), min(EDGE, (width - w) // 2)
+    inside = np.full_like(mean, -np.inf)
+    inside[top : len(mean) - top, left : mean.shape[1] - left] = 0
+    mean = mean + inside
     places = []
     while len(places) < count and (mean > -np.inf).any():
         y, x = (int(n) for n in np.unravel_index(mean.argmax(), mean.shape))

@@ -136,5 +136,6 @@ def _panel(axes: Any, points: Points, pair: tuple[str, str], methods: list[str])
     axes.annotate(
         "better", xy=0.5 + 0.47 * toward, xytext=0.5 - 0.36 * toward, xycoords="axes fraction",
         ha="center", va="center", fontsize=6, color=ARROW, arrowprops=arrow, zorder=0,
+        bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"},
     )  # fmt: skip
     return handles
