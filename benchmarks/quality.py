@@ -39,9 +39,10 @@ def main() -> None:
     parser.add_argument("--denoiser", type=Path, nargs="+", required=True)
     parser.add_argument("--images", type=Path, nargs="+", required=True)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the CPU")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    prepare_torch(len(os.sched_getaffinity(0)))
+    prepare_torch(args.threads)
     scale = open_model(args.denoiser[0], "denoiser").info["recipe"]["scale"]
     images = [
         (path.stem, crop_to_multiple(read_rgb(path), 2 * scale))
