@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -34,6 +35,20 @@ def copy(finished: Workflow, tmp_path: Path) -> Workflow:
 def _rows(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_a_table_can_be_made_again_from_the_scores_of_images_alone(
+    finished: Workflow, tmp_path: Path
+) -> None:
+    """As from committed ones: every other rule's output counts as given, nothing is trained or drawn."""
+    clone = Workflow.new(tmp_path / "clone")
+    shutil.copytree(finished.folder / "results/demo/scores", clone.folder / "results/demo/scores")
+    result = clone("results/demo/table2.csv", "--allowed-rules", "gather", cores=1)
+    assert result.code == 0, result.text
+    made = sorted((clone.folder / "results/demo").glob("table2*"))
+    assert len(made) == 5
+    for path in made:
+        assert path.read_bytes() == (finished.folder / "results/demo" / path.name).read_bytes(), path.name
 
 
 def test_the_table_has_the_papers_rows_and_measured_numbers(finished: Workflow) -> None:
