@@ -294,7 +294,8 @@ def test_a_loss_that_is_no_number_stops_its_variant_alone(finished: Workflow, tm
 @pytest.mark.workflow
 def test_a_second_snakemake_in_the_folder_refuses(finished: Workflow, tmp_path: Path) -> None:
     workflow = finished.copy(tmp_path / "copy")
-    workflow.config = tiny(tmp_path / "endless.yaml", studies={"demo": {"training": {"steps": 10_000_000}}})
+    endless = {"demo": {"training": {"steps": 10_000_000}}}
+    workflow.config = tiny(tmp_path / "endless.yaml", studies=endless, allow_slow=True)
     model = MODEL.format("srdiff")
     log = workflow.folder / "logs/demo/train/srdiff-x4-s0.log"
     log.unlink()

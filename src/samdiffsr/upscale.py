@@ -254,7 +254,7 @@ def upscale_images(
     seed: int = 0,
     suffix: str | None = None,
     overwrite: bool = False,
-    memory: int = 1000,
+    memory: int = 500,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
