@@ -71,8 +71,8 @@ def test_a_training_that_runs_out_of_time_is_saved_and_goes_on_and_a_cancelled_w
     slurm: Cluster, tmp_path: Path
 ) -> None:
     workflow = Workflow.new(tmp_path / "repository")
-    endless = {"steps": 10_000_000}
-    workflow.config = tiny(tmp_path / "config.yaml", studies={"demo": {"gpus": 1, "training": endless}})
+    endless = {"demo": {"gpus": 1, "training": {"steps": 10_000_000}}}
+    workflow.config = tiny(tmp_path / "config.yaml", studies=endless, allow_slow=True)
     model = f"results/demo/runs/{RUN}/model.safetensors"
     encoder = "results/demo/encoders/default-x4-s0/model.safetensors"
     values = "work/encodings/demo_train/felzenszwalb_fine/rope-width-region-sum-zero.npz"
