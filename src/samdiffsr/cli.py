@@ -741,7 +741,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     large.add_argument("--overwrite", action="store_true", help="replace what is there; never an input")
     large.add_argument(
-        "--memory", type=_count, default=500, metavar="MB", help="of a tile in the network (default 500)"
+        "--memory", type=_count, default=550, metavar="MB", help="of a tile in the network (default 550)"
     )
     large.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     large.add_argument("--precision", default="auto", choices=["auto", "bf16", "float32"])

@@ -254,7 +254,7 @@ def upscale_images(
     seed: int = 0,
     suffix: str | None = None,
     overwrite: bool = False,
-    memory: int = 500,
+    memory: int = 550,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
