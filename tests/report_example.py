@@ -11,8 +11,8 @@ from PIL import Image
 from samdiffsr.config import Config, load_config
 from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.evaluation.stage import COLUMNS, write_csv
-from samdiffsr.files import sha256_file, write_json
+from samdiffsr.evaluation.stage import COLUMNS
+from samdiffsr.files import sha256_file, write_csv, write_json
 from samdiffsr.reporting.differences import differences
 from samdiffsr.reporting.report import report
 from samdiffsr.reporting.tables import gather

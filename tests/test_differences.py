@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from samdiffsr.evaluation.stage import COLUMNS, write_csv
+from samdiffsr.evaluation.stage import COLUMNS
+from samdiffsr.files import write_csv
 from samdiffsr.reporting.differences import COLUMNS as DIFFERENCE_COLUMNS
 from samdiffsr.reporting.differences import differences, join
 from samdiffsr.reporting.render import blocks, latex, markdown

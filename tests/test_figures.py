@@ -27,8 +27,8 @@ from samdiffsr.errors import UserError
 from samdiffsr.evaluation.artifact import artifact_map
 from samdiffsr.evaluation.sets import COLUMNS as SET_COLUMNS
 from samdiffsr.evaluation.stage import COLUMNS as SCORE_COLUMNS
-from samdiffsr.evaluation.stage import write_csv
 from samdiffsr.evaluation.statistics import paired_difference
+from samdiffsr.files import write_csv
 from samdiffsr.reporting import (
     figure_artifacts,
     figure_crops,

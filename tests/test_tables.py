@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from samdiffsr.errors import UserError
-from samdiffsr.evaluation.stage import COLUMNS, write_csv
+from samdiffsr.evaluation.stage import COLUMNS
+from samdiffsr.files import write_csv
 from samdiffsr.reporting.tables import gather
 
 VALUES = {

@@ -81,9 +81,8 @@ class Config(Strict):
     baselines: dict[Name, Baseline] = Field(default_factory=dict)
     tables: dict[Name, Table]
     figures: dict[FigureName, AnyFigure] = Field(default_factory=dict)
-    left_out: dict[Name, str] = Field(
-        default_factory=dict
-    )  # test sets that are not there, and why; the workflow fills it in
+    # test sets that are not there, and why; the workflow fills it in
+    left_out: dict[Name, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

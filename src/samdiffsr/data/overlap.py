@@ -10,8 +10,6 @@ blocks: minutes for thousands of images.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ import numpy as np
 from samdiffsr.data.images import list_images, read_rgb
 from samdiffsr.data.store import Store
 from samdiffsr.errors import UserError
-from samdiffsr.files import atomic_path
+from samdiffsr.files import write_csv
 
 LONGEST = 512  # pixels; larger images are shrunk to this first
 STEP = 2 ** (1 / 3)  # between two levels of the pyramid
@@ -346,12 +344,7 @@ def check_split(
         image = leaks[0].partition(" and ")[0].partition("/")[2]
         more = f" (and {len(leaks) - 1} more, see the log)" if len(leaks) > 1 else ""
         raise UserError(f"{leaks[0]}{more}; add {image!r} to datasets.{train[0]}.exclude in config.yaml")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_path(out) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
+    write_csv(out, COLUMNS, rows)
 
 
 def _row(kind: str, set_a: str, set_b: str, overlap: Overlap, left_out: str) -> dict[str, object]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from samdiffsr.evaluation.sets import COLUMNS
-from samdiffsr.evaluation.stage import write_csv
-from samdiffsr.files import read_json
+from samdiffsr.files import read_json, write_csv
 
 METRICS = (
     "parameters",

@@ -16,8 +16,8 @@ from samdiffsr.data.store import Store
 from samdiffsr.errors import UserError
 from samdiffsr.evaluation.image_metrics import ImageMetrics
 from samdiffsr.evaluation.protocol import Protocol
-from samdiffsr.evaluation.stage import COLUMNS, write_csv
-from samdiffsr.files import read_json, sha256_file
+from samdiffsr.evaluation.stage import COLUMNS
+from samdiffsr.files import read_json, sha256_file, write_csv
 
 METRICS = ("psnr_y", "ssim_y")
 # name -> what it is, in a table's heading

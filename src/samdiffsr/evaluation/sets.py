@@ -26,9 +26,8 @@ from samdiffsr.evaluation.set_metrics import (
     load_features,
     save_features,
 )
-from samdiffsr.evaluation.stage import write_csv
 from samdiffsr.evaluation.weights import MissingWeights, verify
-from samdiffsr.files import read_json, sha256_file, sha256_json
+from samdiffsr.files import read_json, sha256_file, sha256_json, write_csv
 
 COLUMNS = ("run", "weights", "dataset", "metric", "value", "sd", "n", "why_empty", "protocol")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from samdiffsr.data.store import Store
 from samdiffsr.errors import UserError
 from samdiffsr.evaluation.image_metrics import ImageMetrics, mse_rgb, score_image
 from samdiffsr.evaluation.protocol import Protocol
-from samdiffsr.files import atomic_path, read_json, sha256_file
+from samdiffsr.files import read_json, sha256_file, write_csv
 
 COLUMNS = ("run", "weights", "dataset", "image", "metric", "value", "why_empty", "protocol")
 
@@ -110,13 +108,3 @@ def _below_bicubic(sr: np.ndarray, hr: np.ndarray, lr: np.ndarray, scale: int, p
     sr, hr = protocol.align(sr, hr)
     errors = [mse_rgb(image, hr) + 1e-8 for image in (sr, upscale(lr, scale))]
     return 10 * math.log10(errors[0] / errors[1])
-
-
-def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    """Write rows as CSV with Unix line ends, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_path(path) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")

@@ -9,7 +9,6 @@ information, boundary F-measure.
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.errors import UserError
-from samdiffsr.files import atomic_path
+from samdiffsr.files import write_csv
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.segmenters import Human
 from samdiffsr.masks.store import RegionStore
@@ -92,8 +91,8 @@ def mask_statistics(
         "found_on": store.meta.get("on", ""),
         **summarise(rows, np.concatenate([np.empty(0), *areas])),
     }
-    write_csv(out, IMAGE_COLUMNS, rows)
-    write_csv(summary, SUMMARY_COLUMNS, [total])
+    write_csv(out, IMAGE_COLUMNS, map(_cells, rows))
+    write_csv(summary, SUMMARY_COLUMNS, [_cells(total)])
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], areas: np.ndarray) -> dict[str, Any]:
@@ -130,7 +129,7 @@ def gather_statistics(parts: Iterable[str | Path], out: str | Path) -> None:
             if tuple(reader.fieldnames or ()) != SUMMARY_COLUMNS:
                 raise UserError(f"{part}: no summary of mask statistics; delete it and run again")
             rows += list(reader)
-    write_csv(out, SUMMARY_COLUMNS, rows)
+    write_csv(out, SUMMARY_COLUMNS, map(_cells, rows))
 
 
 # ---- of the masks alone ----
@@ -272,17 +271,12 @@ def _same_partition(a: np.ndarray, b: np.ndarray) -> bool:
     return len(pairs) == len(np.unique(a)) == len(np.unique(b))
 
 
-def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows as CSV, atomically; NaN is an empty cell, other floats have six digits."""
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for CSV: NaN is an empty cell, other floats have six digits."""
 
     def cell(value: Any) -> Any:
         if not isinstance(value, float):
             return value
         return "" if math.isnan(value) else f"{value:.6g}"
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
-    with atomic_path(path) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
+    return {key: cell(value) for key, value in row.items()}

@@ -22,9 +22,11 @@ CHUNK = 1 << 17  # numbers that stay in a core's cache through all passes
 
 def mish(x: Tensor) -> Tensor:
     """Mish of a float tensor of any shape; same dtype, device and layout. float32's error is below 2e-6."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling():  # there torch's own is one pass
-        return F.mish(x)
-    if x.dtype not in (torch.float32, torch.bfloat16):
+    if (
+        x.device.type != "cpu"
+        or x.dtype not in (torch.float32, torch.bfloat16)
+        or torch.compiler.is_compiling()  # which makes one pass of torch's own
+    ):
         return F.mish(x)
     return _Mish.apply(x if _dense(x) else x.contiguous())
 
@@ -38,16 +40,15 @@ class _Mish(torch.autograd.Function):
             _look_up(x, _tables()[0], y)
             return y
         slope = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        for start, part in _chunks(x):
+        for part, out, *slope_out in _chunks(x, y) if slope is None else _chunks(x, y, slope):
             q = torch.sigmoid(-part)
             square = q * q
             inverse = (square + 1).reciprocal_()
             tanh = inverse * 2 - 1
-            torch.mul(part, tanh, out=_flat(y)[start : start + CHUNK])
-            if slope is not None:
+            torch.mul(part, tanh, out=out)
+            if slope_out:
                 square.mul_(inverse).mul_(inverse).mul_(part)
-                slope_part = _flat(slope)[start : start + CHUNK]
-                torch.addcmul(tanh, square, q.neg_().add_(1), value=4, out=slope_part)
+                torch.addcmul(tanh, square, q.neg_().add_(1), value=4, out=slope_out[0])
         ctx.save_for_backward(slope)
         return y
 
@@ -73,9 +74,9 @@ def _tables() -> tuple[Tensor, Tensor]:
 
 
 def _look_up(x: Tensor, table: Tensor, out: Tensor) -> None:
-    for start, part in _chunks(x):
+    for part, part_out in _chunks(x, out):
         place = part.view(torch.int16).int().bitwise_and_(0xFFFF)
-        torch.index_select(table, 0, place, out=_flat(out)[start : start + CHUNK])
+        torch.index_select(table, 0, place, out=part_out)
 
 
 def _dense(x: Tensor) -> bool:
@@ -83,12 +84,6 @@ def _dense(x: Tensor) -> bool:
     return x.is_contiguous() or (x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last))
 
 
-def _flat(x: Tensor) -> Tensor:
-    """A dense tensor in the order of its memory, as a view."""
-    return x.as_strided((x.numel(),), (1,))
-
-
-def _chunks(x: Tensor) -> Iterator[tuple[int, Tensor]]:
-    flat = _flat(x)
-    for start in range(0, x.numel(), CHUNK):
-        yield start, flat[start : start + CHUNK]
+def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Dense tensors of one layout in the order of their memory, a chunk of each at a time, as views."""
+    return zip(*(x.as_strided((x.numel(),), (1,)).split(CHUNK) for x in tensors), strict=True)

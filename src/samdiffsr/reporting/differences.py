@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.errors import UserError
-from samdiffsr.evaluation.stage import write_csv
 from samdiffsr.evaluation.statistics import holm, paired_difference, paired_ratio, sentence
+from samdiffsr.files import write_csv
 from samdiffsr.reporting.tables import METRICS, Scores, read_scores
 
 # metrics whose scale means nothing: one mean over the other instead of one minus the other

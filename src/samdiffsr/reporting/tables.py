@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from samdiffsr.errors import UserError
 from samdiffsr.evaluation.sets import COLUMNS as SET_COLUMNS
 from samdiffsr.evaluation.stage import COLUMNS as SCORE_COLUMNS
-from samdiffsr.evaluation.stage import write_csv
+from samdiffsr.files import write_csv
 
 
 class Column(NamedTuple):

@@ -155,10 +155,8 @@ def train_denoiser(
 
     def loss(model: nn.Module, batch: dict[str, Tensor], indices: list[int]) -> Tensor:
         device = batch["lr"].device
-        if torch.is_autocast_enabled(device.type):  # once, instead of every weight in every step
-            frozen.to(device, torch.get_autocast_dtype(device.type))
-        else:
-            frozen.to(device)
+        mixed = torch.is_autocast_enabled(device.type)  # then cast once, not every weight in every step
+        frozen.to(device, torch.get_autocast_dtype(device.type) if mixed else None)
         with torch.no_grad():
             features = frozen.features(batch["lr"].float() / 255)
             up = upsampled(batch["lr"], recipe["scale"], recipe["lr_divisor"])
