@@ -11,7 +11,6 @@ repetitions in turns; memory is each program's own, in a process of its own. Lea
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -20,13 +19,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import Machine, peak_bytes
+from benchmarks.measure import Machine
 from benchmarks.pairs import STAGES, Bench, Result
 from benchmarks.released import Released
 
 from samdiffsr.config import load_config, read_mapping
 from samdiffsr.determinism import prepare_torch
-from samdiffsr.training.loop import resolve_device, resolve_precision
+from samdiffsr.files import write_csv
+from samdiffsr.training.loop import peak_bytes, resolve_device, resolve_precision
 
 PROGRAMS = ("released", "ours")
 NAMES = {
@@ -63,12 +63,12 @@ def main() -> None:
         curves(args.out, args.threads)
         return
     device = resolve_device(args.device)
+    precision = resolve_precision(args.precision, device)
     released = Released(args.released)
     config = load_config(read_mapping("config.yaml") | {"study": "paper"})
     with tempfile.TemporaryDirectory(prefix="samdiffsr-") as name:
 
         def bench(stage: str) -> Bench:
-            precision = resolve_precision(args.precision, device)
             folder = Path(name) / stage
             folder.mkdir()
             return Bench(released, config, device, precision, args.repeat, folder)
@@ -83,7 +83,7 @@ def main() -> None:
         for stage in args.only:
             result = STAGES[stage](bench(stage), PROGRAMS)
             peaks = {program: _alone(stage, program, sys.argv[1:]) for program in PROGRAMS}
-            rows.append(_row(stage, result, peaks, machine, resolve_precision(args.precision, device)))
+            rows.append(_row(stage, result, peaks, machine, precision))
             print(
                 f"{NAMES[stage]}: {result.timings.ratio():.1f} times; {result.work}; "
                 f"released {result.timings.spread('released')} s, ours {result.timings.spread('ours')} s"
@@ -93,19 +93,9 @@ def main() -> None:
 
 def _alone(stage: str, program: str, arguments: Sequence[str]) -> int:
     """Peak memory of one program at one stage."""
-    kept = [a for i, a in enumerate(arguments) if not (a in STAGES or a == "--only")]
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks",
-        *kept,
-        "--only",
-        stage,
-        "--alone",
-        program,
-        "--repeat",
-        "1",
-    ]
+    kept = [a for a in arguments if a not in STAGES and a != "--only"]
+    command = [sys.executable, "-m", "benchmarks", *kept]
+    command += ["--only", stage, "--alone", program, "--repeat", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
@@ -142,11 +132,7 @@ def _row(
 
 def _write(out: Path, rows: list[dict[str, str | float]], machine: Machine) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with open(out / "speed.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(out / "speed.csv", list(dict.fromkeys(key for row in rows for key in row)), rows)
     lines = [
         "| | released, s | ours, s | ratio | released, MB | ours, MB | ours of the machine's matrix rate |",
         "|---|---|---|---|---|---|---|",

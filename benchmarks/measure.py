@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
@@ -65,6 +64,11 @@ def take_turns(
     return timings
 
 
+def least(program: Callable[[], object], repeat: int, device: torch.device) -> float:
+    """Seconds of the fastest of `repeat` calls, after one to warm up."""
+    return min(take_turns({"": program}, repeat, device).seconds[""])
+
+
 @dataclass(frozen=True)
 class Machine:
     """What was measured on, and its rates: matrix products (FLOP/s) by precision, and copying (bytes/s)."""
@@ -99,20 +103,10 @@ class Machine:
 def _matmul(device: torch.device, dtype: torch.dtype) -> float:
     n = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    return 2 * n**3 / min(take_turns({"": lambda: a @ b}, 7, device).seconds[""])
+    return 2 * n**3 / least(lambda: a @ b, 7, device)
 
 
 def _copy(device: torch.device) -> float:
     a = torch.zeros(1 << (30 if device.type == "cuda" else 27), dtype=torch.uint8, device=device)
     b = torch.empty_like(a)
-    return 2 * a.nbytes / min(take_turns({"": lambda: b.copy_(a)}, 7, device).seconds[""])
-
-
-def peak_bytes(device: torch.device) -> int:
-    """The most memory in use so far: allocated tensors of a GPU, or this process since it was started."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):  # unlike getrusage's, not inherited from what started the process
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("this system does not tell a process's peak memory")
+    return 2 * a.nbytes / least(lambda: b.copy_(a), 7, device)

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from samdiffsr.structure.positions import position_map
 from samdiffsr.structure.values import e_sam, region_values
 from samdiffsr.training.checkpoint import save_model
 from samdiffsr.training.denoiser import build_denoiser, train_denoiser
-from samdiffsr.training.encoder import load_encoder
+from samdiffsr.training.encoder import build_encoder, load_encoder
 from samdiffsr.training.loop import Job
 
 SCALE = 4
@@ -69,7 +70,7 @@ class Bench:
 class Result:
     """One comparison.
 
-    work: what was done. unit: of `timings`. agreement: how the two results compare; "" where it was not
+    work: what was done. agreement: how the two results compare; "" where it was not
     looked at. flops: of our program, where the machine's rate of matrix products bounds it.
     """
 
@@ -90,7 +91,7 @@ def training_step(bench: Bench, programs: Sequence[str]) -> Result:
     recipe, encoder, _ = _models(bench, released)
     patch = recipe["training"]["patch"]
     recipe["training"] |= {"batch": batch, "steps": bench.repeat + 3}
-    _stores(bench, 2)
+    _stores(bench)
     rng = np.random.default_rng(0)
     hr, up = (rng.random((patch, patch, 3), dtype=np.float32) for _ in range(2))
     lr = rng.random((patch // SCALE, patch // SCALE, 3), dtype=np.float32)
@@ -184,7 +185,7 @@ def mask_encoding(bench: Bench, programs: Sequence[str]) -> Result:
 
     Theirs has them as dense arrays, ours as the label map that the mask stage stores once for all schemes.
     """
-    records = _records()
+    records = mask_records(MASKS)
     regions = regions_from_records(records)
     masks = [coco.decode(record["segmentation"]) for record in records]
     return _masks(programs, bench, lambda: regions, lambda: masks, "to its structure map")
@@ -192,7 +193,7 @@ def mask_encoding(bench: Bench, programs: Sequence[str]) -> Result:
 
 def masks_from_files(bench: Bench, programs: Sequence[str]) -> Result:
     """The same from the run lengths that SAM's script writes: with the label map made, the masks decoded."""
-    records = _records()
+    records = mask_records(MASKS)
 
     def decoded() -> list[np.ndarray]:
         return [coco.decode(record["segmentation"]) for record in records]
@@ -208,12 +209,7 @@ def _masks(
     theirs: Callable[[], list[np.ndarray]],
     words: str,
 ) -> Result:
-    position = position_map("rope", *SIZE, rope_axis="height")  # the same for all images of a size
-    options = {k: ENCODING[k] for k in ("mean_over", "overlap")}
-
-    def our_map() -> np.ndarray:
-        regions = ours()
-        return e_sam(regions, region_values(regions, position, **options))
+    our_map = partial(structure_map, ours, released_position())
 
     def their_map() -> np.ndarray:
         return bench.released.merge.merge_all_mask_to_one_RoPE(theirs())
@@ -227,8 +223,21 @@ def _masks(
     return Result(f"{MASKS} masks of a {SIZE[1]}x{SIZE[0]} image {words}", timings, agreement)
 
 
-def _records() -> list[dict[str, Any]]:
-    return records_from_regions(Regions.from_masks(some_masks(MASKS, *SIZE)))
+def structure_map(regions_of: Callable[[], Regions], position: np.ndarray) -> np.ndarray:
+    """E_SAM of an image's regions as the released code has it."""
+    regions = regions_of()
+    options = {k: ENCODING[k] for k in ("mean_over", "overlap")}
+    return e_sam(regions, region_values(regions, position, **options))
+
+
+def released_position() -> np.ndarray:
+    """The position map of a large image; the same for all images of a size."""
+    return position_map(ENCODING["position"], *SIZE, rope_axis=ENCODING["rope_axis"])
+
+
+def mask_records(count: int) -> list[dict[str, Any]]:
+    """Masks of a large image as run lengths."""
+    return records_from_regions(Regions.from_masks(some_masks(count, *SIZE)))
 
 
 def lr_generation(bench: Bench, programs: Sequence[str]) -> Result:
@@ -248,7 +257,7 @@ def batch_loading(bench: Bench, programs: Sequence[str]) -> Result:
 
     Theirs includes the up-sampling of LR, which ours does on the device, in the training step's time.
     """
-    images = _stores(bench, 2)
+    images = _stores(bench)
     dataset = bench.released.dataset(bench.folder, images)
     patches = _patches(bench)
     places = itertools.count()
@@ -306,8 +315,6 @@ def _models(bench: Bench, released: Any, changes: dict[str, Any] | None = None) 
 def _saved(
     config: Config, folder: Path, changes: dict[str, Any] | None, checkpoint: Path | None
 ) -> tuple[dict[str, Any], Path, Path]:
-    from samdiffsr.training.encoder import build_encoder
-
     recipe = paper_recipe(config)
     recipe["diffusion"] = recipe["diffusion"] | (changes or {})
     coder = config.encoder_recipe(recipe["encoder"], SCALE, 0)
@@ -322,10 +329,9 @@ def _saved(
     return recipe, encoder, denoiser
 
 
-def _stores(bench: Bench, count: int) -> list[tuple[str, Path, Path]]:
-    """`count` images with masks: our stores, and the files that the released code packs its own from."""
-    bench.folder.mkdir(parents=True, exist_ok=True)
-    images = [(f"im{i}", _photograph(*SIZE, seed=i)) for i in range(count)]
+def _stores(bench: Bench) -> list[tuple[str, Path, Path]]:
+    """Two images with masks: our stores, and the files that the released code packs its own from."""
+    images = [(f"im{i}", _photograph(*SIZE, seed=i)) for i in range(2)]
     regions = Regions.from_masks(some_masks(MASKS, *SIZE))
     with StoreWriter(bench.folder / "hr", kind="hr") as store:
         for name, image in images:

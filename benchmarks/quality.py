@@ -9,9 +9,7 @@ drawn with the same random numbers in every row; the bicubic enlargement stands 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from samdiffsr.determinism import prepare_torch
 from samdiffsr.errors import UserError
 from samdiffsr.evaluation.image_metrics import ImageMetrics, score_image
 from samdiffsr.evaluation.protocol import Protocol
+from samdiffsr.files import write_csv
 from samdiffsr.restore import denoiser_restorer
 from samdiffsr.training.checkpoint import open_model
 from samdiffsr.training.loop import resolve_device, resolve_precision
@@ -81,15 +80,7 @@ def main() -> None:
                 }
                 rows.append(row)
                 print({k: row[k] for k in ("run", "precision", "steps", "psnr_y")}, flush=True)
-    write(args.out / "quality.csv", rows)
-
-
-def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(args.out / "quality.csv", list(rows[0]), rows)
 
 
 if __name__ == "__main__":

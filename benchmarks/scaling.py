@@ -5,7 +5,6 @@ Each point is a process of its own, so that its peak memory is its own.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -14,23 +13,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.measure import Machine, clock, peak_bytes
-from benchmarks.pairs import ENCODING, fresh_models, some_masks
+from benchmarks.measure import Machine, least
+from benchmarks.pairs import fresh_models, mask_records, released_position, structure_map
 
 from samdiffsr.config import load_config, read_mapping
 from samdiffsr.data.patches import PatchSource
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.masks.regions import Regions
-from samdiffsr.masks.rle import records_from_regions, regions_from_records
+from samdiffsr.files import write_csv
+from samdiffsr.masks.rle import regions_from_records
 from samdiffsr.restore import denoiser_restorer
-from samdiffsr.structure.positions import position_map
-from samdiffsr.structure.values import e_sam, region_values
-from samdiffsr.training.loop import resolve_precision
+from samdiffsr.training.loop import peak_bytes, resolve_precision
 
 BUDGET = 600_000_000  # bytes for the networks' maps in tiled sampling
 CPU = torch.device("cpu")
@@ -44,7 +42,7 @@ def image_size(side: int, folder: Path) -> dict[str, float]:
     precision = resolve_precision("auto", CPU)
     restore = denoiser_restorer(denoiser, encoder, drawn, CPU, precision, memory=BUDGET)
     lr = np.random.default_rng(0).integers(0, 256, (side // 4, side // 4, 3), dtype=np.uint8)
-    seconds = _seconds(lambda: restore(lr, "it"), 1)
+    seconds = least(lambda: restore(lr, "it"), 1, CPU)
     return {"seconds": seconds, "seconds a megapixel": seconds / (side * side / 1e6)}
 
 
@@ -57,22 +55,15 @@ def training_images(count: int, folder: Path) -> dict[str, float]:
     build_lr_store(folder / "hr", folder / "lr", 4)
     before = _anonymous()
     source = PatchSource(Store(folder / "hr"), Store(folder / "lr"), None, None, scale=4, patch=160, seed=0)
-    seconds = _seconds(lambda: [source.batch(16 * i, 16) for i in range(50)], 5) / 50
+    seconds = least(lambda: [source.batch(16 * i, 16) for i in range(50)], 5, CPU) / 50
     return {"seconds": seconds, "MB beyond the files' pages": (_anonymous() - before) / 1e6}
 
 
 def masks(count: int, folder: Path) -> dict[str, float]:
     """A 2040x1356 image's masks, from run lengths to the structure map."""
-    size = (1356, 2040)
-    records = records_from_regions(Regions.from_masks(some_masks(count, *size)))
-    position = position_map("rope", *size, rope_axis="height")
-    options = {k: ENCODING[k] for k in ("mean_over", "overlap")}
-
-    def one() -> None:
-        regions = regions_from_records(records)
-        e_sam(regions, region_values(regions, position, **options))
-
-    return {"seconds": _seconds(one, 5)}
+    records, position = mask_records(count), released_position()
+    program = partial(structure_map, lambda: regions_from_records(records), position)
+    return {"seconds": least(program, 5, CPU)}
 
 
 def graph(target: str, folder: Path) -> dict[str, float]:
@@ -117,21 +108,8 @@ def curves(out: Path, threads: int) -> None:
             lines.append(f"| {point} | " + " | ".join(f"{v:.3g}" for v in found.values()) + " |")
             print(name, point, found, flush=True)
         lines.append("")
-    with open(out / "scaling.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, ["curve", "at", "what", "value"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(out / "scaling.csv", ["curve", "at", "what", "value"], rows)
     (out / "scaling.md").write_text("\n".join([*lines, f"{machine}."]) + "\n")
-
-
-def _seconds(function: Callable[[], object], repeat: int) -> float:
-    """Least time of `repeat` calls after one to warm up."""
-    times = []
-    for _ in range(repeat + 1):
-        began = clock(CPU)
-        function()
-        times.append(clock(CPU) - began)
-    return min(times[1:])
 
 
 def _anonymous() -> int:
