@@ -1,6 +1,6 @@
 """How fast each stage is, beside the released code in the same run, and how cost grows with work.
 
-    python -m benchmarks --released PATH [--out benchmarks/results] [--device auto] [--repeat 5]
+    python -m benchmarks --released PATH [--out benchmarks/results] [--device auto] [--repeat 5] [--compile]
     python -m benchmarks --scaling
 
 PATH is a checkout of the authors' code (github.com/lose4578/SAM-DiffSR; it has no licence and is not part of
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(STAGES), choices=list(STAGES))
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "float32"])
+    parser.add_argument("--compile", action="store_true", help="our training, with torch.compile")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the CPU")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
@@ -71,7 +72,7 @@ def main() -> None:
         def bench(stage: str) -> Bench:
             folder = Path(name) / stage
             folder.mkdir()
-            return Bench(released, config, device, precision, args.repeat, folder)
+            return Bench(released, config, device, precision, args.repeat, folder, args.compile)
 
         if args.alone:
             STAGES[args.only[0]](bench(args.only[0]), [args.alone])

@@ -320,6 +320,7 @@ def structure_arguments(input):
 
 SLOW_HOURS = "inf" if CONFIG.allow_slow else str(CONFIG.slow_hours)
 os.environ.update(SAMDIFFSR_SLOW_HOURS=SLOW_HOURS)
+TRAINING_DEVICE = f"--device {CONFIG.device}" + (" --compile" if CONFIG.compile else "")
 
 
 def refuse_slow_trainings():

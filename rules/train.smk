@@ -30,7 +30,7 @@ rule train_encoder:
     params:
         hr=lambda wc, input: stem(input.hr),
         lr=lambda wc, input: stem(input.lr),
-        device=CONFIG.device,
+        device=TRAINING_DEVICE,
         state=f"work/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}",
         recipe=lambda wc: recipe_text(
             CONFIG.encoder_recipe(wc.encoder, int(wc.scale), int(wc.seed))
@@ -39,7 +39,7 @@ rule train_encoder:
     shell:
         "python -m samdiffsr train-encoder --name {wildcards.encoder}-x{wildcards.scale}-s{wildcards.seed}"
         " --hr {params.hr} --lr {params.lr} --state {params.state} --out {output.model}"
-        " --device {params.device} --processes {resources.gpu} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        " {params.device} --processes {resources.gpu} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
 
 
 rule train_denoiser:
@@ -72,7 +72,7 @@ rule train_denoiser:
     params:
         hr=lambda wc, input: stem(input.hr),
         lr=lambda wc, input: stem(input.lr),
-        device=CONFIG.device,
+        device=TRAINING_DEVICE,
         state=f"work/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}",
         structure=lambda wc, input: structure_arguments(input),
         recipe=lambda wc: recipe_text(CONFIG.denoiser_recipe(run_of(wc))),
@@ -81,7 +81,7 @@ rule train_denoiser:
         "python -m samdiffsr train-denoiser --name {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
         " --hr {params.hr} --lr {params.lr} --encoder {input.encoder_file} {params.structure}"
         " --state {params.state} --out {output.model}"
-        " --device {params.device} --processes {resources.gpu} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        " {params.device} --processes {resources.gpu} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
 
 
 rule import_encoder:

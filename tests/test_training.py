@@ -289,3 +289,33 @@ def test_a_training_that_would_take_too_long_is_refused_after_its_first_steps(
         _train(data, tmp_path / "slow", "denoiser", recipe, slow_hours=1e-9)
     assert not (tmp_path / "slow/model.safetensors").exists()
     _train(data, tmp_path / "fast", "denoiser", recipe, slow_hours=1000.0)
+
+
+@pytest.mark.slow  # compiling takes half a minute
+@pytest.mark.parametrize("kind", ["encoder", "denoiser"])
+def test_a_compiled_training_is_the_same_up_to_rounding(
+    data: Path, encoder: Path, tmp_path: Path, kind: str
+) -> None:
+    recipe = _encoder_recipe() if kind == "encoder" else _denoiser_recipe()
+    _train(data, tmp_path / "plain", kind, recipe)
+    _train(data, tmp_path / "compiled", kind, recipe, compile=True)
+    files = [open_model(tmp_path / n / "model.safetensors") for n in ("plain", "compiled")]
+    assert [file.info["compiled"] for file in files] == [False, True]
+    a, b = (file.weights("raw") for file in files)
+    assert a.keys() == b.keys()
+    assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-4
+
+
+def test_a_network_that_cannot_be_compiled_is_one_line(
+    data: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # nothing compiled before
+    out = subprocess.run(
+        _command(data, tmp_path, "denoiser", _denoiser_recipe(), "--compile"), capture_output=True, text=True
+    )
+    assert out.returncode == 1
+    (line,) = out.stderr.strip().splitlines()
+    assert line.startswith("samdiffsr: error: my-denoiser: torch.compile failed (")
+    assert line.endswith("set compile: false")
+    assert not (tmp_path / "model.safetensors").exists()

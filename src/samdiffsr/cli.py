@@ -350,6 +350,7 @@ def _job(args: argparse.Namespace) -> Any:
         workers=args.workers,
         save_every=args.save_every,
         slow_hours=args.slow_hours,
+        compile=args.compile,
     )
 
 
@@ -674,6 +675,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def training(to: argparse.ArgumentParser) -> None:
         recipe(to)
+        to.add_argument("--compile", action="store_true", help="the network, with torch.compile")
         to.add_argument("--name", default="training", help="what messages call this training")
         to.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
         to.add_argument(

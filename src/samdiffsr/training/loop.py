@@ -52,6 +52,7 @@ class Job:
         threads: CPU threads of this process. workers: threads that cut patches ahead; 0 cuts them in line.
         save_every: steps between two states.
         slow_hours: a training that would take longer is refused after its first steps; None: never.
+        compile: let torch.compile turn the network into code for this device: the same up to rounding.
     """
 
     state: Path
@@ -62,6 +63,7 @@ class Job:
     workers: int = 0
     save_every: int = 500
     slow_hours: float | None = None
+    compile: bool = False
 
 
 def learning_rate(step: int, training: dict[str, Any]) -> float:
@@ -147,9 +149,13 @@ def train(
     net = net.to(memory_format=torch.channels_last)  # 1.2 times faster on the CPU too
     ema = {k: v.detach().to(fabric.device, copy=True) for k, v in net.state_dict().items()}
     optimizer = torch.optim.Adam(net.parameters(), lr=training["lr"], betas=(0.9, 0.999), fused=True)
-    model, optimizer = fabric.setup(net if module is None else module, optimizer)
+    called = net if module is None else module
+    if job.compile:
+        called.compile(fullgraph=True, dynamic=False)
+    model, optimizer = fabric.setup(called, optimizer)
 
-    states = StateFolder(job.state, {"recipe": recipe, "digests": digests, "precision": precision})
+    identity = {"recipe": recipe, "digests": digests, "precision": precision}
+    states = StateFolder(job.state, identity | ({"compiled": True} if job.compile else {}))
     curve: list[tuple[int, float, float]] = []  # (step, mean loss since the last point, learning rate)
     window: list[Tensor] = []  # losses since then; they stay on the device until `settle`
     seconds, done = 0.0, 0
@@ -208,7 +214,7 @@ def train(
             tensors = {k: torch.from_numpy(v).to(fabric.device, non_blocking=True) for k, v in arrays.items()}
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, training)
-            with fabric.autocast():
+            with fabric.autocast(), _compiling(name, job.compile):
                 value = loss(model, tensors, indices)
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(value)
@@ -277,6 +283,7 @@ def train(
         "digests": digests,
         **(facts or {}),
         "precision": precision,
+        "compiled": job.compile,
         "device": device_name(fabric.device),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
@@ -320,6 +327,21 @@ def peak_bytes(device: torch.device) -> int:
             if line.startswith("VmHWM:"):  # unlike getrusage's, not inherited from what started the process
                 return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextmanager
+def _compiling(name: str, compiled: bool) -> Iterator[None]:
+    """Say in one line that the first call could not be compiled."""
+    try:
+        yield
+    except Exception as error:
+        if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            why = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{name}: torch.compile failed ({why}); it needs a C++ compiler such as g++, on a GPU triton "
+                "too; set compile: false"
+            ) from error
+        raise
 
 
 @contextmanager
