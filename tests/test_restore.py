@@ -85,6 +85,21 @@ def test_any_size_comes_back_scaled(tmp_path: Path, scale: int, size: tuple[int,
         assert sr.dtype == np.uint8
 
 
+@pytest.mark.parametrize("formulation", ["published", "condition"])
+def test_padding_is_that_of_the_image_and_cut_off_again(tmp_path: Path, formulation: str) -> None:
+    encoder, denoiser = _models(tmp_path, formulation=formulation)
+    e_sam = np.random.default_rng(0).random((36, 56), dtype=np.float32)  # of the LR image's 9 x 14
+
+    def drawn(lr: np.ndarray, structure: np.ndarray, **recipe: int) -> np.ndarray:
+        arguments = (denoiser, encoder, RECIPE | recipe, CPU, "float32", lambda name: structure)
+        return denoiser_restorer(*arguments)(lr, "x")
+
+    by_hand = drawn(np.pad(_lr(), ((2, 2), (2, 2), (0, 0)), mode="reflect"), np.pad(e_sam, 8, mode="reflect"))
+    assert np.array_equal(drawn(_lr(), e_sam, pad=2), by_hand[8:-8, 8:-8])
+    assert np.array_equal(drawn(_lr(), e_sam, pad=0), drawn(_lr(), e_sam))
+    assert drawn(_lr(1, 1), e_sam[:4, :4], pad=2).shape == (4, 4, 3)
+
+
 def test_bicubic_is_the_enlargement_of_the_tables() -> None:
     assert np.array_equal(bicubic_restorer(4)(_lr(), "x"), upscale(_lr(), 4))
 

@@ -78,6 +78,12 @@ def _shard(text: str) -> tuple[int, int]:
     return part, parts
 
 
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number")
+    return int(text)
+
+
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number > 0")
@@ -427,6 +433,7 @@ def _upscale(args: argparse.Namespace) -> None:
         seed=args.seed,
         suffix=f".{args.format}" if args.format else None,
         overwrite=args.overwrite,
+        pad=args.pad,
         memory=args.memory,
         device=args.device,
         precision=args.precision,
@@ -742,6 +749,13 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=["png", "jpg", "tif", "webp", "bmp"], help="of files in a folder (default png)"
     )
     large.add_argument("--overwrite", action="store_true", help="replace what is there; never an input")
+    large.add_argument(
+        "--pad",
+        type=_whole,
+        default=1,
+        metavar="N",
+        help="LR pixels reflected around it (default 1; study: 0)",
+    )
     large.add_argument(
         "--memory", type=_count, default=550, metavar="MB", help="of a tile in the network (default 550)"
     )

@@ -365,8 +365,9 @@ class Config(Strict):
     def _sampling_words(self, kind: str) -> str:
         if kind != "denoiser":
             return "not random"
-        steps = self.chosen.sampling.steps
-        return f"{steps} of {self.diffusion.steps} steps" if steps else f"all {self.diffusion.steps} steps"
+        steps, pad = self.chosen.sampling.steps, self.chosen.sampling.pad
+        words = f"{steps} of {self.diffusion.steps} steps" if steps else f"all {self.diffusion.steps} steps"
+        return f"{words}, padded by {pad} LR px" if pad else words
 
     def weights(self, variant: str) -> list[str]:
         """Which weights of a variant's runs are scored, the headline first; "none" where there are none."""

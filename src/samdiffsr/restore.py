@@ -90,7 +90,7 @@ def denoiser_restorer(
     Args:
         path, encoder_path: the model files.
         recipe: of the sampling: seed, steps (None: all), start (None: as the formulation wants it), weights
-            (ema | raw).
+            (ema | raw), pad (LR pixels reflected around the image and cut off at the end; 0 if left out).
         structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
         memory: bytes for the maps of the network, which is run in every step on tiles that fit; None: on the
             whole image. What is sampled is the same but for rounding.
@@ -111,19 +111,20 @@ def denoiser_restorer(
         quicken(unet)
     scale, shrink = trained["scale"], trained["diffusion"]["residual_scale"]
     start = recipe["start"] or process.start
+    margin = recipe.get("pad", 0)
     itemsize = _itemsize(precision)
     calls = len(chain(process, steps=recipe["steps"], start=start))
 
     def restore(lr: np.ndarray, name: str) -> np.ndarray:
         height, width = lr.shape[:2]
-        padded = _pad(lr, unet.size_multiple, scale)
+        padded = _pad(_reflect(lr, margin), unet.size_multiple, scale)
         small = _to_tensor(padded, device)
         with torch.inference_mode():
             with _autocast(device, precision):
                 features = encode(encoder, small.float() / 255, memory, itemsize)
                 mask = None
                 if unet.mask_channels and structure is not None:
-                    e_sam = structure(name)
+                    e_sam = _reflect(structure(name), margin * scale)
                     grow = [(0, padded.shape[i] * scale - e_sam.shape[i]) for i in range(2)]
                     mask = torch.from_numpy(np.pad(e_sam, grow, mode="edge"))[None, None].to(device)
             up = upsampled(small, scale, trained["lr_divisor"])
@@ -155,7 +156,8 @@ def denoiser_restorer(
                 e_max=file.info["e_max"],
             )
             sr = up + x_0 / (2 * shrink)
-        return _to_image(sr)[: height * scale, : width * scale]
+        top = margin * scale
+        return _to_image(sr)[top : top + height * scale, top : top + width * scale]
 
     return restore
 
@@ -287,6 +289,11 @@ def _finished(progress: Path, identity: str, out: Path) -> dict[str, dict[str, A
         if entry["identity"] == identity and path.exists() and sha256_file(path) == entry["sha256"]:
             entries[entry["name"]] = entry
     return entries
+
+
+def _reflect(image: np.ndarray, margin: int) -> np.ndarray:
+    """`margin` pixels more on each side of (H, W) or (H, W, C), mirrored at the outermost ones."""
+    return np.pad(image, [(margin, margin)] * 2 + [(0, 0)] * (image.ndim - 2), mode="reflect")
 
 
 def _pad(lr: np.ndarray, multiple: int, scale: int) -> np.ndarray:

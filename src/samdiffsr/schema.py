@@ -137,6 +137,9 @@ class Sampling(Strict):
     )  # the first is the headline
     steps: Positive | None = None  # network calls an image; None: all T
     start: Positive | None = None  # the t it begins at; None: T, or T - 1 where the formulation wants it
+    pad: NotNegative = (
+        0  # LR pixels reflected around an image while it is drawn (docs/formulations.md, Border)
+    )
 
 
 class Degradation(Strict):

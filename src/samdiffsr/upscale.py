@@ -254,6 +254,7 @@ def upscale_images(
     seed: int = 0,
     suffix: str | None = None,
     overwrite: bool = False,
+    pad: int = 1,
     memory: int = 550,
     device: str = "auto",
     precision: str = "auto",
@@ -266,6 +267,7 @@ def upscale_images(
         inputs, out, suffix, overwrite: as for `targets`. run, encoder: as for `find_models`.
         weights: ema | raw. steps: of the sampling (None: all).
         seed: the noise depends on it and on the file's name without its suffix, as in the study.
+        pad: LR pixels around a denoiser's image; without them SAM-DiffSR spoils its last row and column.
         memory: MB for the maps of one tile in the network; see docs/upscale.md.
         threads: None: all.
 
@@ -286,7 +288,7 @@ def upscale_images(
     budget = memory * 1_000_000
     with _bar() as progress:
         if "denoiser" in models:
-            recipe = {"seed": seed, "steps": steps, "start": None, "weights": weights}
+            recipe = {"seed": seed, "steps": steps, "start": None, "weights": weights, "pad": pad}
             restore = denoiser_restorer(
                 models["denoiser"],
                 models["encoder"],
