@@ -38,6 +38,22 @@ def basic() -> ImageMetrics:
     return ImageMetrics(["psnr_y", "ssim_y", "psnr_rgb", "lr_psnr", "artifact", "artifact_excess"])
 
 
+def test_ssim_filtered_by_axis_is_pyiqas_own(basic: ImageMetrics) -> None:
+    import torch
+    from pyiqa.archs import ssim_arch
+    from pyiqa.matlab_utils import filter2
+
+    sr, hr = noisy(smooth_image(1, 64, 51)), smooth_image(1, 64, 51)
+    ours = basic.measure("ssim_y", sr, hr)
+    window = ssim_arch.fspecial(11, 1.5, 1).double()
+    image = torch.rand(1, 1, 30, 20, dtype=torch.float64) * 255
+    theirs = filter2(image, window, "valid")
+    torch.testing.assert_close(ssim_arch.filter2(image, window, "valid"), theirs, rtol=1e-6, atol=1e-6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssim_arch, "filter2", filter2)
+        assert basic.measure("ssim_y", sr, hr) == pytest.approx(ours, abs=1e-7)
+
+
 # --- the protocol
 
 
