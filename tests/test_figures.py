@@ -637,6 +637,13 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert not list(tmp_path.glob("out/*"))
 
 
+@pytest.mark.parametrize(("kind", "seeds"), [("crops", "seed 0"), ("mask_gain", "seeds 0, 1")])
+def test_a_figure_of_images_names_the_seed_that_they_are_of(kind: str, seeds: str) -> None:
+    recipe = _recipe(kind, "srdiff")
+    recipe["rows"][0]["runs"] = ["srdiff-x4-s0", "srdiff-x4-s1"]
+    assert f"; {seeds};" in style.conditions(recipe)
+
+
 def test_looks_differ_in_grey_too() -> None:
     looks = [tuple(style.look(k).values()) for k in range(24)]
     assert len(set(looks)) == 24

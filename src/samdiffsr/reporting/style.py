@@ -113,7 +113,9 @@ def conditions(recipe: dict[str, Any]) -> str:
     if masks:
         parts.append(f"masks {', '.join(dict.fromkeys(masks))}")
     if rows and recipe["kind"] != "noise":
-        seeds = sorted({run.rsplit("-s", 1)[1] for row in rows for run in row["runs"]}, key=int)
+        first = recipe["kind"] in ("crops", "artifacts", "steps")  # images are those of the first seed
+        runs = {run for row in rows for run in (row["runs"][:1] if first else row["runs"])}
+        seeds = sorted({run.rsplit("-s", 1)[1] for run in runs}, key=int)
         parts.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
     if shown or recipe["kind"] == "published":
         sampling = dict.fromkeys(row["sampling"] for row in rows if "steps" in row["sampling"])
