@@ -26,11 +26,12 @@ def _shards(workflow: Workflow, number: int) -> None:
 def test_shards_change_no_byte(tmp_path: Path) -> None:
     one, many = Workflow.new(tmp_path / "one"), Workflow.new(tmp_path / "many")
     _shards(many, 4)
-    assert many.dry(STATISTICS).jobs["segment_shard"] == 3 * 4
+    stores = 4  # two levels on HR, one on the LR images of either scale factor
+    assert many.dry(STATISTICS).jobs["segment_shard"] == 4 * stores
     for workflow in (one, many):
         result = workflow(STATISTICS)
         assert result.code == 0, result.text
-    assert len(_content(one)) == 3 * 3 + 3 + 1
+    assert len(_content(one)) == (3 + 1) * stores + 1  # three files and a part of the statistics each
     assert _content(one) == _content(many)
     assert not list((many.folder / "work/masks").rglob("*.*"))  # no shard and no kept image is left
     assert many.dry(STATISTICS).nothing_to_do
