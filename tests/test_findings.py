@@ -17,7 +17,7 @@ TABLES = ("tables2", "tables3")
 def test_the_committed_tables_are_those_of_the_committed_scores(study: str, tmp_path: Path) -> None:
     (overlay := tmp_path / "study.yaml").write_text(f"study: {study}\n")
     workflow = Workflow.new(tmp_path / "clone", overlay)
-    kept, made = ROOT / "results" / study, workflow.folder / "results" / study
+    kept, made = ROOT / "results/kept" / study, workflow.folder / "results" / study
     shutil.copytree(kept / "scores", made / "scores")
     targets = [f"results/{study}/{table}.csv" for table in TABLES]
     result = workflow(*targets, "--allowed-rules", "gather", cores=1)
