@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,12 +31,12 @@ from samdiffsr.masks.rle import regions_from_records
 from samdiffsr.restore import denoiser_restorer
 from samdiffsr.training.loop import peak_bytes, resolve_precision
 
-BUDGET = 600_000_000  # bytes for the networks' maps in tiled sampling
+BUDGET = 600_000_000  # bytes for the networks' maps in sampling
 CPU = torch.device("cpu")
 
 
 def image_size(side: int, folder: Path) -> dict[str, float]:
-    """One step of the paper's network on a side x side image, in tiles of a fixed memory."""
+    """One step of the paper's network on a side x side image, in bands that fit into 600 MB."""
     config = load_config(read_mapping("config.yaml") | {"study": "paper"})
     encoder, denoiser = fresh_models(config, folder)
     drawn = {"seed": 0, "steps": [99], "start": 99, "weights": "raw"}
@@ -67,13 +68,15 @@ def masks(count: int, folder: Path) -> dict[str, float]:
 
 
 def graph(target: str, folder: Path) -> dict[str, float]:
-    """A dry run of the paper study's target, in an empty folder."""
-    root = Path.cwd()
-    command = ["snakemake", "--dry-run", "--quiet", "rules", "--cores", "8", "--directory", str(folder)]
-    command += ["--snakefile", str(root / "Snakefile"), target, "--config", "study=paper"]
+    """A dry run of the paper study's target, where nothing has been made yet."""
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout
+    for name in filter(os.path.exists, tracked.splitlines()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, folder / name)
+    command = ["snakemake", "--dry-run", "--quiet", "rules", "--cores", "8", target, "--config", "study=paper"]
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | path)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ | path)
     seconds = time.perf_counter() - began
     jobs = re.search(r"^total\s+(\d+)", done.stdout, re.MULTILINE)
     if done.returncode or not jobs:
@@ -82,7 +85,7 @@ def graph(target: str, folder: Path) -> dict[str, float]:
 
 
 CURVES: dict[str, tuple[Callable[..., dict[str, float]], tuple[int | str, ...]]] = {
-    "image_size": (image_size, (256, 512, 1024, 1536)),
+    "image_size": (image_size, (256, 512, 1024, 1536, 2048)),
     "training_images": (training_images, (10, 100, 1000)),
     "masks": (masks, (30, 100, 300, 1000)),
     "graph": (graph, ("results/table2.csv", "tables", "all")),

@@ -326,16 +326,16 @@ def test_receptive_radius_is_the_support_of_the_gradient(levels, radius):
     assert max(start - first, last - (start + size - 1)) == radius
 
 
-def test_a_tile_with_that_halo_is_exact():
+def test_a_part_with_that_margin_is_exact():
     unet = small_unet(mults=(1, 2, 2)).double()
     size = unet.size_multiple
     halo = size * math.ceil(receptive_radius(3) / size)
     x_t, cond = torch.randn(1, 3, 320, 8).double(), torch.randn(1, 4, 320, 8).double()
     t = torch.tensor([42])
     inner = slice(halo + 8, halo + 8 + size)
-    tile = slice(inner.start - halo, inner.stop + halo)
-    tiled = unet(x_t[:, :, tile], t, cond[:, :, tile])[:, :, halo : halo + size]
-    torch.testing.assert_close(tiled, unet(x_t, t, cond)[:, :, inner], rtol=0, atol=1e-13)
+    part = slice(inner.start - halo, inner.stop + halo)
+    found = unet(x_t[:, :, part], t, cond[:, :, part])[:, :, halo : halo + size]
+    torch.testing.assert_close(found, unet(x_t, t, cond)[:, :, inner], rtol=0, atol=1e-13)
 
 
 # ---- devices' habits -------------------------------------------------------------------------------------

@@ -757,7 +757,7 @@ def _parser() -> argparse.ArgumentParser:
         help="LR pixels reflected around it (default 1; study: 0)",
     )
     large.add_argument(
-        "--memory", type=_count, default=550, metavar="MB", help="of a tile in the network (default 550)"
+        "--memory", type=_count, default=550, metavar="MB", help="for the network's maps (default 550)"
     )
     large.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     large.add_argument("--precision", default="auto", choices=["auto", "bf16", "float32"])

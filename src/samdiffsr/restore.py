@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samdiffsr.bands import BandedDenoiser, encode
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
@@ -28,7 +29,6 @@ from samdiffsr.masks.stage import load_values
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.models.quick import quicken
 from samdiffsr.samples import timing_path
-from samdiffsr.tiling import TiledDenoiser, denoiser_tiles, encode
 from samdiffsr.training.denoiser import build_formulation, load_denoiser, upsampled
 from samdiffsr.training.encoder import load_encoder
 from samdiffsr.training.loop import (
@@ -92,9 +92,9 @@ def denoiser_restorer(
         recipe: of the sampling: seed, steps (None: all), start (None: as the formulation wants it), weights
             (ema | raw), pad (LR pixels reflected around the image and cut off at the end; 0 if left out).
         structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
-        memory: bytes for the maps of the network, which is run in every step on tiles that fit; None: on the
-            whole image. What is sampled is the same but for rounding.
-        progress: called after every tile of every step, with how many are done, and in all.
+        memory: bytes for the maps of the network, which is given the image in every step in bands of rows
+            that fit; None: as a whole. What is sampled is the same but for rounding.
+        progress: called after every band of every step, with how many are done, and in all.
 
     Raises:
         UserError: the two models do not belong together; a structure is missing; no such steps.
@@ -134,16 +134,15 @@ def denoiser_restorer(
                 generator = sample_generator(recipe["seed"], key + i, device)
                 return torch.randn(up.shape, generator=generator, device=device)
 
-            tiles = denoiser_tiles(unet, *up.shape[2:], memory, itemsize)
             done = itertools.count(1)
             with _autocast(device, precision):
-                tiled = TiledDenoiser(
-                    unet, features, mask, tiles, memory, lambda: progress(next(done), calls * len(tiles))
+                banded = BandedDenoiser(
+                    unet, features, mask, memory, itemsize, lambda: progress(next(done), calls * banded.bands)
                 )
 
             def denoise(x_t: Tensor, t: Tensor) -> Tensor:
                 with _autocast(device, precision):
-                    return tiled(x_t, t)
+                    return banded(x_t, t)
 
             x_0 = sample(
                 denoise,

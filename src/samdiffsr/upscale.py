@@ -268,7 +268,7 @@ def upscale_images(
         weights: ema | raw. steps: of the sampling (None: all).
         seed: the noise depends on it and on the file's name without its suffix, as in the study.
         pad: LR pixels around a denoiser's image; without them SAM-DiffSR spoils its last row and column.
-        memory: MB for the maps of one tile in the network; see docs/upscale.md.
+        memory: MB for the network's maps; see docs/upscale.md.
         threads: None: all.
 
     Raises:
@@ -343,13 +343,13 @@ def _enlarged(picture: Picture, scale: int, name: str, restore: Restorer) -> Pic
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    """On a terminal a bar over the tiles of all steps of an image; elsewhere a line an image is enough."""
+    """On a terminal a bar over the bands of all steps of an image; elsewhere a line an image is enough."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from tqdm import tqdm
 
-    with tqdm(unit="tile", leave=False, dynamic_ncols=True) as bar:
+    with tqdm(unit="band", leave=False, dynamic_ncols=True) as bar:
 
         def show(done: int, total: int) -> None:
             if done == 1:

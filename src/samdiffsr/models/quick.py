@@ -23,10 +23,15 @@ def quicken(unet: DenoisingUNet) -> None:
             module.forward = partial(_block, module)
 
 
+def bias_with_step(block: ResnetBlock, emb: Tensor) -> Tensor:
+    """The second convolution's bias, (C,), with what the step's embedding (1, dim) would add to its input."""
+    conv = block.conv2
+    return conv.bias + conv.weight.sum((2, 3)) @ block.time(emb)[0].to(conv.weight.dtype)
+
+
 def _block(block: ResnetBlock, x: Tensor, emb: Tensor) -> Tensor:
     """`ResnetBlock.forward` of one image."""
-    conv = block.conv2
-    bias = conv.bias + conv.weight.sum((2, 3)) @ block.time(emb)[0].float()
+    conv, bias = block.conv2, bias_with_step(block, emb)
     h = mish(block.conv1(x))
     with torch.autocast("cpu", enabled=False):  # as in ReflectConv
         h = F.pad(h, (1, 1, 1, 1), mode="reflect")

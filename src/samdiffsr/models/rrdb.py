@@ -25,7 +25,8 @@ def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
 
 
-def _activate(x: Tensor) -> Tensor:
+def activate(x: Tensor) -> Tensor:
+    """The network's leaky ReLU."""
     return F.leaky_relu(x, NEGATIVE_SLOPE)
 
 
@@ -47,7 +48,7 @@ class DenseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = [x]
         for conv in self.convs[:-1]:
-            maps.append(_activate(conv(torch.cat(maps, dim=1))))
+            maps.append(activate(conv(torch.cat(maps, dim=1))))
         return x + RESIDUAL_SCALE * self.convs[-1](torch.cat(maps, dim=1))
 
 
@@ -127,5 +128,5 @@ class RRDBEncoder(nn.Module):
         first = self.conv_in(lr)
         x = first + self.conv_trunk(self.trunk(first))
         for conv in self.upsample:
-            x = _activate(conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))
-        return self.conv_out(_activate(self.conv_hr(x)))
+            x = activate(conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))
+        return self.conv_out(activate(self.conv_hr(x)))

@@ -2,7 +2,7 @@
 
 No normalisation and no attention: an image's result does not depend on its batch, and a block of output
 pixels depends only on inputs within a fixed distance (`receptive_radius`), so large images can be denoised in
-tiles exactly.
+parts exactly (bands.py).
 
 References: SRDiff, arXiv 2104.14951, section 3.3 and figure 3; SAM-DiffSR, arXiv 2402.17133, section 5.1;
 time embedding: DDPM, arXiv 2006.11239, appendix B; Mish, arXiv 1908.08681.
@@ -175,6 +175,11 @@ class DenoisingUNet(nn.Module):
             raise ValueError(f"the mask is {tuple(mask.shape)}; the features need {wanted}")
         return self.mask_proj(torch.cat([cond, mask.to(cond.dtype)], dim=1))
 
+    def embed(self, t: Tensor) -> Tensor:
+        """The step, (B,) integer, as all blocks are given it: (B, dim)."""
+        emb = time_embedding(t, self.dim).to(self.time_mlp[0].weight.dtype)
+        return mish(self.time_mlp(emb))
+
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """Predict the training target: the noise, shifted by e_sam where the formulation says so.
 
@@ -190,8 +195,7 @@ class DenoisingUNet(nn.Module):
             ValueError: H or W is no multiple of `size_multiple`, is below twice it, or differs from cond's.
         """
         self._check_size(x_t, cond)
-        emb = time_embedding(t, self.dim).to(self.time_mlp[0].weight.dtype)
-        emb = mish(self.time_mlp(emb))
+        emb = self.embed(t)
         skips: list[
             Tensor
         ] = []  # of all levels but the first: the structure of SRDiff uses no full-size skip
@@ -226,7 +230,8 @@ def receptive_radius(levels: int) -> int:
     """How far beyond an aligned block of output pixels its inputs reach, in pixels along one axis.
 
     An aligned block starts and ends at multiples of 2^(levels-1), the grid of the coarsest level. 163 for the
-    paper's four levels: a tile with a halo of 163 rounded up to that grid, 168, gives its inner part exactly.
+    paper's four levels: a part with a margin of 163 rounded up to that grid, 168, gives its inner part
+    exactly.
     (Counted from the single pixel at the far end of a block, it is up to 2^(levels-1) - 1 more: 170.)
 
     Follows the interval of inputs back through the deepest path of a `DenoisingUNet`.

@@ -214,10 +214,11 @@ def train(
             tensors = {k: torch.from_numpy(v).to(fabric.device, non_blocking=True) for k, v in arrays.items()}
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, training)
-            with fabric.autocast(), _compiling(name, job.compile):
-                value = loss(model, tensors, indices)
             optimizer.zero_grad(set_to_none=True)
-            fabric.backward(value)
+            with _compiling(name, job.compile):
+                with fabric.autocast():
+                    value = loss(model, tensors, indices)
+                fabric.backward(value)
             if training["clip_grad"]:
                 torch.nn.utils.clip_grad_norm_(net.parameters(), training["clip_grad"])
             optimizer.step()
@@ -331,7 +332,7 @@ def peak_bytes(device: torch.device) -> int:
 
 @contextmanager
 def _compiling(name: str, compiled: bool) -> Iterator[None]:
-    """Say in one line that the first call could not be compiled."""
+    """Say in one line that the network, or its gradient, could not be compiled."""
     try:
         yield
     except Exception as error:
