@@ -284,7 +284,7 @@ STAGES: dict[str, Callable[[Bench, Sequence[str]], Result]] = {
 }
 
 
-def some_masks(k: int, height: int, width: int) -> list[np.ndarray]:
+def some_masks(k: int, height: int, width: int) -> Iterator[np.ndarray]:
     """k overlapping masks like SAM's: half of them cells of a partition, half ellipses, large and small."""
     from scipy.spatial import cKDTree
 
@@ -292,12 +292,16 @@ def some_masks(k: int, height: int, width: int) -> list[np.ndarray]:
     y, x = np.mgrid[:height, :width]
     seeds = rng.random((k // 2, 2)) * (height, width)
     cell = cKDTree(seeds).query(np.stack([y.ravel(), x.ravel()], 1))[1].reshape(height, width)
-    masks = [cell == i for i in range(k // 2)]
+    ellipses = []
     for _ in range(k - k // 2):
         cy, cx = rng.random(2) * (height, width)
-        ry, rx = np.exp(rng.uniform(np.log(15), np.log(0.2 * height), 2))
-        masks.append(((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1)
-    return [masks[i] for i in rng.permutation(k)]
+        ellipses.append((cy, cx, *np.exp(rng.uniform(np.log(15), np.log(0.2 * height), 2))))
+    for i in rng.permutation(k):
+        if i < k // 2:
+            yield cell == i
+        else:
+            cy, cx, ry, rx = ellipses[i - k // 2]
+            yield ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
 
 
 def paper_recipe(config: Config) -> dict[str, Any]:

@@ -75,8 +75,8 @@ def test_around_merges_the_same_rows() -> None:
     late.weight[..., 1, 1] = 1  # gives what it gets, a row later
     late.bias = torch.zeros(1)
     x = torch.arange(40.0).reshape(1, 1, 20, 2)
-    found = stack(run(around([late], lambda a, b: torch.stack([a, b])[:, 0]), x.split(3, dim=2)), 20)
-    assert torch.equal(found, x.expand(2, -1, -1, -1))
+    found = stack(run(around([late], lambda a, b: torch.cat([a, b], 1)), x.split(3, dim=2)), 20)
+    assert torch.equal(found, x.expand(-1, 2, -1, -1))
 
 
 # ---- the encoder -----------------------------------------------------------------------------------------

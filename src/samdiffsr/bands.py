@@ -23,9 +23,7 @@ from samdiffsr.models.rrdb import RESIDUAL_SCALE, RRDB, TAP_EVERY, DenseBlock, R
 from samdiffsr.models.unet import DenoisingUNet, Level, ReflectConv, ResnetBlock, receptive_radius
 
 MAPS = 7  # full-size maps of `dim` channels that a U-Net holds at once, and what convolutions add
-QUICK = (
-    16_000_000  # bytes of a map in a band on the CPU: for more than 32 MB malloc clears new pages every time
-)
+QUICK = 16_000_000  # bytes of a map in a band on the CPU: larger ones leave its caches and malloc's arena
 
 # The next rows of a map, (1, C, rows, W), to the next rows of what is made of it; None: not enough seen yet.
 Stage = Callable[[Tensor], Tensor | None]
@@ -124,6 +122,13 @@ def run(stages: Sequence[Stage], bands: Iterable[Tensor]) -> Iterator[Tensor]:
             yield x
 
 
+def empty(like: Tensor, channels: int, height: int) -> Tensor:
+    """A map of one image in the networks' own layout, which is 1.5 times faster on the CPU."""
+    form = torch.channels_last
+    size = (1, channels, height, like.shape[3])
+    return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=form)
+
+
 def stack(bands: Iterable[Tensor], height: int) -> Tensor:
     """One map of bands, without holding them twice."""
     whole: Tensor | None = None
@@ -132,7 +137,7 @@ def stack(bands: Iterable[Tensor], height: int) -> Tensor:
         if band.shape[2] == height:
             return band
         if whole is None:
-            whole = torch.empty_like(band[:, :, :1].expand(-1, -1, height, -1))
+            whole = empty(band, band.shape[1], height)
         whole[:, :, row : row + band.shape[2]] = band
         row += band.shape[2]
     assert whole is not None
@@ -146,7 +151,7 @@ def quick_rows(height: int, row: int, device: torch.device) -> int:
     Args:
         row: bytes of a row of the largest map.
     """
-    if device.type != "cpu" or height * row <= 2 * QUICK:
+    if device.type != "cpu" or height * row <= QUICK:
         return height
     return max(1, QUICK // row)
 
@@ -193,7 +198,7 @@ def denoiser_stages(unet: DenoisingUNet, t: Tensor, condition: Stage, height: in
 def denoiser_rows(
     unet: DenoisingUNet, height: int, width: int, memory: int | None, itemsize: int, device: torch.device
 ) -> int:
-    """How many rows of x_t, (height, width), go through the network at once.
+    """How many rows of x_t, (height, width), may go through the network at once.
 
     Args:
         memory: bytes for the network's maps and cond; None: enough.
@@ -246,8 +251,9 @@ class BandedDenoiser:
     ) -> None:
         self.unet, self.features, self.mask, self.after = unet, features, mask, after
         self.height, width = (unet.scale * n for n in features.shape[2:])
-        self.rows = denoiser_rows(unet, self.height, width, memory, itemsize, features.device)
-        self.bands = math.ceil(self.height / self.rows)  # a step
+        most = denoiser_rows(unet, self.height, width, memory, itemsize, features.device)
+        self.bands = math.ceil(self.height / most)  # a step
+        self.rows = math.ceil(self.height / self.bands)
         self.kept: Tensor | None = None
         if self.rows == self.height or keeps_condition(unet, self.height, width, memory, itemsize):
             starts = range(0, self.height, self.rows)
@@ -345,7 +351,7 @@ def encode(
 
     first = x = through([Conv(encoder.conv_in, height)], lr)
     if not tail:
-        features = x.new_empty((1, encoder.cond_channels, height, width))
+        features = empty(x, encoder.cond_channels, height)
         for n, taken in enumerate(features.split(block, dim=1)):  # written into: a cat would hold all twice
             for layer in encoder.trunk[TAP_EVERY * n : TAP_EVERY * (n + 1)]:
                 x = through(rrdb_stages(layer, height), x)

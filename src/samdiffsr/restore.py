@@ -63,7 +63,7 @@ def encoder_restorer(
         memory: as for `denoiser_restorer`.
     """
     encoder, _ = load_encoder(path, weights)
-    encoder.to(device)
+    encoder.to(device, memory_format=torch.channels_last)
 
     def restore(lr: np.ndarray, name: str) -> np.ndarray:
         with torch.inference_mode(), _autocast(device, precision):
@@ -105,8 +105,8 @@ def denoiser_restorer(
     process = build_formulation(trained)
     if trained["formulation"] == "condition" and structure is None:
         raise UserError(f"{path}: this network takes region masks as an input; give --labels and --values")
-    encoder.to(device)
-    unet.to(device)
+    encoder.to(device, memory_format=torch.channels_last)
+    unet.to(device, memory_format=torch.channels_last)
     if device.type == "cpu":
         quicken(unet)
     scale, shrink = trained["scale"], trained["diffusion"]["residual_scale"]

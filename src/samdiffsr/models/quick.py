@@ -17,7 +17,6 @@ def quicken(unet: DenoisingUNet) -> None:
 
     What is the same for all pixels of a channel stays so at a reflected border.
     """
-    unet.to(memory_format=torch.channels_last)
     for module in unet.modules():
         if isinstance(module, ResnetBlock):
             module.forward = partial(_block, module)
