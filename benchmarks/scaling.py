@@ -73,17 +73,8 @@ def graph(target: str, folder: Path) -> dict[str, float]:
     for name in filter(os.path.exists, tracked.splitlines()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(name, folder / name)
-    command = [
-        "snakemake",
-        "--dry-run",
-        "--quiet",
-        "rules",
-        "--cores",
-        "8",
-        target,
-        "--config",
-        "study=paper",
-    ]
+    command = ["snakemake", "--dry-run", "--quiet", "rules", "--cores", "8"]
+    command += [target, "--config", "study=paper"]
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ | path)

@@ -52,7 +52,21 @@ class Waiting:
         return taken[0] if len(taken) == 1 else torch.cat(taken, dim=2)
 
 
-class Conv:
+class _Layer:
+    """What a layer keeps of a map of this height that comes in bands."""
+
+    def __init__(self, height: int) -> None:
+        self.missing = height
+        self.begun = False
+        self.kept: Tensor | None = None
+
+    def join(self, x: Tensor) -> Tensor:
+        """The next rows, below those that were kept."""
+        self.missing -= x.shape[2]
+        return x if self.kept is None else torch.cat([self.kept, x], dim=2)
+
+
+class Conv(_Layer):
     """A 3x3 convolution, padded by zeros or (`ReflectConv`) by reflection.
 
     Args:
@@ -61,16 +75,13 @@ class Conv:
     """
 
     def __init__(self, layer: nn.Conv2d, height: int, bias: Tensor | None = None) -> None:
+        super().__init__(height)
         self.weight, self.stride = layer.weight, layer.stride[0]
         self.bias = layer.bias if bias is None else bias
         self.mode = "reflect" if isinstance(layer, ReflectConv) else "constant"
-        self.missing = height
-        self.begun = False
-        self.kept: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor | None:
-        self.missing -= x.shape[2]
-        x = x if self.kept is None else torch.cat([self.kept, x], dim=2)
+        x = self.join(x)
         top, bottom = int(not self.begun), int(self.missing == 0)
         rows = (x.shape[2] + top + bottom - 3) // self.stride + 1
         if rows < 1:
@@ -83,18 +94,15 @@ class Conv:
         return F.conv2d(x, self.weight, self.bias, self.stride)
 
 
-class Doubled:
+class Doubled(_Layer):
     """The U-Net's transposed convolution: 4x4, stride 2, padding 1. `height`: of the map that comes in."""
 
     def __init__(self, layer: nn.ConvTranspose2d, height: int) -> None:
+        super().__init__(height)
         self.layer = layer
-        self.missing = height
-        self.begun = False
-        self.kept: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor | None:
-        self.missing -= x.shape[2]
-        x = x if self.kept is None else torch.cat([self.kept, x], dim=2)
+        x = self.join(x)
         self.kept = x[:, :, -2:].clone()
         # What the outer rows give also depends on the row beyond, unless they are the map's outermost.
         first, last = int(self.begun), x.shape[2] - int(self.missing > 0)

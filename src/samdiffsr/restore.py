@@ -93,7 +93,7 @@ def denoiser_restorer(
             (ema | raw), pad (LR pixels reflected around the image and cut off at the end; 0 if left out).
         structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
         memory: bytes for the maps of the network, which is given the image in every step in bands of rows
-            that fit; None: as a whole. What is sampled is the same but for rounding.
+            that fit; None: enough for all. What is sampled is the same but for rounding.
         progress: called after every band of every step, with how many are done, and in all.
 
     Raises:
