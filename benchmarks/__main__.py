@@ -23,10 +23,10 @@ from benchmarks.measure import Machine
 from benchmarks.pairs import STAGES, Bench, Result
 from benchmarks.released import Released
 
-from samdiffsr.config import load_config, read_mapping
-from samdiffsr.determinism import prepare_torch
-from samdiffsr.files import write_csv
-from samdiffsr.training.loop import peak_bytes, resolve_device, resolve_precision
+from samdiffsr.config.load import load_config, read_mapping
+from samdiffsr.core.device import peak_bytes, resolve_device, resolve_precision
+from samdiffsr.core.files import write_csv
+from samdiffsr.core.randomness import prepare_torch
 
 PROGRAMS = ("released", "ours")
 NAMES = {

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from tests.world import RECIPES, World, build
 
-from samdiffsr.training.checkpoint import open_model
+from samdiffsr.models.model_file import open_model
 
 
 def train(out: str, steps: int, threads: int = 1, precision: str = "float32") -> str:

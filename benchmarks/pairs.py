@@ -22,25 +22,24 @@ from PIL import Image
 from pycocotools import mask as coco
 from torch.utils.flop_counter import FlopCounterMode
 
-from samdiffsr.config import Config
-from samdiffsr.data.patches import PatchSource
+from samdiffsr.config.load import Config
+from samdiffsr.config.schema import Run
+from samdiffsr.core.randomness import image_index, sample_generator
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.resize import crop_to_multiple, downscale
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.determinism import image_index, sample_generator
+from samdiffsr.masks.encode import e_sam, encode, load_values, region_values
+from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import records_from_regions, regions_from_records
-from samdiffsr.masks.stage import encode, load_values
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter
 from samdiffsr.models.foreign import load_foreign_rrdb, load_foreign_unet
-from samdiffsr.restore import denoiser_restorer
-from samdiffsr.schema import Run
-from samdiffsr.structure.positions import position_map
-from samdiffsr.structure.values import e_sam, region_values
-from samdiffsr.training.checkpoint import save_model
-from samdiffsr.training.denoiser import build_denoiser, train_denoiser
-from samdiffsr.training.encoder import build_encoder, load_encoder
-from samdiffsr.training.loop import Job
+from samdiffsr.models.model_file import save_model
+from samdiffsr.models.networks import build_denoiser, build_encoder, load_encoder
+from samdiffsr.sampling.restorers import denoiser_restorer
+from samdiffsr.training.denoiser import train_denoiser
+from samdiffsr.training.patches import PatchSource
+from samdiffsr.training.trainer import Job
 
 SCALE = 4
 MASKS = 100  # of an image

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from samdiffsr.core.device import resolve_device, resolve_precision
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import write_csv
+from samdiffsr.core.randomness import prepare_torch
 from samdiffsr.data.images import list_images, read_rgb
 from samdiffsr.data.resize import crop_to_multiple, downscale, upscale
-from samdiffsr.determinism import prepare_torch
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation.image_metrics import ImageMetrics, score_image
+from samdiffsr.evaluation.image import ImageMetrics, score_image
 from samdiffsr.evaluation.protocol import Protocol
-from samdiffsr.files import write_csv
-from samdiffsr.restore import denoiser_restorer
-from samdiffsr.training.checkpoint import open_model
-from samdiffsr.training.loop import resolve_device, resolve_precision
+from samdiffsr.models.model_file import open_model
+from samdiffsr.sampling.restorers import denoiser_restorer
 
 STEPS = (None, 50, 20, 15)  # None: all
 

@@ -22,14 +22,14 @@ import torch
 from benchmarks.measure import Machine, least
 from benchmarks.pairs import fresh_models, mask_records, released_position, structure_map
 
-from samdiffsr.config import load_config, read_mapping
-from samdiffsr.data.patches import PatchSource
+from samdiffsr.config.load import load_config, read_mapping
+from samdiffsr.core.device import peak_bytes, resolve_precision
+from samdiffsr.core.files import write_csv
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.files import write_csv
 from samdiffsr.masks.rle import regions_from_records
-from samdiffsr.restore import denoiser_restorer
-from samdiffsr.training.loop import peak_bytes, resolve_precision
+from samdiffsr.sampling.restorers import denoiser_restorer
+from samdiffsr.training.patches import PatchSource
 
 BUDGET = 600_000_000  # bytes for the networks' maps in sampling
 CPU = torch.device("cpu")
@@ -125,7 +125,7 @@ def _anonymous() -> int:
 
 
 def main() -> None:
-    from samdiffsr.determinism import prepare_torch
+    from samdiffsr.core.randomness import prepare_torch
 
     name, point, threads = sys.argv[1:]
     prepare_torch(int(threads))

@@ -17,21 +17,27 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SRC, os.environ.get("PYTHONPATH")]))
 )
 
-from samdiffsr.config import load_config, recipe_text
+from samdiffsr.config.load import load_config, recipe_text
 from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.data.fetch import check_disk, source_version
 from samdiffsr.data.images import list_images
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation import image_metrics, sets
-from samdiffsr.evaluation.weights import read_table
-from samdiffsr.fingerprint import fingerprint
-from samdiffsr.folderlock import hold
-from samdiffsr.masks.segmenters import LEARNED, segmenter_module
-from samdiffsr.plan import refuse_slow, training_of
-from samdiffsr.released import check_model, models_of, released_path, trained_path
-from samdiffsr.schema import CostMetric, ImageMetric, Run, SetMetric
-from samdiffsr.presence import (
+from samdiffsr.core.errors import UserError
+from samdiffsr.evaluation import sets
+from samdiffsr.evaluation import image as image_metrics
+from samdiffsr.data.weights import read_table
+from samdiffsr.workflow.fingerprint import fingerprint
+from samdiffsr.workflow.lock import hold
+from samdiffsr.masks.segmenters.kinds import LEARNED, segmenter_module
+from samdiffsr.workflow.plan import refuse_slow, training_of
+from samdiffsr.checkpoints.released import (
+    check_model,
+    models_of,
+    released_path,
+    trained_path,
+)
+from samdiffsr.config.schema import CostMetric, ImageMetric, Run, SetMetric
+from samdiffsr.workflow.availability import (
     absences,
     absent,
     all_absences,
@@ -39,7 +45,7 @@ from samdiffsr.presence import (
     needed_weights,
     with_present_test_sets,
 )
-from samdiffsr.reporting.figures import figure_module
+from samdiffsr.reporting.figures.draw import figure_module
 
 # Rules call `python`: let it be the one that runs Snakemake, also when its environment is not activated.
 os.environ.update(
@@ -278,7 +284,7 @@ def segmenter_arguments(input):
 
 def segmenter_code(wildcards):
     kind = segmenter_spec(wildcards)["kind"]
-    return fingerprint("samdiffsr.masks.stage", segmenter_module(kind))
+    return fingerprint("samdiffsr.masks.segment", segmenter_module(kind))
 
 
 def segmenter_gpu(wildcards):
@@ -382,7 +388,9 @@ def baseline_source(wildcards):
 def restoring_code(wildcards):
     """Modules that make a variant's images; those of baselines decide nothing about the others."""
     other = wildcards.variant in CONFIG.baselines
-    return ("samdiffsr.restore",) + (("samdiffsr.baselines",) if other else ())
+    return ("samdiffsr.sampling.restorers",) + (
+        ("samdiffsr.sampling.baselines",) if other else ()
+    )
 
 
 def source_argument(wildcards):

@@ -23,7 +23,7 @@ rule score:
         device=CONFIG.device,
         lr=lambda wc, input: stem(input.lr),
         recipe=lambda wc: recipe_text(CONFIG.score_recipe(int(wc.scale))),
-        code=fingerprint("samdiffsr.evaluation.stage"),
+        code=fingerprint("samdiffsr.evaluation.stages"),
     shell:
         "python -m samdiffsr score --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
         " --dataset {wildcards.dataset} --manifests {input.manifests}"

@@ -23,7 +23,7 @@ rule draw:
         inputs=lambda wc, input: figure_arguments(input),
         recipe=lambda wc: recipe_text(CONFIG.figure_recipe(wc.figure)),
         code=lambda wc: fingerprint(
-            "samdiffsr.reporting.figures", figure_module(figure_of(wc).kind)
+            "samdiffsr.reporting.figures.draw", figure_module(figure_of(wc).kind)
         ),
     shell:
         "python -m samdiffsr draw {wildcards.figure} {params.inputs} --out {output}"

@@ -121,7 +121,7 @@ rule encode:
     params:
         labels=lambda wc, input: stem(input.labels),
         recipe=lambda wc: recipe_text(ENCODINGS[wc.encoding]),
-        code=fingerprint("samdiffsr.masks.stage"),
+        code=fingerprint("samdiffsr.masks.encode"),
     shell:
         "python -m samdiffsr encode --labels {params.labels} --out {output} --recipe {params.recipe:q} > {log} 2>&1"
 

@@ -2,7 +2,7 @@
 rule report_page:
     input:
         report_images,
-        page=multiext("src/samdiffsr/reporting/report", ".html", ".css", ".js"),
+        page=multiext("src/samdiffsr/reporting/page/report", ".html", ".css", ".js"),
         tidy=[f"{RESULTS}/{table}_tidy.csv" for table in CONFIG.tables],
         differences=f"{RESULTS}/differences.csv",
         figures=[f"{RESULTS}/figures/{name}.png" for name in CONFIG.figures],
@@ -25,7 +25,7 @@ rule report_page:
     params:
         results=lambda wc, output: os.path.dirname(output[0]),
         recipe=lambda wc: recipe_text(CONFIG.report_recipe(all_absences(CONFIG))),
-        code=fingerprint("samdiffsr.reporting.report"),
+        code=fingerprint("samdiffsr.reporting.page.page"),
     shell:
         "python -m samdiffsr report --tidy {input.tidy} --differences {input.differences}"
         " --figures {input.figures} --results {params.results}"

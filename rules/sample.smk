@@ -75,6 +75,6 @@ if CHOSEN.sample_shards > 1:
             mem_mb=growing(500),
             runtime=10,
         params:
-            code=fingerprint("samdiffsr.samples"),
+            code=fingerprint("samdiffsr.sampling.sample_set"),
         shell:
             "python -m samdiffsr samples-merge --parts {input.parts} --manifest {output.manifest} > {log} 2>&1"

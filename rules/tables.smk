@@ -47,9 +47,9 @@ rule gather:
         sets=lambda wc, input: f"--sets {' '.join(input.sets)}" if input.sets else "",
         recipe=table_recipe,
         code=fingerprint(
-            "samdiffsr.reporting.tables",
-            "samdiffsr.reporting.differences",
-            "samdiffsr.reporting.render",
+            "samdiffsr.reporting.tables.gather",
+            "samdiffsr.reporting.tables.differences",
+            "samdiffsr.reporting.tables.render",
         ),
     shell:
         "python -m samdiffsr gather --scores {input.scores} {params.sets} --published {input.published}"
@@ -74,7 +74,7 @@ rule differences:
         mem_mb=growing(500),
         runtime=5,
     params:
-        code=fingerprint("samdiffsr.reporting.differences"),
+        code=fingerprint("samdiffsr.reporting.tables.differences"),
     shell:
         "python -m samdiffsr join-differences --parts {input} --out {output} > {log} 2>&1"
 

@@ -103,7 +103,7 @@ rule import_encoder:
         mem_mb=growing(2000),
         runtime=10,
     params:
-        code=fingerprint("samdiffsr.imported"),
+        code=fingerprint("samdiffsr.checkpoints.imports"),
     shell:
         "python -m samdiffsr import-encoder --file {input} --out {output} > {log} 2>&1"
 
@@ -129,7 +129,7 @@ rule import_denoiser:
         runtime=10,
     params:
         recipe=lambda wc: recipe_text(CONFIG.import_recipe(run_of(wc))),
-        code=fingerprint("samdiffsr.imported"),
+        code=fingerprint("samdiffsr.checkpoints.imports"),
     shell:
         "python -m samdiffsr import-denoiser --file {input.file} --encoder {input.encoder} --out {output}"
         " --recipe {params.recipe:q} > {log} 2>&1"

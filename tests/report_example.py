@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from samdiffsr.config import Config, load_config
+from samdiffsr.config.load import Config, load_config
+from samdiffsr.core.files import sha256_file, write_csv, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.evaluation.stage import COLUMNS
-from samdiffsr.files import sha256_file, write_csv, write_json
-from samdiffsr.reporting.differences import differences
-from samdiffsr.reporting.report import report
-from samdiffsr.reporting.tables import gather
+from samdiffsr.evaluation.stages import COLUMNS
+from samdiffsr.reporting.page.page import report
+from samdiffsr.reporting.tables.differences import differences
+from samdiffsr.reporting.tables.gather import gather
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "paper/published_tables.csv"
 EVIL = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"

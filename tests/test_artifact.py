@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from samdiffsr.evaluation.artifact import artifact_excess, artifact_map, artifact_score
-from samdiffsr.evaluation.image_metrics import mse_rgb
+from samdiffsr.evaluation.image import mse_rgb
 
 
 def pair(seed: int, height: int = 24, width: int = 31, sd: float = 12) -> tuple[np.ndarray, np.ndarray]:

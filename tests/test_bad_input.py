@@ -24,7 +24,7 @@ import pytest
 import torch
 from PIL import Image
 
-from samdiffsr.cli import main
+from samdiffsr.cli.app import main
 from tests.workflow import Workflow
 from tests.world import FELZENSZWALB, RECIPES, RUNNABLE, World, files
 

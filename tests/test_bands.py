@@ -10,9 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from samdiffsr import bands
-from samdiffsr.bands import BandedDenoiser, Conv, Doubled, Waiting, around, denoiser_rows, encode, run, stack
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
+from samdiffsr.models import bands
+from samdiffsr.models.bands import (
+    BandedDenoiser,
+    Conv,
+    Doubled,
+    Waiting,
+    around,
+    denoiser_rows,
+    encode,
+    run,
+    stack,
+)
 from samdiffsr.models.rrdb import RRDBEncoder
 from samdiffsr.models.unet import DenoisingUNet, ReflectConv
 

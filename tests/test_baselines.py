@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from samdiffsr.baselines import baseline_restorer, images_restorer, run_command
-from samdiffsr.cli import main
-from samdiffsr.config import load_config
+from samdiffsr.cli.app import main
+from samdiffsr.config.load import load_config
+from samdiffsr.core.errors import NotHere, UserError
+from samdiffsr.core.files import sha256_file
 from samdiffsr.data.images import read_rgb, write_png
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.errors import NotHere, UserError
-from samdiffsr.files import sha256_file
-from samdiffsr.presence import absent
-from samdiffsr.restore import restore_dataset
+from samdiffsr.sampling.baselines import baseline_restorer, images_restorer, run_command
+from samdiffsr.sampling.restorers import restore_dataset
+from samdiffsr.workflow.availability import absent
 
 CPU = torch.device("cpu")
 

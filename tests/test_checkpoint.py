@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from samdiffsr.errors import UserError
-from samdiffsr.training.checkpoint import StateFolder, open_model, save_model
+from samdiffsr.core.errors import UserError
+from samdiffsr.models.model_file import open_model, save_model
+from samdiffsr.training.state import StateFolder
 
 INFO = {"recipe": {"kind": "encoder"}, "digests": {}}
 

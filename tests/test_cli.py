@@ -18,7 +18,7 @@ def samdiffsr(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_imports_none_of_the_heavy_packages() -> None:
     code = (
         "import sys; sys.argv = ['samdiffsr', '--help']\n"
-        "try:\n    from samdiffsr.cli import main; main()\n"
+        "try:\n    from samdiffsr.cli.app import main; main()\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'numpy', 'PIL', 'pydantic', 'skimage', 'yaml'} & set(sys.modules)))"
     )

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data import demo
 from samdiffsr.data.demo import PHOTOGRAPHS, locate, make_demo
 from samdiffsr.data.images import list_images, read_rgb, write_png
 from samdiffsr.data.prepare import build_hr_store, build_lr_store, prepare
 from samdiffsr.data.resize import downscale, imresize
 from samdiffsr.data.store import Store
-from samdiffsr.errors import UserError
 
 RNG = np.random.default_rng(0)
 

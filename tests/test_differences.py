@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from samdiffsr.evaluation.stage import COLUMNS
-from samdiffsr.files import write_csv
-from samdiffsr.reporting.differences import COLUMNS as DIFFERENCE_COLUMNS
-from samdiffsr.reporting.differences import differences, join
-from samdiffsr.reporting.render import blocks, latex, markdown
-from samdiffsr.reporting.tables import gather, read_published, show
+from samdiffsr.core.files import write_csv
+from samdiffsr.evaluation.stages import COLUMNS
+from samdiffsr.reporting.tables.differences import COLUMNS as DIFFERENCE_COLUMNS
+from samdiffsr.reporting.tables.differences import differences, join
+from samdiffsr.reporting.tables.gather import gather, read_published, show
+from samdiffsr.reporting.tables.render import blocks, latex, markdown
 
 SEEDS = (0, 1)
 

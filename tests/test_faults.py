@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.fetch import download
-from samdiffsr.errors import UserError
-from samdiffsr.training import loop
+from samdiffsr.training import trainer as loop
 from tests.test_fetch import CONTENT, QUICK, WANTED, Server, silent
 from tests.workflow import Result, Workflow, tiny
 from tests.world import RECIPES, RUNNABLE, World, files

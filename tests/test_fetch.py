@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data import fetch, verify
 from samdiffsr.data.catalogue import Source, Take, Way, WeightFile
 from samdiffsr.data.catalogue import source as row_of
@@ -34,7 +35,6 @@ from samdiffsr.data.fetch import (
 )
 from samdiffsr.data.images import write_png
 from samdiffsr.data.manifest import Entry, pixels_sha256
-from samdiffsr.errors import UserError
 
 RNG = np.random.default_rng(0)
 CONTENT = RNG.integers(0, 256, 3_000_000, np.uint8).tobytes()

@@ -19,32 +19,31 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 from PIL import Image
 
-from samdiffsr.cli import main
-from samdiffsr.config import load_config
+from samdiffsr.cli.app import main
+from samdiffsr.config.load import load_config
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import write_csv
 from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.errors import UserError
 from samdiffsr.evaluation.artifact import artifact_map
+from samdiffsr.evaluation.compare import paired_difference
 from samdiffsr.evaluation.sets import COLUMNS as SET_COLUMNS
-from samdiffsr.evaluation.stage import COLUMNS as SCORE_COLUMNS
-from samdiffsr.evaluation.statistics import paired_difference
-from samdiffsr.files import write_csv
-from samdiffsr.reporting import (
-    figure_artifacts,
-    figure_crops,
-    figure_curves,
-    figure_gain,
-    figure_metrics,
-    figure_modulation,
-    figure_noise,
-    figure_published,
-    figure_rules,
-    figure_steps,
+from samdiffsr.evaluation.stages import COLUMNS as SCORE_COLUMNS
+from samdiffsr.reporting.figures import (
+    artifacts,
+    crops,
+    curves,
+    gain,
+    metrics,
+    modulation,
+    noise,
+    published,
+    rules,
     style,
 )
-from samdiffsr.reporting.figures import draw
-from samdiffsr.reporting.readers import psnr_y
-from samdiffsr.reporting.tables import TIDY_COLUMNS, read_published
+from samdiffsr.reporting.figures.draw import draw
+from samdiffsr.reporting.figures.readers import psnr_y
+from samdiffsr.reporting.tables.gather import TIDY_COLUMNS, read_published
 
 METHODS = ("bicubic", "srdiff", "sam_diffsr")
 
@@ -124,12 +123,10 @@ def _crops(**more: Any) -> dict[str, Any]:
 def test_crops_are_found_where_the_methods_differ_most_the_best_of_each_image_first(
     images: dict[str, list[Path]],
 ) -> None:
-    samples = figure_crops.Samples(_crops(), images["manifests"], images["hr"])
-    found = figure_crops.find_crops(samples, [{"name": "test"}], 16, 2)
+    samples = crops.Samples(_crops(), images["manifests"], images["hr"])
+    found = crops.find_crops(samples, [{"name": "test"}], 16, 2)
     assert found == [("test", "b", (16, 40, 16, 16)), ("test", "a", (48, 8, 16, 16))]
-    boxes = [
-        box for _, name, box in figure_crops.find_crops(samples, [{"name": "test"}], 16, 7) if name == "b"
-    ]
+    boxes = [box for _, name, box in crops.find_crops(samples, [{"name": "test"}], 16, 7) if name == "b"]
     assert len(boxes) >= 3
     assert all(abs(p[0] - q[0]) >= 16 or abs(p[1] - q[1]) >= 16 for p, q in pairwise(boxes))
 
@@ -137,17 +134,17 @@ def test_crops_are_found_where_the_methods_differ_most_the_best_of_each_image_fi
 def test_crops_keep_away_from_the_border_where_they_can() -> None:
     difference = np.zeros((64, 40))
     difference[-1], difference[30, 20] = 100, 1
-    ((_, (x, y, w, h)),) = figure_crops._places(difference, 16, 1)
+    ((_, (x, y, w, h)),) = crops._places(difference, 16, 1)
     assert x <= 20 < x + w
     assert y <= 30 < y + h
-    ((_, box),) = figure_crops._places(difference, 64, 1)  # no smaller than the image
+    ((_, box),) = crops._places(difference, 64, 1)  # no smaller than the image
     assert box == (0, 0, 40, 64)
 
 
 def test_every_method_has_its_crop_and_the_crops_psnr(images: dict[str, list[Path]]) -> None:
     box = [16, 40, 20, 12]
     crops = [{"dataset": "test", "image": "b", "box": box}]
-    page = figure_crops.draw(_crops(crops=crops), images)
+    page = crops.draw(_crops(crops=crops), images)
     whole, *parts = _axes(page)
     assert [p.get_bbox().bounds for p in whole.patches[:1]] == [tuple(box)]
     assert whole.images[0].get_array().shape == (64, 88, 3)
@@ -162,35 +159,35 @@ def test_every_method_has_its_crop_and_the_crops_psnr(images: dict[str, list[Pat
 def test_a_crop_outside_its_image_is_refused(images: dict[str, list[Path]]) -> None:
     crops = [{"dataset": "test", "image": "b", "box": [70, 0, 19, 10]}]
     with pytest.raises(UserError, match=r"crop \[70, 0, 19, 10\] .* outside test/b: 88 x 64 pixels"):
-        figure_crops.draw(_crops(crops=crops), images)
+        crops.draw(_crops(crops=crops), images)
     crops = [{"dataset": "test", "image": "nobody", "box": [0, 0, 9, 9]}]
     with pytest.raises(UserError, match="'nobody'"):
-        figure_crops.draw(_crops(crops=crops), images)
+        crops.draw(_crops(crops=crops), images)
 
 
 def test_a_missing_image_is_said_and_a_changed_one_refused(images: dict[str, list[Path]]) -> None:
     path = images["manifests"][1].with_suffix("") / "b.png"
     path.unlink()
     crops = [{"dataset": "test", "image": "b", "box": [0, 0, 9, 9]}]
-    page = figure_crops.draw(_crops(crops=crops), images)
+    page = crops.draw(_crops(crops=crops), images)
     assert "no image" in _words(page)
     assert "Without an image here: SRDIFF." in page.notes
     path.write_bytes((path.parent / "a.png").read_bytes())
     with pytest.raises(UserError, match=r"b\.png: is not the file that was sampled"):
-        figure_crops.draw(_crops(crops=crops), images)
+        crops.draw(_crops(crops=crops), images)
 
 
 def test_artifact_maps_share_one_scale(images: dict[str, list[Path]]) -> None:
-    page = figure_artifacts.draw(_recipe("artifacts", images=[], count=1), images)
+    page = artifacts.draw(_recipe("artifacts", images=[], count=1), images)
     shown = [axes for axes in _axes(page) if axes.images and axes.images[0].get_array().ndim == 2]
     assert [a.get_title().split("\n")[0] for a in shown] == [name.upper() for name in METHODS]
     assert len({id(a.images[0].norm) for a in shown}) == 1
     assert "HR: b" in _words(page)  # where the scores differ most
-    samples = figure_crops.Samples(_recipe("artifacts"), images["manifests"], images["hr"])
+    samples = crops.Samples(_recipe("artifacts"), images["manifests"], images["hr"])
     wanted = artifact_map(samples.restored(samples.rows[1], "test", "b"), samples.truth("test", "b"))
     np.testing.assert_array_equal(shown[1].images[0].get_array(), wanted)
     assert shown[1].get_title() == f"SRDIFF\n{100 * wanted.mean():.3f}"
-    nothing = figure_artifacts.draw(_recipe("artifacts", images=["nobody"], count=1), images)
+    nothing = artifacts.draw(_recipe("artifacts", images=["nobody"], count=1), images)
     assert "No method has restored an image of nobody" in _words(nothing)
 
 
@@ -232,7 +229,7 @@ def test_points_are_the_tables_values_in_the_columns_unit(tmp_path: Path, root: 
         "tables": [_tidy(tmp_path / "t.csv", MEASURED)],
         "published": [root / "paper/published_tables.csv"],
     }
-    page = figure_metrics.draw(_metrics(metrics=["psnr_y", "artifact", "kid_clean", "lpips"]), inputs)
+    page = metrics.draw(_metrics(metrics=["psnr_y", "artifact", "kid_clean", "lpips"]), inputs)
     axes = _axes(page)
     assert len(axes) == 3  # all pairs but those with LPIPS
     assert [(a.get_xlabel(), a.get_ylabel()) for a in axes] == [
@@ -252,7 +249,7 @@ def test_the_papers_values_have_panels_of_their_own(tmp_path: Path, root: Path) 
     published = root / "paper/published_tables.csv"
     inputs = {"tables": [_tidy(tmp_path / "t.csv", MEASURED)], "published": [published]}
     recipe = _metrics(metrics=["psnr_y", "artifact"], published=["DIV2K"])
-    measured, printed = _axes(figure_metrics.draw(recipe, inputs))
+    measured, printed = _axes(metrics.draw(recipe, inputs))
     assert len(measured.collections) == 2
     shown = {c.get_label(): tuple(c.get_offsets()[0]) for c in printed.collections}
     values = read_published(published).values
@@ -260,9 +257,9 @@ def test_the_papers_values_have_panels_of_their_own(tmp_path: Path, root: Path) 
         float(values[t, "SRDiff", "4", "DIV2K", m]) for t, m in (("2", "psnr"), ("3", "artifact"))
     )
     assert len(shown) == 12
-    words = _words(figure_metrics.draw(recipe, inputs))
+    words = _words(metrics.draw(recipe, inputs))
     assert "DIV2K, published (other data, masks, networks)" in words
-    assert "(other data" not in _words(figure_metrics.draw({**recipe, "comparable": True}, inputs))
+    assert "(other data" not in _words(metrics.draw({**recipe, "comparable": True}, inputs))
 
 
 def test_with_nothing_to_draw_the_figure_says_what_is_missing(tmp_path: Path, root: Path) -> None:
@@ -271,7 +268,7 @@ def test_with_nothing_to_draw_the_figure_says_what_is_missing(tmp_path: Path, ro
         "published": [root / "paper/published_tables.csv"],
     }
     recipe = _metrics(metrics=["psnr_y", "artifact"], against="lpips", published=["DIV2K"])
-    page = figure_metrics.draw(recipe, inputs)
+    page = metrics.draw(recipe, inputs)
     assert not _axes(page)
     assert "LPIPS is not measured: no weights; download them." in _words(page)
 
@@ -284,7 +281,7 @@ def test_a_test_set_that_is_left_out_is_said(tmp_path: Path, root: Path) -> None
         "tables": [_tidy(tmp_path / "t.csv", MEASURED), gone],
         "published": [root / "paper/published_tables.csv"],
     }
-    assert "Urban100: test set left out: not in data/u." in figure_metrics.draw(_metrics(), inputs).notes
+    assert "Urban100: test set left out: not in data/u." in metrics.draw(_metrics(), inputs).notes
 
 
 # ---- runs ----
@@ -321,7 +318,7 @@ def test_quality_over_steps_and_time(tmp_path: Path) -> None:
             write_csv(stem.with_suffix(".sets.csv"), SET_COLUMNS, [row])
             inputs["sets"].append(stem.with_suffix(".sets.csv"))
     rows = {"points": points, "metrics": ["psnr_y", "fid_clean"]}
-    page = figure_steps.draw(_recipe("steps", "srdiff", "sam_diffsr", **rows), inputs)
+    page = steps.draw(_recipe("steps", "srdiff", "sam_diffsr", **rows), inputs)
     left, right = _axes(page)
     assert [[list(v) for v in line.get_data()] for line in left.lines] == [
         [[20, 50], [20, 50]], [[20, 50], [20.5, 50.5]],
@@ -337,24 +334,24 @@ def test_training_curves_and_their_spread(tmp_path: Path) -> None:
         path.write_text("step,loss,lr\n" + "".join(f"{10 * k},{(seed + 1) / k:g},1\n" for k in range(1, 21)))
         curves.append({"panel": "denoiser, L2 loss", "label": "SRDiff", "folder": "runs", "name": str(seed)})
         paths.append(path)
-    page = figure_curves.draw(_recipe("curves", "srdiff", curves=curves), {"curves": paths})
+    page = curves.draw(_recipe("curves", "srdiff", curves=curves), {"curves": paths})
     (axes,) = _axes(page)
     recorded, second, mean = axes.lines
     np.testing.assert_allclose(recorded.get_data(), [10 * np.arange(1, 21), 1 / np.arange(1, 21)], rtol=1e-5)
     np.testing.assert_allclose(2 * recorded.get_ydata(), second.get_ydata(), rtol=1e-5)
-    smooth = figure_curves.running_mean(np.array(recorded.get_ydata()), figure_curves.SMOOTH)
+    smooth = curves.running_mean(np.array(recorded.get_ydata()), curves.SMOOTH)
     np.testing.assert_allclose(mean.get_ydata(), 1.5 * smooth, rtol=1e-5)
     assert len(axes.collections) == 1  # the band
     assert "Bands" in page.notes[0]
-    one = figure_curves.draw(_recipe("curves", "srdiff", curves=curves[:1]), {"curves": paths[:1]})
+    one = curves.draw(_recipe("curves", "srdiff", curves=curves[:1]), {"curves": paths[:1]})
     assert not _axes(one)[0].collections
     assert "One seed" in one.notes[0]
-    assert "nothing was trained" in _words(figure_curves.draw(_recipe("curves", "srdiff", curves=[]), {}))
+    assert "nothing was trained" in _words(curves.draw(_recipe("curves", "srdiff", curves=[]), {}))
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(1, 9))
 def test_a_running_mean_stays_between_the_extremes(values: list[float], width: int) -> None:
-    smooth = figure_curves.running_mean(np.array(values), width)
+    smooth = curves.running_mean(np.array(values), width)
     assert len(smooth) == max(len(values), min(width, len(values)))
     assert min(values) - 1e-9 <= smooth.min()
     assert smooth.max() <= max(values) + 1e-9
@@ -369,7 +366,7 @@ def _gain(tmp_path: Path, images: int) -> style.Page:
         for name, mean in (("sam_diffsr", 27), ("mask_low", 26), ("srdiff", 25))
     }
     scores = [_scores(tmp_path / f"{n}.csv", f"{n}-x4-s0", {"psnr_y": v}) for n, v in values.items()]
-    columns = figure_gain.SUMMARY_COLUMNS
+    columns = gain.SUMMARY_COLUMNS
     described = [
         {"level": "high", "found_on": "hr", "scale": "2", "masks_mean": "80", "uncovered": "0"},
         {"level": "low", "found_on": "lr", "scale": "2", "masks_mean": "5", "uncovered": "0"},
@@ -380,7 +377,7 @@ def _gain(tmp_path: Path, images: int) -> style.Page:
         "mask_gain", rows=rows, control=_rows("srdiff")[0], metric="psnr_y",
         qualities=["masks_mean", "uncovered", "covering"],
     )  # fmt: skip
-    page = figure_gain.draw(recipe, {"scores": scores, "statistics": [tmp_path / "s.csv"]})
+    page = gain.draw(recipe, {"scores": scores, "statistics": [tmp_path / "s.csv"]})
     (axes,) = _axes(page)
     points = {c.lines[0].get_xdata()[0]: c for c in axes.containers}
     for x, name in ((80.0, "sam_diffsr"), (15.0, "mask_low")):
@@ -409,11 +406,11 @@ def _published(tmp_path: Path, root: Path, comparable: bool, **tidy: str) -> sty
         "table": "table2", "scale": 4, "of": "SAM-DiffSR", "minus": "SRDiff", "published_of": "SAM-DiffSR",
         "published_minus": "SRDiff",
     }  # fmt: skip
-    row = dict.fromkeys(figure_published.COLUMNS, "") | {
+    row = dict.fromkeys(published.COLUMNS, "") | {
         **{key: str(pair[key]) for key in ("table", "scale", "of", "minus")}, "dataset": "Urban100",
         "metric": "psnr_y", "kind": "difference", "mean": "0.3", "ci_low": "0.1", "ci_high": "0.45",
     }  # fmt: skip
-    write_csv(tmp_path / "d.csv", figure_published.COLUMNS, [row, row | {"metric": "ssim_y", "mean": "9"}])
+    write_csv(tmp_path / "d.csv", published.COLUMNS, [row, row | {"metric": "ssim_y", "mean": "9"}])
     values = {("SRDiff", "psnr_y"): 25.0, ("SAM-DiffSR", "psnr_y"): 25.3}
     table = _tidy(tmp_path / "t.csv", values, dataset="Urban100", std="0.5", **tidy)
     inputs = {
@@ -422,7 +419,7 @@ def _published(tmp_path: Path, root: Path, comparable: bool, **tidy: str) -> sty
         "published": [root / "paper/published_tables.csv"],
     }
     recipe = _recipe("published", metric="psnr_y", pairs=[pair], comparable=comparable)
-    return figure_published.draw(recipe, inputs)
+    return published.draw(recipe, inputs)
 
 
 def test_measured_differences_have_intervals_and_share_no_panel_with_published_ones(
@@ -458,8 +455,8 @@ def test_in_a_comparable_study_they_share_a_panel_and_values_are_laid_beside(
 @pytest.fixture
 def structure(tmp_path: Path) -> dict[str, list[Path]]:
     """One image with a left and a right region, and its values."""
+    from samdiffsr.masks.encode import encode
     from samdiffsr.masks.regions import Regions
-    from samdiffsr.masks.stage import encode
     from samdiffsr.masks.store import RegionStoreWriter
 
     image = np.full((32, 48, 3), 90, np.uint8)
@@ -479,10 +476,10 @@ DIFFUSION = {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0}
 
 def test_the_noise_is_the_mixture_that_the_masks_make(structure: dict[str, list[Path]]) -> None:
     from samdiffsr.diffusion.schedule import cosine_schedule
-    from samdiffsr.masks.stage import load_values
+    from samdiffsr.masks.encode import load_values
 
     recipe = _recipe("noise", "sam_diffsr", image="", times=[50, 10], diffusion=DIFFUSION, train_set="train")
-    page = figure_noise.draw(recipe, structure)
+    page = noise.draw(recipe, structure)
     axes = _axes(page)
     pictures = [a for a in axes if a.images and a.get_title()]
     values = load_values(structure["values"][0])[0]
@@ -501,11 +498,11 @@ def test_the_noise_is_the_mixture_that_the_masks_make(structure: dict[str, list[
 
 
 def test_the_modulations_strength_is_the_formulations_tables() -> None:
-    from samdiffsr.diffusion.formulations import formulation
+    from samdiffsr.diffusion.process import formulation
     from samdiffsr.diffusion.schedule import cosine_schedule
 
     names = ["published", "released", "consistent"]
-    page = figure_modulation.draw(_recipe("modulation", formulations=names, diffusion=DIFFUSION), {})
+    page = modulation.draw(_recipe("modulation", formulations=names, diffusion=DIFFUSION), {})
     shift, target, left = _axes(page)
     schedule = cosine_schedule()
     for number, name in enumerate(names):
@@ -541,11 +538,11 @@ def test_every_edge_leads_down_and_shortcuts_say_nothing_new(
     graph: tuple[set[str], list[tuple[str, str]]],
 ) -> None:
     nodes, edges = graph
-    fewer = figure_rules.without_shortcuts(edges)
+    fewer = rules.without_shortcuts(edges)
     assert set(fewer) <= set(edges)
     assert _reaches(fewer) == _reaches(edges)
     assert not any(edge in _reaches([e for e in fewer if e != edge]) for edge in fewer)
-    rows, chains = figure_rules.layers(nodes, fewer)
+    rows, chains = rules.layers(nodes, fewer)
     depth = {name: d for d, row in enumerate(rows) for name in row}
     assert nodes <= set(depth)
     assert len(depth) == sum(len(row) for row in rows)
@@ -559,15 +556,15 @@ def test_the_rule_graph_is_read_and_drawn(tmp_path: Path) -> None:
         "\t1 -> 0\n\t2 -> 1\n\t2 -> 0\n}"
     )
     (tmp_path / "g.dot").write_text(text)
-    assert figure_rules.read_graph(text) == (
+    assert rules.read_graph(text) == (
         {"all", "train", "data"},
         [("train", "all"), ("data", "train"), ("data", "all")],
     )
-    page = figure_rules.draw(_recipe("rules"), {"graph": [tmp_path / "g.dot"]})
+    page = rules.draw(_recipe("rules"), {"graph": [tmp_path / "g.dot"]})
     assert {"all", "train", "data"} <= set(_words(page).split("\n"))
     (tmp_path / "g.dot").write_text("")
     with pytest.raises(UserError, match="holds no rule graph"):
-        figure_rules.draw(_recipe("rules"), {"graph": [tmp_path / "g.dot"]})
+        rules.draw(_recipe("rules"), {"graph": [tmp_path / "g.dot"]})
 
 
 # ---- files ----
@@ -657,7 +654,7 @@ def test_looks_differ_in_grey_too() -> None:
 def test_every_shipped_figure_has_a_recipe_that_its_module_takes(root: Path) -> None:
     import yaml
 
-    from samdiffsr.reporting.figures import KINDS
+    from samdiffsr.reporting.figures.draw import KINDS
 
     raw = yaml.safe_load((root / "config.yaml").read_text())
     for study in raw["studies"]:

@@ -23,12 +23,12 @@ def prints(package: Path) -> dict[str, str]:
     stages = {
         "train": "samdiffsr.training.denoiser",
         "encoder": "samdiffsr.training.encoder",
-        "sample": "samdiffsr.restore",
-        "score": "samdiffsr.evaluation.stage",
-        "masks": "samdiffsr.masks.stage",
-        "table": "samdiffsr.reporting.tables",
+        "sample": "samdiffsr.sampling.restorers",
+        "score": "samdiffsr.evaluation.stages",
+        "masks": "samdiffsr.masks.segment",
+        "table": "samdiffsr.reporting.tables.gather",
     }
-    code = "import sys; from samdiffsr.fingerprint import fingerprint; print(*map(fingerprint, sys.argv[1:]))"
+    code = "import sys, samdiffsr.workflow.fingerprint as f; print(*map(f.fingerprint, sys.argv[1:]))"
     out = subprocess.run(
         [sys.executable, "-c", code, *stages.values()],
         cwd=package.parent, env={"PYTHONPATH": str(package.parent)}, capture_output=True, text=True,

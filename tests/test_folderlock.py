@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from samdiffsr.errors import UserError
-from samdiffsr.folderlock import LOCK, SNAKEMAKES, hold
+from samdiffsr.core.errors import UserError
+from samdiffsr.workflow.lock import LOCK, SNAKEMAKES, hold
 
-HOLD = (
-    "import sys; from pathlib import Path; from samdiffsr.folderlock import hold; print(hold(Path(), print))"
-)
+HOLD = "from pathlib import Path; from samdiffsr.workflow.lock import hold; print(hold(Path(), print))"
 
 
 def _hold(folder: Path, then: str = "") -> subprocess.Popen[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
 from samdiffsr.models.foreign import (
     BUFFERS,
     load_foreign_betas,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from samdiffsr.diffusion.formulations import FORMULATIONS, formulation
+from samdiffsr.core.errors import UserError
+from samdiffsr.diffusion.process import FORMULATIONS, formulation
 from samdiffsr.diffusion.schedule import cosine_schedule, schedule_from_betas
-from samdiffsr.errors import UserError
 
 SCHEDULE = cosine_schedule()
 

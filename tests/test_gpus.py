@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from samdiffsr.gpus import DECIDED
+from samdiffsr.core.gpus import DECIDED
 
 TAKE = (
-    "import os, sys; from pathlib import Path; from samdiffsr.gpus import take_gpus\n"
+    "import os, sys; from pathlib import Path; from samdiffsr.core.gpus import take_gpus\n"
     "take_gpus(int(sys.argv[1]), Path('driver'), Path())\n"
     "print(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'), flush=True); sys.stdin.read()"
 )

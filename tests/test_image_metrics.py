@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file
 from samdiffsr.data.resize import imresize
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation import image_metrics
-from samdiffsr.evaluation.image_metrics import ImageMetrics, lr_psnr, mse_rgb, score_image
+from samdiffsr.data.weights import MissingWeights, WeightFile, WrongWeights
+from samdiffsr.evaluation import image as image_metrics
+from samdiffsr.evaluation.image import ImageMetrics, lr_psnr, mse_rgb, score_image
 from samdiffsr.evaluation.protocol import Protocol
-from samdiffsr.evaluation.weights import MissingWeights, WeightFile, WrongWeights
-from samdiffsr.files import sha256_file
 
 
 def smooth_image(seed: int, height: int, width: int) -> np.ndarray:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.images import list_images, read_rgb, write_png
-from samdiffsr.errors import UserError
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)

@@ -13,11 +13,11 @@ import pytest
 import torch
 import yaml
 
-from samdiffsr.config import load_config
+from samdiffsr.checkpoints.imports import import_denoiser, import_encoder
+from samdiffsr.config.load import load_config
+from samdiffsr.core.errors import UserError
 from samdiffsr.diffusion.schedule import cosine_schedule
-from samdiffsr.errors import UserError
-from samdiffsr.imported import import_denoiser, import_encoder
-from samdiffsr.restore import denoiser_restorer
+from samdiffsr.sampling.restorers import denoiser_restorer
 from tests.test_baselines import tiny_ldm
 from tests.test_foreign import KEYS, shrink
 from tests.workflow import TINY, Workflow

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.errors import UserError
 from samdiffsr.masks import statistics
+from samdiffsr.masks.encode import encode
 from samdiffsr.masks.regions import Regions
-from samdiffsr.masks.segmenters import SEGMENTERS, Felzenszwalb, make_segmenter
-from samdiffsr.masks.stage import encode, export_masks, segment
+from samdiffsr.masks.segment import export_masks, segment
+from samdiffsr.masks.segmenters.kinds import SEGMENTERS, Felzenszwalb, make_segmenter
 from samdiffsr.masks.store import (
     RegionStore,
     RegionStoreWriter,
@@ -184,7 +185,7 @@ def test_bsds_people_and_contours(mirror, tmp_path):
 
 
 def test_figure(tmp_path, images):
-    from samdiffsr.reporting.figure_masks import draw, overlay
+    from samdiffsr.reporting.figures.masks import draw, overlay
 
     segment(images, tmp_path / "r", SPEC)
     levels = [{"heading": "High", "masks": "fine"}, {"heading": "Low", "masks": "poor"}]
@@ -329,7 +330,7 @@ def test_after_kill_9(tmp_path, images):
     slow = (
         "import sys, time; from samdiffsr.masks import segmenters as s; f = s.Felzenszwalb.__call__;"
         "s.Felzenszwalb.__call__ = lambda *a: (time.sleep(0.4), f(*a))[1];"
-        "from samdiffsr.cli import main; main(sys.argv[1:])"
+        "from samdiffsr.cli.app import main; main(sys.argv[1:])"
     )
     recipe = json.dumps({"image": "hr", "segmenter": SPEC})
     arguments = ["segment", "--source", images, "--out", tmp_path / "r", "--state", tmp_path / "state"]
@@ -347,7 +348,7 @@ def test_after_kill_9(tmp_path, images):
 
 
 def test_a_bar_on_a_terminal_and_lines_in_a_log(capsys, monkeypatch):
-    from samdiffsr.progress import progress_bar
+    from samdiffsr.core.progress import progress_bar
 
     with progress_bar("masks") as show:
         show(1, 2, "a")

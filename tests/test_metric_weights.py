@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation.image_metrics import METRICS
-from samdiffsr.evaluation.weights import MissingWeights, WeightFile, WrongWeights, read_table, resolve, verify
+from samdiffsr.core.errors import UserError
+from samdiffsr.data.weights import MissingWeights, WeightFile, WrongWeights, read_table, resolve, verify
+from samdiffsr.evaluation.image import METRICS
 
 CONTENT = b"pretend these are weights"
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
 from samdiffsr.models.rrdb import RRDB, DenseBlock, RRDBEncoder
 from samdiffsr.models.unet import DenoisingUNet, ReflectConv, ResnetBlock, receptive_radius, time_embedding
 

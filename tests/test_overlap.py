@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.demo import PHOTOGRAPHS, locate
 from samdiffsr.data.images import read_rgb, write_png
 from samdiffsr.data.overlap import COLUMNS, StoreImages, check_split, find_overlaps
 from samdiffsr.data.prepare import build_hr_store
 from samdiffsr.data.store import Store
-from samdiffsr.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samdiffsr.data import patches
-from samdiffsr.data.patches import PatchSource
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.errors import UserError
+from samdiffsr.training import patches
+from samdiffsr.training.patches import PatchSource
 
 SCALE, PATCH = 4, 32
 SIZES = {"a": (24, 17), "b": (8, 8), "c": (11, 30)}  # LR pixels; "b" holds just one patch

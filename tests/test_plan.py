@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from samdiffsr import plan as planning
-from samdiffsr.calibration import calibrate
-from samdiffsr.config import Config, load_config, recipe_text
-from samdiffsr.errors import UserError
-from samdiffsr.files import read_json, write_json
+from samdiffsr.config.load import Config, load_config, recipe_text
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import read_json, write_json
+from samdiffsr.workflow import plan as planning
+from samdiffsr.workflow.calibration import calibrate
 from tests.workflow import TINY, Workflow
 
 FOUND = {

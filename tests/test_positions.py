@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samdiffsr.errors import UserError
-from samdiffsr.structure.positions import POSITIONS, position_map, rope_map
+from samdiffsr.core.errors import UserError
+from samdiffsr.masks.positions import POSITIONS, position_map, rope_map
 
 
 @pytest.mark.parametrize(("length", "dim"), [(64, 48), (48, 64), (7, 4), (1, 10)])

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.errors import UserError
 from samdiffsr.evaluation.protocols import PROTOCOLS, lay, score_protocols
-from samdiffsr.files import sha256_file, write_json
 
 
 def _image(height: int, width: int) -> np.ndarray:

@@ -7,13 +7,13 @@ import zipfile
 import numpy as np
 import pytest
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.errors import UserError
+from samdiffsr.masks.encode import Encoding, e_sam, encode, load_values, load_values_meta, region_values
+from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.regions import Regions
-from samdiffsr.masks.stage import encode, load_values, load_values_meta, segment
+from samdiffsr.masks.segment import segment
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter, merge_shards
-from samdiffsr.structure.positions import position_map
-from samdiffsr.structure.values import Encoding, e_sam, region_values
 
 SPEC = {"kind": "felzenszwalb", "scale": 10, "sigma": 0.5, "min_size": 4}
 FILES = (".bin", ".json", ".members.npz")

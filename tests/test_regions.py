@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import (
     counts_from_text,

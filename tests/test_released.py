@@ -16,16 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from samdiffsr.cli import main
-from samdiffsr.config import Config, load_config
-from samdiffsr.data.catalogue import sources
-from samdiffsr.data.demo import make_demo
-from samdiffsr.data.images import write_png
-from samdiffsr.data.prepare import build_hr_store
-from samdiffsr.doctor import Finding, examine, healthy, report
-from samdiffsr.errors import UserError
-from samdiffsr.files import sha256_json, write_json
-from samdiffsr.release import (
+from samdiffsr.checkpoints.dvc import (
     listing_problem,
     read_listing,
     read_pointer,
@@ -35,7 +26,7 @@ from samdiffsr.release import (
     table_runs,
     track,
 )
-from samdiffsr.released import (
+from samdiffsr.checkpoints.released import (
     check_model,
     differences,
     model_info,
@@ -43,7 +34,16 @@ from samdiffsr.released import (
     released_path,
     trained_path,
 )
-from samdiffsr.schema import Run
+from samdiffsr.cli.app import main
+from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.schema import Run
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_json, write_json
+from samdiffsr.data.catalogue import sources
+from samdiffsr.data.demo import make_demo
+from samdiffsr.data.images import write_png
+from samdiffsr.data.prepare import build_hr_store
+from samdiffsr.workflow.doctor import Finding, examine, healthy, report
 
 RUN = Run(variant="sam_diffsr", scale=4, seed=0)
 
@@ -484,5 +484,6 @@ def test_the_report_is_lines_and_the_exit_status_says_it_all(
 
 
 def test_python_starts_without_torch_for_these() -> None:
-    code = "import sys, samdiffsr.doctor, samdiffsr.released; sys.exit('torch' in sys.modules)"
+    modules = "samdiffsr.workflow.doctor, samdiffsr.checkpoints.released"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from samdiffsr.cli import main
-from samdiffsr.config import load_config
+from samdiffsr.cli.app import main
+from samdiffsr.config.load import load_config
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.images import read_rgb, write_png
-from samdiffsr.errors import UserError
-from samdiffsr.reporting.report_images import Comparison, by_spread, data_uri, window
-from samdiffsr.reporting.report_origin import commit
+from samdiffsr.reporting.page.images import Comparison, by_spread, data_uri, window
+from samdiffsr.reporting.page.origin import commit
 from tests.report_example import EVIL, NAMES, example_config, make_example
 
 

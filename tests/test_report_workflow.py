@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from samdiffsr.config import load_config
-from samdiffsr.presence import all_absences
+from samdiffsr.config.load import load_config
+from samdiffsr.workflow.availability import all_absences
 from tests.browser import Browser
 from tests.workflow import Workflow
 

@@ -10,24 +10,23 @@ import numpy as np
 import pytest
 import torch
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.errors import UserError
-from samdiffsr.files import sha256_file
+from samdiffsr.masks.encode import encode
 from samdiffsr.masks.regions import Regions
-from samdiffsr.masks.stage import encode
 from samdiffsr.masks.store import RegionStoreWriter
-from samdiffsr.restore import (
+from samdiffsr.models.model_file import save_model
+from samdiffsr.models.networks import build_denoiser, build_encoder
+from samdiffsr.sampling.restorers import (
     bicubic_restorer,
     denoiser_restorer,
     encoder_restorer,
     restore_dataset,
     structure_reader,
 )
-from samdiffsr.samples import merge_samples, timing_path
-from samdiffsr.training.checkpoint import save_model
-from samdiffsr.training.denoiser import build_denoiser
-from samdiffsr.training.encoder import build_encoder
+from samdiffsr.sampling.sample_set import merge_samples, timing_path
 
 CPU = torch.device("cpu")
 RECIPE = {"kind": "denoiser", "scale": 4, "seed": 0, "weights": "ema", "steps": 13, "start": None}
@@ -222,7 +221,7 @@ def test_a_network_that_wants_masks_gets_them_or_says_so(tmp_path: Path) -> None
 
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     encoder, denoiser = _models(tmp_path, formulation="none")
-    from samdiffsr.training.checkpoint import open_model
+    from samdiffsr.models.model_file import open_model
 
     file = open_model(denoiser)
     broken = {k: v * float("nan") for k, v in file.weights("ema").items()}

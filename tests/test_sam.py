@@ -10,15 +10,15 @@ import pytest
 import torch
 from segment_anything import sam_model_registry
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.errors import UserError
-from samdiffsr.files import sha256_file
-from samdiffsr.masks import mobile_sam as mobile
-from samdiffsr.masks import sam
-from samdiffsr.masks.segmenters import KINDS, LEARNED, make_segmenter
-from samdiffsr.masks.stage import encode, load_values, segment
+from samdiffsr.masks.encode import Encoding, encode, load_values
+from samdiffsr.masks.segment import segment
+from samdiffsr.masks.segmenters import mobile_sam as mobile
+from samdiffsr.masks.segmenters import sam
+from samdiffsr.masks.segmenters.kinds import KINDS, LEARNED, make_segmenter
 from samdiffsr.masks.store import RegionStore
-from samdiffsr.structure.values import Encoding
 
 # with random weights no mask would pass the thresholds
 LENIENT = {"points_per_side": 3, "pred_iou_thresh": 0, "stability_score_thresh": 0}

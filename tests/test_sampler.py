@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from samdiffsr.diffusion.formulations import FORMULATIONS, Formulation, formulation
+from samdiffsr.core.errors import UserError
+from samdiffsr.diffusion.process import FORMULATIONS, Formulation, formulation
 from samdiffsr.diffusion.sampler import chain, sample
 from samdiffsr.diffusion.schedule import cosine_schedule
-from samdiffsr.errors import UserError
 
 SCHEDULE = cosine_schedule()
 MU, STD = (

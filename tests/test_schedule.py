@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.diffusion.schedule import cosine_schedule, schedule_from_betas
-from samdiffsr.errors import UserError
 
 
 def test_alpha_bar_is_nichols_cosine():

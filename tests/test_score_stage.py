@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import imresize, upscale
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation.stage import score
-from samdiffsr.files import sha256_file, write_json
+from samdiffsr.evaluation.stages import score
 
 RECIPE = {
     "scale": 4,

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.images import read_rgb
-from samdiffsr.errors import UserError
-from samdiffsr.masks.segmenters import make_segmenter
+from samdiffsr.masks.segmenters.kinds import make_segmenter
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation import set_metrics
-from samdiffsr.evaluation.set_metrics import (
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file
+from samdiffsr.data.weights import MissingWeights, WeightFile
+from samdiffsr.evaluation import set as set_metrics
+from samdiffsr.evaluation.set import (
     EXTRACTORS,
     Features,
     Inception,
@@ -24,8 +26,6 @@ from samdiffsr.evaluation.set_metrics import (
     load_features,
     save_features,
 )
-from samdiffsr.evaluation.weights import MissingWeights, WeightFile
-from samdiffsr.files import sha256_file
 
 
 def sample(seed: int, n: int, d: int, shift: float = 0.0) -> np.ndarray:

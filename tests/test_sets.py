@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.errors import UserError
+from samdiffsr.data.weights import MissingWeights
 from samdiffsr.evaluation.cost import cost
-from samdiffsr.evaluation.set_metrics import kernel_distance
+from samdiffsr.evaluation.set import kernel_distance
 from samdiffsr.evaluation.sets import METRICS, score_sets
-from samdiffsr.evaluation.weights import MissingWeights
-from samdiffsr.files import sha256_file, write_json
 
 RECIPE = {"scale": 4, "metrics": list(METRICS), "missing_weights": "skip"}
 
@@ -118,7 +118,7 @@ def test_a_missing_image_is_left_out_on_both_sides_and_a_changed_one_is_refused(
 def test_what_a_run_costs(tmp_path: Path) -> None:
     import torch
 
-    from samdiffsr.training.checkpoint import save_model
+    from samdiffsr.models.model_file import save_model
 
     tensors = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}
     save_model(tmp_path / "m.safetensors", tensors, tensors, {"recipe": {"kind": "denoiser"}})

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from samdiffsr.cli import main
-from samdiffsr.config import load_config
+from samdiffsr.cli.app import main
+from samdiffsr.config.load import load_config
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.catalogue import read_sources, source, sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.data.fetch import fetch_source, in_mirror, source_version
@@ -32,10 +33,14 @@ from samdiffsr.data.manifest import (
 from samdiffsr.data.prepare import build_hr_store
 from samdiffsr.data.store import Store
 from samdiffsr.data.verify import taken_files, verify_source
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation.stage import COLUMNS as SCORE_COLUMNS
-from samdiffsr.presence import missing_test_sets, needed_sources, needed_weights, with_present_test_sets
-from samdiffsr.reporting.tables import gather
+from samdiffsr.evaluation.stages import COLUMNS as SCORE_COLUMNS
+from samdiffsr.reporting.tables.gather import gather
+from samdiffsr.workflow.availability import (
+    missing_test_sets,
+    needed_sources,
+    needed_weights,
+    with_present_test_sets,
+)
 
 VERIFIED = ("bsds500", "set5", "set14", "bsds100", "urban100")
 

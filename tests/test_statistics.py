@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation.statistics import holm, paired_difference, paired_ratio, sentence
+from samdiffsr.core.errors import UserError
+from samdiffsr.evaluation.compare import holm, paired_difference, paired_ratio, sentence
 
 
 def scores(

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.errors import UserError
 
 
 def write(path: Path, images: dict[str, np.ndarray], dtype: str = "uint8", **meta: object) -> Store:

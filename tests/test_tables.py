@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation.stage import COLUMNS
-from samdiffsr.files import write_csv
-from samdiffsr.reporting.tables import gather
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import write_csv
+from samdiffsr.evaluation.stages import COLUMNS
+from samdiffsr.reporting.tables.gather import gather
 
 VALUES = {
     "srdiff-x4-s0": [25.0, 26.0, 27.5],

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import torch
 
+from samdiffsr.config.schema import Training
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.randomness import sample_generator
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.determinism import sample_generator
-from samdiffsr.errors import UserError
+from samdiffsr.masks.encode import encode
 from samdiffsr.masks.regions import Regions
-from samdiffsr.masks.stage import encode
 from samdiffsr.masks.store import RegionStoreWriter
-from samdiffsr.schema import Training
-from samdiffsr.training import loop
-from samdiffsr.training.checkpoint import open_model
-from samdiffsr.training.loop import Job, learning_rate
+from samdiffsr.models.model_file import open_model
+from samdiffsr.training import trainer as loop
+from samdiffsr.training.trainer import Job, learning_rate
 
 STEPS = 9
 

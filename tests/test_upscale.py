@@ -12,18 +12,18 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from samdiffsr import restore as restore_module
-from samdiffsr import upscale as upscale_module
+from samdiffsr.config.schema import Training
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.resize import downscale, upscale
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.errors import UserError
-from samdiffsr.restore import denoiser_restorer, restore_dataset
-from samdiffsr.schema import Training
-from samdiffsr.training.checkpoint import open_model, save_model
+from samdiffsr.models.model_file import open_model, save_model
+from samdiffsr.sampling import restorers as restore_module
+from samdiffsr.sampling import upscale as upscale_module
+from samdiffsr.sampling.restorers import denoiser_restorer, restore_dataset
+from samdiffsr.sampling.upscale import find_models, read_picture, upscale_images
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.encoder import train_encoder
-from samdiffsr.training.loop import Job
-from samdiffsr.upscale import find_models, read_picture, upscale_images
+from samdiffsr.training.trainer import Job
 
 CPU = torch.device("cpu")
 ORIENTATION = 0x0112

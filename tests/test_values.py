@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from samdiffsr.errors import UserError
-from samdiffsr.masks.regions import Regions
-from samdiffsr.structure.positions import position_map
-from samdiffsr.structure.values import (
+from samdiffsr.core.errors import UserError
+from samdiffsr.masks.encode import (
     CHOICES,
     Encoding,
     e_sam,
@@ -21,6 +19,8 @@ from samdiffsr.structure.values import (
     reduce_uninformative,
     region_values,
 )
+from samdiffsr.masks.positions import position_map
+from samdiffsr.masks.regions import Regions
 
 quick = settings(max_examples=30, deadline=None)
 OPTIONS = [

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from samdiffsr.cli import _merged
+from samdiffsr.cli.app import _merged
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "config.yaml", "rules", "src", "envs", "profiles", "paper", "report")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samdiffsr.cli import main
-from samdiffsr.schema import Training
+from samdiffsr.cli.app import main
+from samdiffsr.config.schema import Training
 from tests.workflow import ROOT
 
 STEPS = {"steps": 2, "batch": 2, "patch": 32, "ema": 0.5}

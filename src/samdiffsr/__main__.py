@@ -1,4 +1,4 @@
-from samdiffsr.cli import main
+from samdiffsr.cli.app import main
 
 if __name__ == "__main__":
     main()

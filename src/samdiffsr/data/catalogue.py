@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
 
 _HEX = re.compile(r"[0-9a-f]{8,64}")
 

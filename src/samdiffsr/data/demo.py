@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import write_json
 from samdiffsr.data.images import read_rgb, write_png
-from samdiffsr.errors import UserError
-from samdiffsr.files import write_json
 
 
 @dataclass(frozen=True, slots=True)

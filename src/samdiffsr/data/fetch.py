@@ -30,6 +30,8 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import atomic_path, read_json, sha256_file, write_json
 from samdiffsr.data.catalogue import Source, Take, Way, WeightFile
 from samdiffsr.data.manifest import read_manifest
 from samdiffsr.data.verify import (
@@ -39,8 +41,6 @@ from samdiffsr.data.verify import (
     verify_source,
     write_stamp,
 )
-from samdiffsr.errors import UserError
-from samdiffsr.files import atomic_path, read_json, sha256_file, write_json
 
 BLOCK = 1 << 20
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from samdiffsr.errors import UserError
-from samdiffsr.files import atomic_path
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import atomic_path
 
 FORMATS = ("PNG", "JPEG", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")

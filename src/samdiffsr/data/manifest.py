@@ -15,8 +15,8 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from samdiffsr.errors import UserError
-from samdiffsr.files import atomic_path, sha256_json
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import atomic_path, sha256_json
 
 COLUMNS = ("file", "width", "height", "sha256")
 

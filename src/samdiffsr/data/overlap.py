@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import write_csv
 from samdiffsr.data.images import list_images, read_rgb
 from samdiffsr.data.store import Store
-from samdiffsr.errors import UserError
-from samdiffsr.files import write_csv
 
 LONGEST = 512  # pixels; larger images are shrunk to this first
 STEP = 2 ** (1 / 3)  # between two levels of the pyramid

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.images import list_images, read_rgb
 from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256
 from samdiffsr.data.resize import Border, Rounding, crop_to_multiple, downscale
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.errors import UserError
 
 
 def build_hr_store(

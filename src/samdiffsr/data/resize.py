@@ -197,3 +197,13 @@ def _exact_in_float32(n: int, scale: Fraction, border: Border) -> bool:
         if all((w == np.rint(w)).all() for w in scaled):
             return all(255 * np.abs(w).sum(1).max() < 2**24 for w in scaled)
     return False
+
+
+def upsampled(lr: torch.Tensor, scale: int, divisor: int) -> torch.Tensor:
+    """Bicubic up-sampling of LR to HR size, float32 in about [0, 1].
+
+    Args:
+        lr: (B, 3, h, w) uint8.
+        divisor: 255; the released code divides by 256 here and by 255 elsewhere.
+    """
+    return upscale_batch(lr.float() / divisor, scale)

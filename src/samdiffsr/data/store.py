@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from samdiffsr.errors import UserError
-from samdiffsr.files import atomic_path, read_json, write_json
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import atomic_path, read_json, write_json
 
 FORMAT = 1
 

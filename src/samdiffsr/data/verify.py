@@ -12,11 +12,11 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import read_json, sha256_file, write_json
 from samdiffsr.data.catalogue import Source
 from samdiffsr.data.images import SUFFIXES, read_rgb
 from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256, read_manifest
-from samdiffsr.errors import UserError
-from samdiffsr.files import read_json, sha256_file, write_json
 
 Say = Callable[[str], None]
 

@@ -21,9 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from samdiffsr.diffusion.formulations import Formulation
+from samdiffsr.core.errors import UserError
+from samdiffsr.diffusion.process import Formulation
 from samdiffsr.diffusion.schedule import Schedule
-from samdiffsr.errors import UserError
 
 TOLERANCE = 1e-8  # of a residual per unit of e_sam; rounding leaves 1e-14
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)

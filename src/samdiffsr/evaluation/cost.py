@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from samdiffsr.core.files import read_json, write_csv
 from samdiffsr.evaluation.sets import COLUMNS
-from samdiffsr.files import read_json, write_csv
 
 METRICS = (
     "parameters",
@@ -28,7 +28,7 @@ def count_parameters(model: Path) -> int:
     """Number of weights in a model file."""
     import safetensors
 
-    from samdiffsr.training.checkpoint import open_model
+    from samdiffsr.models.model_file import open_model
 
     open_model(model)
     with safetensors.safe_open(model, "np") as file:

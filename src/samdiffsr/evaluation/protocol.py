@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
 
 _LUMA = {"ycbcr": "Y(BT.601 studio)", "yiq": "Y(full range)"}
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import read_json, sha256_file, write_csv
 from samdiffsr.data.images import read_rgb
 from samdiffsr.data.store import Store
-from samdiffsr.errors import UserError
-from samdiffsr.evaluation.image_metrics import ImageMetrics
+from samdiffsr.evaluation.image import ImageMetrics
 from samdiffsr.evaluation.protocol import Protocol
-from samdiffsr.evaluation.stage import COLUMNS
-from samdiffsr.files import read_json, sha256_file, write_csv
+from samdiffsr.evaluation.stages import COLUMNS
 
 METRICS = ("psnr_y", "ssim_y")
 # name -> what it is, in a table's heading

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import read_json, sha256_file, sha256_json, write_csv
 from samdiffsr.data.images import read_rgb
 from samdiffsr.data.store import Store
-from samdiffsr.errors import UserError
+from samdiffsr.data.weights import MissingWeights, verify
 from samdiffsr.evaluation.protocol import Protocol
-from samdiffsr.evaluation.set_metrics import (
+from samdiffsr.evaluation.set import (
     Features,
     Inception,
     Network,
@@ -26,8 +28,6 @@ from samdiffsr.evaluation.set_metrics import (
     load_features,
     save_features,
 )
-from samdiffsr.evaluation.weights import MissingWeights, verify
-from samdiffsr.files import read_json, sha256_file, sha256_json, write_csv
 
 COLUMNS = ("run", "weights", "dataset", "metric", "value", "sd", "n", "why_empty", "protocol")
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from samdiffsr.errors import UserError
-from samdiffsr.files import atomic_path, read_json
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import atomic_path, read_json
 from samdiffsr.masks.regions import Regions
 
 COLUMNS = ("predicted_iou", "point_coords", "stability_score", "crop_box")

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from samdiffsr.errors import UserError
-from samdiffsr.files import write_csv
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import write_csv
+from samdiffsr.core.progress import Progress
 from samdiffsr.masks.regions import Regions
-from samdiffsr.masks.segmenters import Human
+from samdiffsr.masks.segmenters.kinds import Human
 from samdiffsr.masks.store import RegionStore
-from samdiffsr.progress import Progress
 
 AREA_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 BOUNDARY_TOLERANCE = 0.0075  # of the image's diagonal, as the BSDS500 benchmark has it

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import atomic_path, sha256_json
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.errors import UserError
-from samdiffsr.files import atomic_path, sha256_json
 from samdiffsr.masks.regions import Regions
 
 _COLUMN = "per_mask."

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
 from samdiffsr.models.rrdb import RRDBEncoder
 from samdiffsr.models.unet import DenoisingUNet
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
 
 RESIDUAL_SCALE = 0.2  # ESRGAN, "residual scaling" beta
 NEGATIVE_SLOPE = 0.2

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samdiffsr.errors import UserError
+from samdiffsr.core.errors import UserError
 from samdiffsr.models.mish import mish
 
 IMAGE_CHANNELS = 3

@@ -9,20 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samdiffsr.data.patches import PatchSource
-from samdiffsr.data.resize import upscale_batch
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file
+from samdiffsr.core.randomness import sample_generator, seed_weights
+from samdiffsr.data.resize import upsampled
 from samdiffsr.data.store import Store
-from samdiffsr.determinism import sample_generator, seed_weights
-from samdiffsr.diffusion.formulations import Formulation, formulation
-from samdiffsr.diffusion.schedule import cosine_schedule
-from samdiffsr.errors import UserError
-from samdiffsr.files import sha256_file
-from samdiffsr.masks.stage import load_values
+from samdiffsr.diffusion.process import residual
+from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
+from samdiffsr.models.networks import build_denoiser, build_formulation, load_encoder
 from samdiffsr.models.unet import DenoisingUNet
-from samdiffsr.training.checkpoint import ModelFile, open_model
-from samdiffsr.training.encoder import load_encoder, pixel_loss
-from samdiffsr.training.loop import Job, train
+from samdiffsr.training.encoder import pixel_loss
+from samdiffsr.training.patches import PatchSource
+from samdiffsr.training.trainer import Job, train
 
 NOISE = 1  # keeps the noise's random numbers apart from those of the patches
 
@@ -36,61 +35,6 @@ class Conditioned(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
         return self.unet(x_t, t, self.unet.project(features, mask))
-
-
-def build_denoiser(recipe: dict[str, Any], cond_channels: int) -> DenoisingUNet:
-    """The network of a denoiser recipe, with fresh weights; `cond_channels` is the encoder's."""
-    return DenoisingUNet(
-        recipe["unet"]["dim"],
-        recipe["unet"]["mults"],
-        cond_channels,
-        recipe["scale"],
-        mask_channels=1 if recipe["formulation"] == "condition" else 0,
-    )
-
-
-def build_formulation(recipe: dict[str, Any]) -> Formulation:
-    """The diffusion process of a denoiser recipe."""
-    process = recipe["diffusion"]
-    schedule = cosine_schedule(process["steps"], process["s"], process["beta_max"])
-    return formulation(recipe["formulation"], schedule)
-
-
-def load_denoiser(
-    path: str | Path, encoder: ModelFile, cond_channels: int, weights: str
-) -> tuple[DenoisingUNet, ModelFile]:
-    """A trained denoiser, frozen, in evaluation mode.
-
-    Raises:
-        UserError: it was trained with another encoder than `encoder`.
-    """
-    file = open_model(path, "denoiser")
-    if file.info["digests"]["encoder"] != encoder.sha256:
-        raise UserError(
-            f"{path}: was trained with another encoder than {encoder.path}; use the one it belongs to"
-        )
-    unet = build_denoiser(file.info["recipe"], cond_channels)
-    unet.load_state_dict(file.weights(weights))
-    return unet.eval().requires_grad_(False), file
-
-
-def upsampled(lr: Tensor, scale: int, divisor: int) -> Tensor:
-    """Bicubic up-sampling of LR to HR size, float32 in about [0, 1].
-
-    Args:
-        lr: (B, 3, h, w) uint8.
-        divisor: 255; the released code divides by 256 here and by 255 elsewhere.
-    """
-    return upscale_batch(lr.float() / divisor, scale)
-
-
-def residual(hr: Tensor, up: Tensor, residual_scale: float) -> Tensor:
-    """x_0, the image that is diffused: HR minus up-sampled LR in [-1, 1] units, scaled, clamped to [-1, 1].
-
-    Args:
-        hr, up: (B, 3, H, W) float in [0, 1].
-    """
-    return (2 * residual_scale * (hr - up)).clamp(-1, 1)
 
 
 def train_denoiser(

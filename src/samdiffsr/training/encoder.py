@@ -8,25 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from samdiffsr.data.patches import PatchSource
+from samdiffsr.core.randomness import seed_weights
 from samdiffsr.data.store import Store
-from samdiffsr.determinism import seed_weights
-from samdiffsr.models.rrdb import RRDBEncoder
-from samdiffsr.training.checkpoint import ModelFile, open_model
-from samdiffsr.training.loop import Job, train
-
-
-def build_encoder(recipe: dict[str, Any]) -> RRDBEncoder:
-    """The network of an encoder recipe, with fresh weights."""
-    return RRDBEncoder(recipe["blocks"], recipe["features"], recipe["growth"], recipe["scale"])
-
-
-def load_encoder(path: str | Path, weights: str = "ema") -> tuple[RRDBEncoder, ModelFile]:
-    """A trained encoder, frozen, in evaluation mode."""
-    file = open_model(path, "encoder")
-    encoder = build_encoder(file.info["recipe"])
-    encoder.load_state_dict(file.weights(weights))
-    return encoder.eval().requires_grad_(False), file
+from samdiffsr.models.networks import build_encoder
+from samdiffsr.training.patches import PatchSource
+from samdiffsr.training.trainer import Job, train
 
 
 def pixel_loss(kind: str, prediction: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,139 @@
+"""Released checkpoints: source files that no rule makes, used only if they are what config.yaml describes.
+
+`checkpoints/<study>/<run>.safetensors` and `checkpoints/<study>/encoder-<name>.safetensors`, each with its
+DVC pointer beside it. Only heads of files are read here, so that the workflow can look at them while it
+plans.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any, Literal
+
+from samdiffsr.config.load import Config
+from samdiffsr.config.schema import Run
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import read_json, sha256_json
+
+Kind = Literal["encoders", "runs"]
+# Keys of a recipe that say how a machine computed and not what.
+MACHINE = ("precision",)
+
+
+def encoder_name(config: Config, run: Run) -> str:
+    """The encoder that a run uses."""
+    return f"{config.encoder_of(run.variant)}-x{run.scale}-s{run.seed}"
+
+
+def model_name(config: Config, kind: Kind, run: Run) -> str:
+    return encoder_name(config, run) if kind == "encoders" else run.name
+
+
+def trained_path(config: Config, kind: Kind, run: Run) -> Path:
+    """What the training rules make."""
+    return Path("results") / config.study / kind / model_name(config, kind, run) / "model.safetensors"
+
+
+def released_path(config: Config, kind: Kind, run: Run) -> Path:
+    """What `samdiffsr release` makes of it."""
+    prefix = "encoder-" if kind == "encoders" else ""
+    return Path("checkpoints") / config.study / f"{prefix}{model_name(config, kind, run)}.safetensors"
+
+
+def models_of(config: Config, run: Run) -> list[Kind]:
+    """Which models sampling from a run needs."""
+    kinds: dict[str, list[Kind]] = {
+        "bicubic": [],
+        "encoder": ["encoders"],
+        "denoiser": ["encoders", "runs"],
+        "baseline": [],
+    }
+    return kinds[config.variants[run.variant].kind]
+
+
+def model_info(path: str | Path) -> dict[str, Any]:
+    """What a model file says of itself: recipe, digests, versions. Reads its head alone, without torch.
+
+    Raises UserError naming a file that is missing, cut short or not one of this project's.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > 100_000_000:
+                raise ValueError
+            head = json.loads(file.read(length))
+        end = 8 + length + max(t["data_offsets"][1] for key, t in head.items() if key != "__metadata__")
+        info = json.loads(head["__metadata__"]["samdiffsr"])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such model") from None
+    except (struct.error, ValueError, KeyError, TypeError, UnicodeDecodeError):
+        raise UserError(
+            f"{path}: damaged, or not a model of this project; delete it and get it again"
+        ) from None
+    if path.stat().st_size != end:
+        raise UserError(
+            f"{path}: {path.stat().st_size} bytes, its head says {end}; delete it and get it again"
+        )
+    return info
+
+
+def regions_digest(path: Path) -> str | None:
+    """Digest of a region store (path without suffix), out of its index; None if it is not there."""
+    index = path.with_name(path.name + ".json")
+    if not index.exists():
+        return None
+    value = read_json(index)
+    return sha256_json([value["digest"], value["meta"].get("members")])
+
+
+def check_model(path: Path, config: Config, kind: Kind, run: Run, root: Path = Path()) -> dict[str, Any]:
+    """Whether a model file is what config.yaml describes; returns its info.
+
+    Compared are the training recipe, the training images (as the manifests or the stores at hand have them)
+    and the training regions, if they are at hand.
+
+    Raises:
+        UserError: names the file and the first thing that differs.
+    """
+    info = model_info(root / path)
+    if kind == "encoders":
+        recipe = config.encoder_recipe(config.variants[run.variant].encoder, run.scale, run.seed)
+    else:
+        recipe = config.denoiser_recipe(run)
+    cure = (
+        "train it anew (--config checkpoint_source=trained), or get the release that belongs to this commit"
+    )
+    different = differences(info["recipe"], json.loads(json.dumps(recipe)))
+    if different:
+        key, was, now = different[0]
+        more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
+        raise UserError(f"{path}: was trained with {key} {was}, config.yaml says {now}{more}; {cure}")
+    digests, train_set = info["digests"], config.chosen.train_set
+    wanted = config.images_digest(train_set)
+    store = root / "work" / "stores" / train_set / "hr.json"
+    if wanted is None and store.exists():
+        wanted = read_json(store)["meta"].get("images_digest")
+    if wanted is not None and digests.get("images") != wanted:
+        raise UserError(f"{path}: was trained on other images than {train_set} has; {cure}")
+    if kind == "runs" and (mask_set := config.mask_set(run.variant)) is not None:
+        name = mask_set if config.mask_sets[mask_set].image == "hr" else f"{mask_set}-x{run.scale}"
+        here = regions_digest(root / "data" / "masks" / train_set / name)
+        if here is not None and digests.get("labels") != here:
+            raise UserError(
+                f"{path}: was trained with other regions than data/masks/{train_set}/{name}; {cure}"
+            )
+    return info
+
+
+def differences(was: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two JSON values differ, as (dotted key, old, new), in the order of the keys."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        found = []
+        for name in sorted({*was, *now} - set(MACHINE)):
+            inner = f"{key}.{name}" if key else name
+            found += differences(was.get(name), now.get(name), inner)
+        return found
+    return [] if was == now else [(key, was, now)]

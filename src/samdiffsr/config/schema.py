@@ -1,0 +1,464 @@
+"""The blocks of config.yaml: every field, its choices and default, and what cannot go together in a block.
+
+Every choice on which the paper and its released code differ is a field of `Variant`, with the paper's choice
+as default where the paper is clear (docs/deviations.md). `config.Config` checks what refers to other blocks.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from samdiffsr.data.catalogue import sources
+from samdiffsr.masks.segmenters.kinds import KINDS, unknown_setting
+
+Level = Literal["high", "medium", "low"]
+Scale = Literal[2, 4, 8]
+ImageMetric = Literal[
+    "psnr_y",
+    "ssim_y",
+    "psnr_rgb",
+    "lr_psnr",
+    "lpips",
+    "maniqa_pipal",
+    "maniqa_koniq",
+    "artifact",
+    "artifact_excess",
+]
+SetMetric = Literal["fid_clean", "fid_tf", "fid_patch299", "kid_clean"]
+CostMetric = Literal[
+    "parameters", "encoder_parameters", "train_seconds", "train_memory", "image_seconds", "image_memory"
+]
+Metric = Literal[ImageMetric, SetMetric, CostMetric]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+FigureName = Annotated[str, Field(pattern=r"^figure[a-z0-9_]+$")]
+Quality = Literal[
+    "masks_mean", "area_q50", "uncovered", "uninformative_patches", "covering", "vi", "boundary_f"
+]  # columns of the mask statistics
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, numbers are finite, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Dataset(Strict):
+    """A folder of images under data/, or the union of several."""
+
+    folder: tuple[str, ...] = Field(min_length=1)  # relative to the repository's root
+    source: tuple[str, ...] = Field(min_length=1)  # keys of sources.yaml; or demo; or local (yours, as it is)
+    label: str = ""  # column heading in tables; the name itself if empty
+    published: str = ""  # name in paper/published_tables.csv; empty if the paper does not use it
+    exclude: tuple[str, ...] = ()  # names left out, e.g. because they are also test images
+
+    @field_validator("folder", "source", "exclude", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _sources(self) -> Dataset:
+        known = {"demo", "local", *sources()}
+        for name in self.source:
+            if name not in known:
+                raise ValueError(f"source: no source {name!r}{similar(name, known)}")
+        return self
+
+
+class MaskSet(Strict):
+    """One way of finding regions: which segmenter, on the HR or on the LR image."""
+
+    image: Literal["hr", "lr"]
+    segmenter: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _kind(self) -> MaskSet:
+        kind = self.segmenter.get("kind")
+        if kind not in KINDS:
+            raise ValueError(
+                f"segmenter kind {kind!r} is none of {', '.join(KINDS)}{similar(str(kind), KINDS)}"
+            )
+        if problem := unknown_setting(self.segmenter):
+            raise ValueError(problem)
+        return self
+
+
+class Training(Strict):
+    """One optimisation. The defaults are the paper's (section 5.1)."""
+
+    steps: Positive = 400_000
+    batch: Positive = 16
+    patch: Positive = 160  # HR pixels
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
+    lr_step: Positive = 200_000  # `step`: halve every so many steps
+    warmup: Annotated[int, Field(ge=0)] = 0
+    loss: Literal["l2", "l1"] = "l2"
+    augment: bool = False  # flips and quarter turns
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
+    clip_grad: Annotated[float, Field(ge=0)] = 0.0  # largest gradient norm; 0 is no limit
+
+
+class Encoder(Strict):
+    """RRDB size, and how it is pretrained."""
+
+    blocks: Annotated[int, Field(ge=2)] = 17
+    features: Positive = 64
+    growth: Positive = 32
+    training: Training = Training(steps=100_000, batch=64, loss="l1")
+
+
+class UNet(Strict):
+    """Denoiser size."""
+
+    dim: Annotated[int, Field(gt=0, multiple_of=2)] = 64
+    mults: tuple[Positive, ...] = (1, 2, 3, 4)
+
+
+class Diffusion(Strict):
+    """The schedule (paper 5.1, after Nichol & Dhariwal) and the residual that is diffused (after SRDiff)."""
+
+    steps: Positive = 100  # T
+    s: float = 0.008
+    beta_max: float = 0.999
+    residual_scale: float = 2.0  # x_0 = residual_scale * (HR - upsampled LR), images in [-1, 1]
+
+
+class Sampling(Strict):
+    """How images are drawn from a trained denoiser."""
+
+    weights: tuple[Literal["ema", "raw"], ...] = Field(
+        ("ema", "raw"), min_length=1
+    )  # the first is the headline
+    steps: Positive | None = None  # network calls an image; None: all T
+    start: Positive | None = None  # the t it begins at; None: T, or T - 1 where the formulation wants it
+    pad: NotNegative = (
+        0  # LR pixels reflected around an image while it is drawn (docs/formulations.md, Border)
+    )
+
+
+class Degradation(Strict):
+    """LR images: MATLAB's antialiased bicubic; `each_axis` rounds as MATLAB does on uint8 images."""
+
+    rounding: Literal["each_axis", "end"] = "each_axis"
+
+
+class Study(Strict):
+    """Data, networks and effort of one study."""
+
+    about: str
+    comparable: bool = False  # whether the paper's numbers may be compared with this study's
+    train_set: Name
+    test_sets: tuple[Name, ...] = Field(min_length=1)
+    seeds: tuple[NotNegative, ...] = Field(min_length=1)
+    masks: dict[Level, Name]
+    mask_shards: Positive = 1  # jobs that share the segmentation of one data set
+    sample_shards: Positive = 1  # jobs that share the sampling of one data set from one run
+    encoders: dict[Name, Encoder] = {"default": Encoder()}
+    unet: UNet = UNet()
+    training: Training = Training()
+    sampling: Sampling = Sampling()
+    threads: Positive = 2  # CPU threads of a training or sampling process
+    gpus: Annotated[int, Field(ge=0)] = (
+        1  # of a training, one a process; sampling takes one; with 0, several jobs share the CPU's cores
+    )
+    memory_mb: Positive = 3000  # of the largest process
+    hours: Positive = 24  # upper limit of one training, for schedulers
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("holds a seed twice, which would count one training as two")
+        return value
+
+
+class Foreign(Strict):
+    """Files of a network that others trained; see models/foreign.py for the layouts."""
+
+    denoiser: str = ""
+    encoder: str = ""  # empty: the denoiser's file holds it
+
+    @property
+    def encoder_file(self) -> str:
+        return self.encoder or self.denoiser
+
+    @property
+    def files(self) -> list[str]:
+        return [file for file in dict.fromkeys((self.encoder_file, self.denoiser)) if file]
+
+
+class Variant(Strict):
+    """One method, as data. What is not said is the paper's SAM-DiffSR, or what `base` says."""
+
+    label: str
+    kind: Literal["bicubic", "encoder", "denoiser", "baseline"] = "denoiser"
+    base: Name | None = None
+    published: str = ""  # row name in the published tables; the label if empty
+    encoder: Name = "default"
+    # the diffusion (docs/formulations.md)
+    formulation: Literal[
+        "none", "published", "released", "released_nocoef", "coefficient_fix", "consistent", "condition"
+    ] = "published"
+    # the structure encoding (paper 4.2)
+    masks: Level | None = None
+    position: Literal["rope", "cosine", "linear"] = "rope"
+    rope_axis: Literal["width", "height"] = "width"  # the sequence axis; the released code: height
+    mean_over: Literal["region", "image"] = "region"  # the released code: image
+    overlap: Literal["sum", "overwrite", "smallest"] = "sum"  # the released code: overwrite
+    uncovered: Literal["zero", "own_region"] = "zero"
+    reduce: bool = True  # paper appendix B
+    mask_crop: Literal["aligned", "released"] = "aligned"  # the released script cuts the mask elsewhere
+    foreign: Foreign | None = None  # imported instead of trained; the files decide the networks' sizes
+    # training
+    lr_divisor: Literal[255, 256] = 255  # the released code up-samples LR / 256
+    training: dict[str, Any] = {}  # what differs from the study's
+
+    @property
+    def structured(self) -> bool:
+        """Whether region masks take part in training."""
+        return self.masks is not None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Variant:
+        if self.foreign is not None:
+            return self._possible_import(self.foreign)
+        if self.kind == "denoiser" and (self.formulation == "none") != (self.masks is None):
+            if self.masks is None:
+                raise ValueError(f"formulation {self.formulation!r} needs masks: high, medium or low")
+            raise ValueError("formulation 'none' uses no masks: leave `masks` out")
+        if self.kind != "denoiser" and self.masks is not None:
+            raise ValueError(f"kind {self.kind!r} uses no masks")
+        return self
+
+    def _possible_import(self, foreign: Foreign) -> Variant:
+        needed = {"encoder": foreign.encoder, "denoiser": foreign.denoiser}.get(self.kind)
+        if not needed:
+            raise ValueError(f"kind {self.kind!r} cannot be imported from {foreign.files}")
+        if self.masks is not None:
+            raise ValueError("a network that others trained has its own masks: leave `masks` out")
+        if self.formulation in ("published", "consistent"):
+            # their samplers need the largest e_sam of the training
+            raise ValueError(f"formulation {self.formulation!r} cannot be sampled from an imported network")
+        return self
+
+
+class Baseline(Strict):
+    """Another method: where its images come from (docs/tables.md)."""
+
+    label: str
+    published: str = ""  # row name in the published tables; the label if empty
+    adapter: Literal["images", "command", "spandrel", "diffusers"]
+    folder: str = ""  # images: of SR images, with {dataset} and {scale}; diffusers: of the pipeline
+    command: str = ""  # command: with {lr} and {sr}, two folders, and {scale}
+    file: str = ""  # spandrel: the network
+    sha256: str | dict[str, str] = ""  # or its first digits; diffusers: of files in the folder
+    steps: Positive = 100  # diffusers: network calls an image
+    url: str = ""
+    licence: str = ""
+    protocol: str = ""  # how its published numbers map to these tables
+
+    @model_validator(mode="after")
+    def _place(self) -> Baseline:
+        needed = {"command": "command", "spandrel": "file"}.get(self.adapter, "folder")
+        if not getattr(self, needed):
+            raise ValueError(f"adapter {self.adapter!r} needs `{needed}`")
+        return self
+
+    def place(self, dataset: str, scale: int) -> str:
+        """Its folder or file for the images of one data set; empty for a command."""
+        return (self.folder or self.file).format(dataset=dataset, scale=scale)
+
+
+class Row(Strict):
+    """One row of a table; a bare name in config.yaml means the variant of that name.
+
+    Without a variant it is a method of the paper that is not run here: its published values alone.
+    """
+
+    variant: Name | None = None
+    label: str = ""
+    published: str = ""  # row name in the published tables; the label, or what the variant says, if empty
+
+    @model_validator(mode="after")
+    def _something(self) -> Row:
+        if self.variant is None and not self.published:
+            raise ValueError("needs a `variant`, or `published` for a method that is not run here")
+        return self
+
+
+class Pair(Strict):
+    """A difference that a table claims: `of` minus `minus`, both rows of it."""
+
+    of: Name
+    minus: Name
+
+
+class Table(Strict):
+    """One table of the paper: which rows, which data sets, which metrics, in the paper's order."""
+
+    title: str
+    scale: Scale = 4
+    datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
+    metrics: tuple[Metric, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
+    differences: tuple[Pair, ...] = ()
+    protocols: tuple[
+        Literal["authors", "border", "mod8", "yiq", "stretch"], ...
+    ] = ()  # the same images under each
+    notes: tuple[str, ...] = ()  # sentences under the table
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that it shows, each once."""
+        return tuple(dict.fromkeys(row.variant for row in self.rows if row.variant))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_names(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("rows"), list):
+            rows = [{"variant": row} if isinstance(row, str) else row for row in value["rows"]]
+            value = {**value, "rows": rows}
+        return value
+
+
+class Crop(Strict):
+    """A part of a test image that is shown enlarged."""
+
+    dataset: Name
+    image: str
+    box: tuple[NotNegative, NotNegative, Positive, Positive]  # left, top, width, height in HR pixels
+
+
+class Figure(Strict):
+    """One figure. `kind` says which module of reporting/ draws it; docs/figures.md says what each shows."""
+
+    title: str
+
+
+class OfRuns(Figure):
+    """A figure of some variants' runs."""
+
+    variants: tuple[Name, ...] = Field(min_length=1)
+    scale: Scale = 4
+
+
+class OfImages(OfRuns):
+    """A figure of what they do to test images."""
+
+    datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
+
+
+class Noise(Figure):
+    kind: Literal["noise"]
+    variant: Name
+    image: str = ""  # of the training set; empty: the first
+    times: tuple[Positive, ...] = Field((5, 25, 50, 75), min_length=1)
+
+
+class Modulation(Figure):
+    kind: Literal["modulation"]
+    formulations: tuple[
+        Literal["published", "released", "released_nocoef", "coefficient_fix", "consistent"], ...
+    ] = Field(min_length=1)
+
+
+class Crops(OfImages):
+    kind: Literal["crops"]
+    crops: tuple[Crop, ...] = ()  # empty: found where the methods differ most
+    size: Positive = 64  # of crops that are found
+    count: Positive = 2
+
+
+class Artifacts(OfImages):
+    kind: Literal["artifacts"]
+    images: tuple[str, ...] = ()  # empty: those whose scores differ most
+    count: Positive = 2
+
+
+class Masks(Figure):
+    kind: Literal["masks"]
+    images: tuple[str, ...] = ()  # of the training set; empty: some, evenly spread
+    count: Positive = 4
+
+
+class Metrics(Figure):
+    kind: Literal["metrics"]
+    tables: tuple[Name, ...] = Field(min_length=1)  # whose tidy CSVs hold the metrics; of one scale factor
+    datasets: tuple[Name, ...] = ()
+    metrics: tuple[Metric, ...] = Field(min_length=1)
+    against: Metric | Literal[""] = ""  # empty: every pair of `metrics`
+    published: bool = True  # the paper's values too, in panels of their own
+
+
+class Published(Figure):
+    kind: Literal["published"]
+    tables: tuple[Name, ...] = Field(min_length=1)  # whose `differences` are shown
+    metric: ImageMetric = "psnr_y"
+
+
+class MaskGain(OfImages):
+    kind: Literal["mask_gain"]
+    control: Name
+    metric: ImageMetric = "psnr_y"
+    qualities: tuple[Quality, ...] = Field(get_args(Quality), min_length=1)
+
+
+class Steps(OfImages):
+    kind: Literal["steps"]
+    # network calls an image; the study's own number is shown too, all others are sampled for this figure
+    steps: tuple[Positive, ...] = Field(min_length=1)
+    metrics: tuple[Metric, ...] = ("psnr_y",)
+
+
+class Curves(OfRuns):
+    kind: Literal["curves"]
+
+
+class Rules(Figure):
+    kind: Literal["rules"]
+
+
+AnyFigure = Annotated[
+    Noise | Modulation | Crops | Artifacts | Masks | Metrics | Published | MaskGain | Steps | Curves | Rules,
+    Field(discriminator="kind"),
+]
+FIGURE_KINDS: dict[str, type[Figure]] = {
+    get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in get_args(get_args(AnyFigure)[0])
+}
+
+
+class Protocol(Strict):
+    """What is compared with what: see docs/protocol.md."""
+
+    border: Annotated[int, Field(ge=0)] = 0  # pixels left out on each side
+
+
+class Report(Strict):
+    """How much of the images results/report.html carries (docs/report.md)."""
+
+    images: Positive = 12  # of one data set at most: those on which the methods' PSNR-Y differs most
+    side: Annotated[int, Field(ge=32)] = 384  # larger images are cut to where the methods differ most
+    megabytes: Annotated[float, Field(gt=0)] = 40  # of all comparisons together, in the page
+
+
+class Run(Strict):
+    """One trained (or trivial) method at one scale from one seed."""
+
+    variant: Name
+    scale: Scale
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}-x{self.scale}-s{self.seed}"
+
+
+def similar(name: str, known: Any) -> str:
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {match[0]!r}?)" if match else ""

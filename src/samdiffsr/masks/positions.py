@@ -1,0 +1,82 @@
+"""Position maps: one number per pixel, to be averaged over regions (paper, section 4.2 and Table 5)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from samdiffsr.core.errors import UserError
+
+POSITIONS = ("rope", "cosine", "linear")
+ROPE_AXES = ("width", "height")
+
+
+def position_map(kind: str, height: int, width: int, *, rope_axis: str = "width") -> np.ndarray:
+    """Position embedding map x_PE of an image.
+
+    Args:
+        kind: "rope" (the paper's), "cosine" or "linear" (its Table 5).
+        height, width: of the image, in pixels.
+        rope_axis: which image axis is RoPE's sequence; the other is its embedding. "width" is the paper's
+            text, "height" what the released code computes. The other kinds have no such choice.
+
+    Returns:
+        (height, width) float64, in [-sqrt(2), sqrt(2)] for rope, [-1, 1] for cosine, [0, 1] for linear.
+
+    Raises:
+        UserError: an unknown kind or axis.
+    """
+    if kind not in POSITIONS:
+        raise UserError(f"position encoding {kind!r}: must be one of {', '.join(POSITIONS)}")
+    if rope_axis not in ROPE_AXES:
+        raise UserError(f"rope_axis {rope_axis!r}: must be one of {', '.join(ROPE_AXES)}")
+    if height < 1 or width < 1:
+        raise ValueError(f"a position map of {height} x {width} pixels")
+    if kind == "rope":
+        return (
+            np.ascontiguousarray(rope_map(width, height).T)
+            if rope_axis == "width"
+            else rope_map(height, width)
+        )
+    return cosine_map(height, width) if kind == "cosine" else linear_map(height, width)
+
+
+def rope_map(length: int, dim: int) -> np.ndarray:
+    """Rotary position embedding (Su et al., 2021) of an all-ones sequence: (length, dim) float64.
+
+    The closed form: with theta_k = 10000^(-2k/dim), each pair (1, 1) turned by the angle p theta_k:
+    map[p, 2k] = cos(p theta_k) - sin(p theta_k), map[p, 2k+1] = cos(p theta_k) + sin(p theta_k).
+
+    An odd `dim` leaves the last entry without a partner to turn with: it keeps its 1 (rotary_embedding_torch
+    refuses odd dimensions).
+    """
+    theta = 10000.0 ** (-2.0 * np.arange(dim // 2) / dim)
+    angle = np.outer(np.arange(length), theta)
+    cos, sin = np.cos(angle), np.sin(angle)
+    result = np.ones((length, dim))
+    result[:, 0 : 2 * len(theta) : 2] = cos - sin
+    result[:, 1 : 2 * len(theta) : 2] = cos + sin
+    return result
+
+
+def linear_map(height: int, width: int) -> np.ndarray:
+    """Mean of two ramps, (y + x) / 2 with y, x from 0 to 1 along each axis: 0 top left, 1 bottom right.
+
+    The paper says only "a linear function whose output value ranges from 0 to 1"; the authors' code under
+    that name draws unseeded random numbers. This reading is ours.
+    """
+    return (_unit(height)[:, None] + _unit(width)) / 2
+
+
+def cosine_map(height: int, width: int) -> np.ndarray:
+    """Mean of two half waves, (cos(pi y) + cos(pi x)) / 2: 1 top left, -1 bottom right.
+
+    The paper says only "a cosine function to generate a 2D grid"; the authors' code holds two candidates, and
+    neither works on ordinary images. This reading is ours: the linear map with the cosine in place of the
+    ramp (y and x as there), so that Table 5 compares functions and nothing else.
+    """
+    return (np.cos(np.pi * _unit(height))[:, None] + np.cos(np.pi * _unit(width))) / 2
+
+
+def _unit(n: int) -> np.ndarray:
+    """n points from 0 to 1; a single one lies at 0."""
+    return np.linspace(0.0, 1.0, n)

@@ -1,0 +1,88 @@
+"""What figures read: CSV files, restored images, and the truth that belongs to them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import read_json, sha256_file
+from samdiffsr.data.images import read_rgb
+from samdiffsr.data.store import Store
+from samdiffsr.evaluation.protocol import Protocol
+
+
+def read_rows(paths: Iterable[Path], columns: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of CSV files that have at least `columns`; UserError names the file that has not."""
+    rows: list[dict[str, str]] = []
+    for path in paths:
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                missing = sorted(set(columns) - set(reader.fieldnames or ()))
+                if missing:
+                    raise UserError(f"{path}: has no column {missing[0]!r}; delete it and run again")
+                rows += reader
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file") from None
+    return rows
+
+
+class Samples:
+    """Restored images of several methods, laid on their truth by the paper's protocol.
+
+    Args:
+        recipe: rows (label, runs, weights), scale. Of each row the first run's headline weights are shown.
+        manifests: .../<run>/<weights>/<data set>.json of the sample stage.
+        stores: indices (.json) of the HR stores, .../<data set>/hr.json.
+    """
+
+    def __init__(self, recipe: dict[str, Any], manifests: Iterable[Path], stores: Iterable[Path]) -> None:
+        self.rows: list[dict[str, Any]] = recipe["rows"]
+        self._protocol = Protocol.for_scale(recipe["scale"])
+        self._truth = {path.parent.name: Store(path.with_suffix("")) for path in stores}
+        self._made: dict[tuple[str, str, str], tuple[Path, dict[str, str]]] = {}
+        for path in manifests:
+            images = {image["name"]: image["sha256"] for image in read_json(path)["images"]}
+            self._made[path.parent.parent.name, path.parent.name, path.stem] = path.with_suffix(""), images
+
+    def names(self, dataset: str) -> tuple[str, ...]:
+        """The data set's images."""
+        return self._truth[dataset].names
+
+    def truth(self, dataset: str, name: str) -> np.ndarray:
+        """HR, uint8 (H, W, 3), cropped to the protocol's multiple."""
+        hr = self._truth[dataset][self._truth[dataset].index(name)]
+        height, width = (n - n % self._protocol.multiple for n in hr.shape[:2])
+        return hr[:height, :width]
+
+    def restored(self, row: dict[str, Any], dataset: str, name: str) -> np.ndarray | None:
+        """One method's image, of the truth's size; None if it was not made. UserError if it was changed."""
+        folder, images = self._made.get((row["runs"][0], row["weights"][0], dataset), (Path(), {}))
+        path = folder / f"{name}.png"
+        if name not in images or not path.exists():
+            return None
+        if sha256_file(path) != images[name]:
+            raise UserError(
+                f"{path}: is not the file that was sampled (its hash differs); delete it and {folder}.json"
+            )
+        try:
+            return self._protocol.align(read_rgb(path), self.truth(dataset, name))[0]
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+def psnr_y(sr: np.ndarray, hr: np.ndarray) -> float:
+    """PSNR-Y as the tables have it, of two crops; uint8 (h, w, 3)."""
+    from samdiffsr.evaluation.image import ImageMetrics
+
+    return ImageMetrics(["psnr_y"]).measure("psnr_y", sr, hr)
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """Y of BT.601, (H, W) float64 in 0..255, for choosing crops."""
+    return image @ np.array([0.299, 0.587, 0.114])

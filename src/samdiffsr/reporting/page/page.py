@@ -1,0 +1,202 @@
+"""The report stage: one HTML file with tables, differences, images, figures and where they came from.
+
+The page holds everything: style, script and images lie in it, and its Content-Security-Policy forbids loading
+anything else or running any script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from samdiffsr.core.errors import UserError
+from samdiffsr.reporting.page.images import comparisons, data_uri
+from samdiffsr.reporting.page.origin import origin
+from samdiffsr.reporting.tables.differences import COLUMNS as DIFFERENCE_COLUMNS
+from samdiffsr.reporting.tables.gather import METRICS, TIDY_COLUMNS
+from samdiffsr.reporting.tables.render import Block, Cell, blocks, claims, conditions, number, write_text
+
+ASSETS = Path(__file__).parent
+FIGURE_WIDTH = 1600  # pixels; wider ones are shrunk for the page
+HEADINGS = {column.heading: column for column in METRICS.values()}
+
+
+def report(
+    recipe: dict[str, Any],
+    tidy: list[Path],
+    differences: Path,
+    figures: list[Path],
+    results: Path,
+    stores: Path,
+    out: Path,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write the page.
+
+    Args:
+        recipe: Config.report_recipe, and "figures": name of a figure -> what it shows.
+        tidy: the tidy CSVs of the tables, `<table>_tidy.csv`; a table without one is named on the page.
+        differences: the CSV of all tables' differences.
+        figures: PNG files, `<name>.png`; one that is not there is named on the page.
+        results, stores: folders results/<study> and work/stores.
+
+    Raises:
+        UserError: a file that is damaged, or not what its name says.
+    """
+    rows = {path.name.removesuffix("_tidy.csv"): _read(path, TIDY_COLUMNS) for path in tidy}
+    claimed = _read(differences, DIFFERENCE_COLUMNS)
+    tables = [
+        table_view(table, rows.get(table["name"]), [r for r in claimed if r["table"] == table["name"]])
+        for table in recipe["tables"]
+    ]
+    protocols = sorted(
+        {r["protocol"] for part in rows.values() for r in part if r["metric"] in ("psnr_y", "ssim_y")} - {""}
+    )
+    page = render(
+        study=recipe["study"],
+        about=recipe["about"],
+        comparable=recipe["comparable"],
+        tables=tables,
+        figures=[figure_view(path, recipe["figures"].get(path.stem, "")) for path in figures],
+        comparisons=comparisons(recipe["comparisons"], results, stores, recipe["limits"]),
+        origin=origin(recipe, results, stores, protocols),
+    )
+    write_text(out, page)
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+def render(**content: Any) -> str:
+    """The page as text. Every value is escaped; style and script are the package's own files."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = ((ASSETS / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return environment.get_template("report.html").render(
+        style=style, script=script, policy=policy, **content
+    )
+
+
+def _hash(text: str) -> str:
+    """As a Content-Security-Policy names an inline style or script that may be used."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def table_view(
+    recipe: dict[str, Any], tidy: list[dict[str, str]] | None, differences: list[dict[str, str]]
+) -> dict[str, Any]:
+    """One table as the page shows it; `tidy` None: it was not made."""
+    view = {"id": recipe["name"], "number": number(recipe), "title": recipe["title"]}
+    if tidy is None:
+        return view | {"made": False}
+    return view | {
+        "made": True,
+        "blocks": [_block_view(block) for block in blocks(recipe, tidy)],
+        "claims": claims(differences),
+        "differences": [_difference_view(row) for row in differences if row["mean"]],
+        "uncompared": _uncompared(differences),
+        "notes": conditions(recipe, tidy),
+    }
+
+
+def _block_view(block: Block) -> dict[str, Any]:
+    """A block without its empty columns (why they are empty stands among the table's conditions)."""
+    columns: list[dict[str, Any]] = []
+    kept = []
+    metric = ""
+    for i, heading in enumerate(block.headings[1:], start=1):
+        published = heading == "published"
+        metric = metric if published else heading
+        if any(line[i].text for line in block.lines):
+            better = HEADINGS[metric].better
+            columns.append({"heading": metric, "published": published, "better": better})
+            kept.append(i)
+    lines = [{"name": line[0].text, "cells": [_cell_view(line[i]) for i in kept]} for line in block.lines]
+    return {
+        "title": block.title,
+        "columns": columns,
+        "lines": lines,
+        "nowhere": ", ".join(block.quoted_nowhere),
+    }
+
+
+def _cell_view(cell: Cell) -> dict[str, Any]:
+    return {"text": cell.text, "rank": cell.rank, "spread": cell.spread}
+
+
+def _difference_view(row: dict[str, str]) -> dict[str, Any]:
+    column = METRICS[row["metric"]]
+    decimals = max(column.decimals, 2)
+
+    def shown(text: str) -> str:
+        return f"{float(text):.{decimals}f}"
+
+    return {
+        "pair": f"{row['of']} {'over' if row['kind'] == 'ratio' else 'minus'} {row['minus']}",
+        "dataset": row["dataset"],
+        "metric": column.heading,
+        "mean": float(row["mean"]),
+        "text": shown(row["mean"]) if row["kind"] == "ratio" else f"{float(row['mean']):+.{decimals}f}",
+        "interval": f"[{shown(row['ci_low'])}, {shown(row['ci_high'])}]" if row["ci_low"] else "",
+        "low": row["ci_low"],
+        "p": f"{float(row['p_holm']):.3g}" if row["p_holm"] else "",
+        "images": row["n_images"],
+        "seeds": row["n_seeds"],
+    }
+
+
+def _uncompared(differences: list[dict[str, str]]) -> list[str]:
+    """Differences that could not be taken, counted by metric and reason."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in differences:
+        if not row["mean"]:
+            key = METRICS[row["metric"]].heading, row["why_empty"]
+            counts[key] = counts.get(key, 0) + 1
+    return [f"{metric}: {n} not compared ({why})" for (metric, why), n in counts.items()]
+
+
+def figure_view(path: Path, caption: str) -> dict[str, Any]:
+    """One figure as the page shows it: embedded, at most FIGURE_WIDTH pixels wide."""
+    title = re.sub(r"^Figure(\w)", r"Figure \1", path.stem.replace("_", " ").strip().capitalize())
+    view = {"id": path.stem, "title": title, "caption": caption, "file": path.name}
+    if not path.exists():
+        return view | {"uri": None}
+    try:
+        image = Image.open(path).convert("RGB")
+    except OSError as error:
+        raise UserError(f"{path}: not an image that can be read ({error}); draw it again") from None
+    width, height = image.size
+    note = ""
+    if width > FIGURE_WIDTH:
+        image = image.resize((FIGURE_WIDTH, round(height * FIGURE_WIDTH / width)), Image.Resampling.LANCZOS)
+        note = f"Shrunk from {width} x {height} pixels; {path.name} is the original."
+    size = {"width": image.width, "height": image.height}
+    return view | size | {"uri": data_uri(np.asarray(image), "webp"), "note": note}
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != columns:
+                raise UserError(f"{path}: its columns are not those of such a table; delete it and run again")
+            return list(reader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `snakemake tables` makes it") from None

@@ -1,0 +1,183 @@
+"""Other methods' images, brought under the same scores: a folder of results, any program, or networks.
+
+A baseline that cannot run here leaves its images out, with one line that says why and what to do: its row
+stays in the tables, with the published value.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from samdiffsr.core.errors import NotHere, UserError
+from samdiffsr.core.files import sha256_file
+from samdiffsr.data.images import read_rgb, write_png
+from samdiffsr.data.store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+
+def images_restorer(folder: Path) -> Callable[[np.ndarray, str], np.ndarray]:
+    """Images that were made elsewhere: `folder/<name>.png` (or another suffix that holds exact pixels)."""
+    if not folder.is_dir():
+        raise NotHere(f"{folder}: no such folder; put the method's SR images there, named as the LR images")
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        for suffix in (".png", ".bmp", ".tif", ".tiff"):
+            if (path := folder / f"{name}{suffix}").exists():
+                return read_rgb(path)
+        raise NotHere(f"{folder / name}.png: no such image")
+
+    return restore
+
+
+def run_command(template: str, lr: Store, scale: int, folder: Path) -> Path:
+    """Run a program on a folder of LR images; returns the folder of its SR images.
+
+    Args:
+        template: a command line with {lr} and {sr}, the two folders, and if wanted {scale}; no shell is used.
+        folder: scratch space.
+
+    Raises:
+        NotHere: there is no such program. UserError: it failed, or the template lacks a folder.
+    """
+    for part in ("{lr}", "{sr}"):
+        if part not in template:
+            raise UserError(f"command {template!r}: must hold {part}")
+    source, target = folder / "lr", folder / "sr"
+    target.mkdir(parents=True)
+    for i, name in enumerate(lr.names):
+        write_png(source / f"{name}.png", np.ascontiguousarray(lr[i]))
+    places = {"lr": str(source), "sr": str(target), "scale": str(scale)}
+    try:
+        command = [part.format(**places) for part in shlex.split(template)]
+    except (ValueError, KeyError, IndexError) as error:
+        raise UserError(f"command {template!r}: {error} is not understood; see docs/tables.md") from None
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except OSError as error:
+        raise NotHere(f"command {command[0]!r} cannot be run ({error.strerror})") from None
+    if done.returncode:
+        last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]
+        raise UserError(f"command {command[0]!r} ended with status {done.returncode}: {last[:200]}")
+    return target
+
+
+def spandrel_restorer(
+    path: Path, recipe: dict[str, Any], device: torch.device
+) -> Callable[[np.ndarray, str], np.ndarray]:
+    """A network file of an architecture that spandrel knows (ESRGAN, BSRGAN, ...); run whole, in float32.
+
+    Args:
+        recipe: {scale, sha256, url}: the file's hash and where it comes from.
+    """
+    if not path.exists():
+        raise NotHere(f"{path}: no such file; get it from {recipe['url'] or 'its authors'}")
+    _check(path, recipe["sha256"])
+    try:
+        import spandrel
+    except ImportError:
+        raise NotHere("the package spandrel is not installed; `pip install spandrel`") from None
+    import torch
+
+    try:
+        model = spandrel.ModelLoader(device).load_from_file(path)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: spandrel cannot load it ({reason})") from None
+    if not isinstance(model, spandrel.ImageModelDescriptor) or model.scale != recipe["scale"]:
+        raise UserError(f"{path}: a network of scale {model.scale}, the table's is {recipe['scale']}")
+    model.eval()
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        x = torch.from_numpy(np.ascontiguousarray(lr.transpose(2, 0, 1))[None]).to(device).float() / 255
+        with torch.inference_mode():
+            y = model(x)
+        if not torch.isfinite(y).all():
+            raise UserError(f"{path}: gives values that are not finite for {name}")
+        return (y[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+    return restore
+
+
+def _check(path: Path, sha256: str) -> None:
+    """UserError unless the file's SHA-256 begins as it should."""
+    if sha256 and not sha256_file(path).startswith(sha256):
+        raise UserError(f"{path}: its SHA-256 is not {sha256[:16]}...; delete it and get it again")
+
+
+def diffusers_restorer(
+    folder: Path, recipe: dict[str, Any], device: torch.device
+) -> Callable[[np.ndarray, str], np.ndarray]:
+    """A latent-diffusion upscaler in diffusers' folder layout (LDM x4), sampled by DDIM with eta 0.
+
+    It is given tensors: a PIL image it would shrink to a multiple of 32 first. LR is padded by reflection
+    instead and SR cropped. The image's name seeds the noise. Nothing is ever downloaded.
+
+    Args:
+        recipe: {scale, steps, sha256: {file in the folder: hash}, url}.
+    """
+    if not folder.is_dir():
+        raise NotHere(f"{folder}: no such folder; get it from {recipe['url'] or 'its authors'}")
+    for file, sha256 in (recipe["sha256"] or {}).items():
+        if not (folder / file).exists():
+            raise UserError(f"{folder / file}: no such file; get it from {recipe['url'] or 'its authors'}")
+        _check(folder / file, sha256)
+    try:
+        from diffusers import LDMSuperResolutionPipeline
+    except ImportError:
+        raise NotHere("the package diffusers is not installed; `pip install diffusers`") from None
+    import torch
+
+    from samdiffsr.core.randomness import image_index, sample_generator
+
+    try:
+        pipeline = LDMSuperResolutionPipeline.from_pretrained(folder, local_files_only=True).to(device)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{folder}: diffusers cannot load it ({reason})") from None
+    pipeline.set_progress_bar_config(disable=True)
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        height, width = lr.shape[:2]
+        padded = np.pad(lr, [(0, -height % 32), (0, -width % 32), (0, 0)], mode="reflect")
+        x = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1
+        generator = sample_generator(0, image_index(name))  # on the CPU: the same noise on every device
+        made = pipeline(x, num_inference_steps=recipe["steps"], generator=generator, output_type="np")
+        y = made.images[0]
+        if y.shape[0] != recipe["scale"] * padded.shape[0]:
+            factor = y.shape[0] / padded.shape[0]
+            raise UserError(f"{folder}: a pipeline of scale {factor:g}, the table's is {recipe['scale']}")
+        if not np.isfinite(y).all():
+            raise UserError(f"{folder}: gives values that are not finite for {name}")
+        y = y[: height * recipe["scale"], : width * recipe["scale"]]
+        return (y * 255).round().astype(np.uint8)
+
+    return restore
+
+
+def baseline_restorer(
+    recipe: dict[str, Any], source: Path | None, lr: Store, device: torch.device
+) -> Callable[[np.ndarray, str], np.ndarray]:
+    """A baseline's recipe (Config.sampling_recipe) and place on this machine as a restorer, or NotHere."""
+    if recipe["adapter"] == "command":
+        scratch = tempfile.TemporaryDirectory(prefix="samdiffsr-")
+        inner = images_restorer(run_command(recipe["command"], lr, recipe["scale"], Path(scratch.name)))
+
+        def restore(image: np.ndarray, name: str, _keep: Any = scratch) -> np.ndarray:
+            return inner(image, name)
+
+        return restore
+    if source is None:
+        raise UserError(f"a baseline of kind {recipe['adapter']!r} needs --source")
+    if recipe["adapter"] == "images":
+        return images_restorer(source)
+    load = {"spandrel": spandrel_restorer, "diffusers": diffusers_restorer}[recipe["adapter"]]
+    return load(source, recipe, device)

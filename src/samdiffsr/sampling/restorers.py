@@ -1,0 +1,319 @@
+"""From an LR image to an SR image: bicubic, the encoder alone, or a denoiser sampled from noise.
+
+A `Restorer` is called with one LR image and its name. The name seeds the noise, so neither the order of the
+images nor what else is in the batch or the folder changes an image.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samdiffsr.core.device import device_name, peak_bytes, resolve_device, resolve_precision
+from samdiffsr.core.errors import NotHere, UserError
+from samdiffsr.core.files import sha256_file, sha256_json, write_json
+from samdiffsr.core.randomness import image_index, prepare_torch, sample_generator
+from samdiffsr.data.images import write_png
+from samdiffsr.data.resize import upsampled, upscale
+from samdiffsr.data.store import Store
+from samdiffsr.diffusion.sampler import chain, sample
+from samdiffsr.masks.encode import load_values
+from samdiffsr.masks.store import RegionStore
+from samdiffsr.models.bands import BandedDenoiser, encode
+from samdiffsr.models.networks import build_formulation, load_denoiser, load_encoder
+from samdiffsr.models.quick import quicken
+from samdiffsr.sampling.sample_set import timing_path
+
+Restorer = Callable[
+    [np.ndarray, str], np.ndarray
+]  # LR uint8 (h, w, 3), name -> SR uint8 (scale h, scale w, 3)
+Structure = Callable[[str], np.ndarray]  # name -> e_sam float32 (scale h, scale w)
+
+
+def bicubic_restorer(scale: int) -> Restorer:
+    """MATLAB's bicubic enlargement."""
+    return lambda lr, name: upscale(lr, scale)
+
+
+def encoder_restorer(
+    path: Path,
+    weights: str,
+    device: torch.device,
+    precision: str,
+    memory: int | None = None,
+) -> Restorer:
+    """The RRDB encoder as the super-resolution network it was pretrained as.
+
+    Args:
+        weights: ema | raw.
+        memory: as for `denoiser_restorer`.
+    """
+    encoder, _ = load_encoder(path, weights)
+    encoder.to(device, memory_format=torch.channels_last)
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        with torch.inference_mode(), _autocast(device, precision):
+            sr = encode(
+                encoder, _to_tensor(lr, device).float() / 255, memory, _itemsize(precision), tail=True
+            )
+        return _to_image(sr)
+
+    return restore
+
+
+def denoiser_restorer(
+    path: Path,
+    encoder_path: Path,
+    recipe: dict[str, Any],
+    device: torch.device,
+    precision: str,
+    structure: Structure | None = None,
+    memory: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Restorer:
+    """A trained denoiser, sampled as its formulation wants it.
+
+    Args:
+        path, encoder_path: the model files.
+        recipe: of the sampling: seed, steps (None: all), start (None: as the formulation wants it), weights
+            (ema | raw), pad (LR pixels reflected around the image and cut off at the end; 0 if left out).
+        structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
+        memory: bytes for the maps of the network, which is given the image in every step in bands of rows
+            that fit; None: enough for all. What is sampled is the same but for rounding.
+        progress: called after every band of every step, with how many are done, and in all.
+
+    Raises:
+        UserError: the two models do not belong together; a structure is missing; no such steps.
+    """
+    encoder, encoder_file = load_encoder(encoder_path)
+    unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, recipe["weights"])
+    trained = file.info["recipe"]
+    process = build_formulation(trained)
+    if trained["formulation"] == "condition" and structure is None:
+        raise UserError(f"{path}: this network takes region masks as an input; give --labels and --values")
+    encoder.to(device, memory_format=torch.channels_last)
+    unet.to(device, memory_format=torch.channels_last)
+    if device.type == "cpu":
+        quicken(unet)
+    scale, shrink = trained["scale"], trained["diffusion"]["residual_scale"]
+    start = recipe["start"] or process.start
+    margin = recipe.get("pad", 0)
+    itemsize = _itemsize(precision)
+    calls = len(chain(process, steps=recipe["steps"], start=start))
+
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        height, width = lr.shape[:2]
+        padded = _pad(_reflect(lr, margin), unet.size_multiple, scale)
+        small = _to_tensor(padded, device)
+        with torch.inference_mode():
+            with _autocast(device, precision):
+                features = encode(encoder, small.float() / 255, memory, itemsize)
+                mask = None
+                if unet.mask_channels and structure is not None:
+                    e_sam = _reflect(structure(name), margin * scale)
+                    grow = [(0, padded.shape[i] * scale - e_sam.shape[i]) for i in range(2)]
+                    mask = torch.from_numpy(np.pad(e_sam, grow, mode="edge"))[None, None].to(device)
+            up = upsampled(small, scale, trained["lr_divisor"])
+            key = image_index(name) * 1024
+
+            def noise(i: int) -> Tensor:
+                generator = sample_generator(recipe["seed"], key + i, device)
+                return torch.randn(up.shape, generator=generator, device=device)
+
+            done = itertools.count(1)
+            with _autocast(device, precision):
+                banded = BandedDenoiser(
+                    unet, features, mask, memory, itemsize, lambda: progress(next(done), calls * banded.bands)
+                )
+
+            def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+                with _autocast(device, precision):
+                    return banded(x_t, t)
+
+            x_0 = sample(
+                denoise,
+                noise(process.schedule.T),
+                process.schedule,
+                process,
+                noise,
+                steps=recipe["steps"],
+                start=start,
+                e_max=file.info["e_max"],
+            )
+            sr = up + x_0 / (2 * shrink)
+        top = margin * scale
+        return _to_image(sr)[top : top + height * scale, top : top + width * scale]
+
+    return restore
+
+
+def structure_reader(labels: Path, values: Path) -> Structure:
+    """e_sam of the images of a region store."""
+    regions = RegionStore(labels)
+    vectors = load_values(values, regions)
+
+    def read(name: str) -> np.ndarray:
+        i = regions.index(name)
+        return vectors[i][regions.labels[i]]
+
+    return read
+
+
+def restore_dataset(
+    lr: Path,
+    out: Path,
+    manifest: Path,
+    progress: Path,
+    recipe: dict[str, Any],
+    models: dict[str, Path],
+    *,
+    labels: Path | None = None,
+    values: Path | None = None,
+    baseline: Callable[[Store, torch.device], Restorer] | None = None,
+    shard: tuple[int, int] = (0, 1),
+    device: str = "auto",
+    threads: int = 1,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Restore the images of one LR store (or one shard of them) into PNG files.
+
+    Args:
+        lr: the store. out: folder of the PNG files, `<name>.png`.
+        manifest: JSON, written last: recipe, model hashes, and every image with its file's hash.
+        progress: JSON lines, one a finished image; a rerun with the same recipe and models goes on from it.
+        recipe: Config.sampling_recipe. models: {"encoder": ..., "denoiser": ...} as the kind needs them.
+        baseline: makes the restorer of kind `baseline`; an image that it has not is left out with a warning.
+    """
+    store = Store(lr)
+    prepare_torch(threads)
+    where = resolve_device(device)
+    precision = resolve_precision(recipe.get("precision", "float32"), where)
+    for kind in {"encoder": ("encoder",), "denoiser": ("encoder", "denoiser")}.get(recipe["kind"], ()):
+        if kind not in models:
+            raise UserError(f"an image of kind {recipe['kind']!r} needs a model: give --{kind}")
+    hashes = {kind: sha256_file(path) for kind, path in models.items()}
+    if recipe["kind"] == "bicubic":
+        restore = bicubic_restorer(recipe["scale"])
+    elif recipe["kind"] == "encoder":
+        restore = encoder_restorer(models["encoder"], recipe["weights"], where, precision)
+    elif baseline is not None:
+        try:
+            restore = baseline(store, where)
+        except NotHere as error:
+            restore = _nothing(str(error))
+    else:
+        structure = structure_reader(labels, values) if labels and values else None
+        restore = denoiser_restorer(
+            models["denoiser"], models["encoder"], recipe, where, precision, structure
+        )
+
+    identity = sha256_json([recipe, hashes, store.digest, precision])
+    # what others made may have changed without a trace in the recipe: taken anew each time
+    finished = {} if baseline is not None else _finished(progress, identity, out)
+    part, parts = shard
+    chosen = range(part * len(store) // parts, (part + 1) * len(store) // parts)
+    images, seconds = [], []
+    progress.parent.mkdir(parents=True, exist_ok=True)
+    for number, i in enumerate(chosen, start=1):
+        name = store.names[i]
+        if name not in finished:
+            began = time.perf_counter()
+            try:
+                sr = restore(store[i], name)
+            except NotHere as error:
+                say(f"warning: {name} is left out: {error}")
+                continue
+            seconds.append(time.perf_counter() - began)
+            write_png(out / f"{name}.png", sr)
+            entry = {
+                "identity": identity,
+                "name": name,
+                "sha256": sha256_file(out / f"{name}.png"),
+                "s": seconds[-1],
+                "peak_bytes": peak_bytes(where),
+            }
+            with open(progress, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            finished[name] = entry
+            say(f"{name}: {number} of {len(chosen)}, {seconds[-1]:.1f} s")
+        images.append({"name": name, "sha256": finished[name]["sha256"]})
+    write_json(
+        timing_path(manifest),
+        {
+            "device": device_name(where),
+            "threads": torch.get_num_threads() if where.type == "cpu" else None,
+            "weights": recipe["weights"],
+            "peak_bytes": max((finished[x["name"]].get("peak_bytes", 0) for x in images), default=0),
+            "seconds": {x["name"]: round(finished[x["name"]]["s"], 3) for x in images},
+        },
+    )
+    write_json(
+        manifest,
+        {"recipe": recipe, "models": hashes, "precision": precision, "lr": store.digest, "images": images},
+    )
+
+
+def _nothing(why: str) -> Restorer:
+    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+        raise NotHere(why)
+
+    return restore
+
+
+def _finished(progress: Path, identity: str, out: Path) -> dict[str, dict[str, Any]]:
+    """Images that an earlier, interrupted call made of the same inputs and that are still whole."""
+    if not progress.exists():
+        return {}
+    entries = {}
+    for line in progress.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the line that was being written when the process was killed
+        path = out / f"{entry['name']}.png"
+        if entry["identity"] == identity and path.exists() and sha256_file(path) == entry["sha256"]:
+            entries[entry["name"]] = entry
+    return entries
+
+
+def _reflect(image: np.ndarray, margin: int) -> np.ndarray:
+    """`margin` pixels more on each side of (H, W) or (H, W, C), mirrored at the outermost ones."""
+    return np.pad(image, [(margin, margin)] * 2 + [(0, 0)] * (image.ndim - 2), mode="reflect")
+
+
+def _pad(lr: np.ndarray, multiple: int, scale: int) -> np.ndarray:
+    """Repeat the last rows and columns until the HR size is a multiple of `multiple`, at least twice it."""
+    step = max(1, multiple // scale)
+    sides = [max(-(-n // step) * step, -(-2 * multiple // scale)) for n in lr.shape[:2]]
+    return np.pad(lr, [(0, sides[0] - lr.shape[0]), (0, sides[1] - lr.shape[1]), (0, 0)], mode="edge")
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _itemsize(precision: str) -> int:
+    """Bytes of a number in the networks' maps."""
+    return 2 if precision == "bf16" else 4
+
+
+def _to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 (H, W, 3) -> uint8 (1, 3, H, W) on the device."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None]).to(device)
+
+
+def _to_image(x: Tensor) -> np.ndarray:
+    """(1, 3, H, W) float in [0, 1] -> uint8 (H, W, 3), rounded; UserError if it holds NaN."""
+    if not torch.isfinite(x).all():
+        raise UserError(
+            "the network gave values that are not finite; set precision: float32 or train it again"
+        )
+    return (x[0].float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()

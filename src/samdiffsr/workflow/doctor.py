@@ -1,0 +1,306 @@
+"""What a study needs, what of it is here, and the command that mends what is not. Changes nothing."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from samdiffsr.checkpoints.dvc import listing_problem, read_listing, read_pointer, table_runs
+from samdiffsr.checkpoints.released import check_model, models_of, regions_digest, released_path, trained_path
+from samdiffsr.config.load import Config
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import read_json
+from samdiffsr.data.catalogue import Source, weights
+from samdiffsr.data.fetch import in_mirror
+from samdiffsr.data.images import SUFFIXES
+from samdiffsr.data.manifest import images_digest, read_manifest
+from samdiffsr.data.verify import read_stamp, taken_files, verify_source
+from samdiffsr.data.weights import MissingWeights, verify
+from samdiffsr.workflow.availability import needed_sources, needed_weights
+
+State = Literal["present", "missing", "stale", "unverifiable"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a study needs. `cure` is a command to type, or nothing."""
+
+    state: State
+    what: str
+    note: str = ""
+    cure: str = ""
+
+
+def examine(config: Config, root: Path = Path(), *, deep: bool = False) -> list[Finding]:
+    """Everything the chosen study needs.
+
+    Args:
+        deep: decode and hash every file, instead of trusting the stamps and sizes that fetching left.
+    """
+    found: list[Finding] = []
+    for part in (_data, _weights, _stores, _masks, _models, _dvc):
+        try:
+            found += part(config, root, deep)
+        except UserError as error:  # a damaged file is a finding too
+            found.append(Finding("stale", part.__name__.strip("_"), str(error)))
+    return found
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as lines, aligned, each with its cure."""
+    width = max((len(f.what) for f in findings), default=0)
+    lines = []
+    for f in findings:
+        parts = [f"{f.state:<12}  {f.what:<{width}}"]
+        parts += [f.note] if f.note else []
+        parts += [f"-> {f.cure}"] if f.cure else []
+        lines.append("  ".join(parts).rstrip())
+    counts = {state: sum(f.state == state for f in findings) for state in State.__args__}  # type: ignore[attr-defined]
+    lines.append(", ".join(f"{n} {state}" for state, n in counts.items() if n) or "nothing is needed")
+    return "\n".join(lines)
+
+
+def healthy(findings: list[Finding]) -> bool:
+    """Whether nothing is missing or stale."""
+    return not any(f.state in ("missing", "stale") for f in findings)
+
+
+def _data(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+    for source in needed_sources(config):
+        yield _source(source, config, root, deep)
+    names = (config.chosen.train_set, *config.chosen.test_sets)
+    for name in names:
+        dataset = config.datasets[name]
+        folders = ", ".join(dataset.folder)
+        if "demo" in dataset.source:
+            wanted = config.expected_images(name) or ()
+            stems = {p.stem for f in dataset.folder if (root / f).is_dir() for p in (root / f).iterdir()}
+            absent = [e.file for e in wanted if Path(e.file).stem not in stems]
+            if absent:
+                yield Finding(
+                    "missing", folders, f"{len(absent)} of {len(wanted)}", _snakemake(config, "data")
+                )
+            else:
+                yield Finding("present", folders)
+        elif "local" in dataset.source:
+            here = [
+                p
+                for f in dataset.folder
+                if (root / f).is_dir()
+                for p in (root / f).iterdir()
+                if p.suffix.lower() in SUFFIXES
+            ]
+            if here:
+                yield Finding("unverifiable", folders, f"{len(here)} images of your own, no manifest")
+            else:
+                yield Finding("missing", folders, f"no images; dataset {name} is `local`: put them there")
+
+
+def _source(source: Source, config: Config, root: Path, deep: bool) -> Finding:
+    what = str(source.folder)
+    again = f"samdiffsr fetch {source.key}" + (f" --mirror {config.mirror}" if config.mirror else "")
+    files = taken_files(source, root / source.folder)
+    if not files:
+        if source.by_hand and not in_mirror(source, config.mirror):
+            return Finding("missing", what, "must be supplied by hand; says where from:", again)
+        offline = config.mirror and not in_mirror(source, config.mirror)
+        return Finding("missing", what, "not in the mirror" if offline else "", again)
+    if deep:
+        try:
+            verified = verify_source(source, root / source.folder)
+        except UserError as error:
+            return Finding("stale", what, str(error), again)
+        if verified.against == "count":
+            return Finding("unverifiable", what, f"{len(files)} files, counted: no manifest")
+        return Finding("present", what, f"{len(files)} files, each verified")
+    stamp, manifest = read_stamp(source, root), read_manifest(source.key)
+    if stamp is None:
+        return Finding("unverifiable", what, f"{len(files)} files, not verified yet", again)
+    if manifest is None:
+        note = f"{len(files)} files, counted: no manifest"
+        same = len(files) == stamp["images"] + stamp["other_files"]
+        return Finding("unverifiable", what, note) if same else Finding("stale", what, note, again)
+    if stamp["images_digest"] != images_digest(manifest) or len(files) != len(manifest):
+        return Finding("stale", what, f"{len(files)} files, the manifest has {len(manifest)}", again)
+    return Finding("present", what, f"{len(files)} files")
+
+
+def _weights(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+    folder = root / "weights"
+    for key in needed_weights(config):
+        row = weights()[key]
+        what, cure = f"weights/{row.file}", f"samdiffsr fetch {key}"
+        path = next((p for n in (row.file, *row.also) if (p := folder / n).is_file()), None)
+        if path is None:
+            yield Finding("missing", what, row.purpose, cure)
+        elif deep:
+            try:
+                verify(key, folder)
+                yield Finding("present", what, "verified")
+            except MissingWeights:
+                yield Finding("missing", what, row.purpose, cure)
+            except UserError as error:
+                yield Finding("stale", what, str(error), f"rm {path} && {cure}")
+        elif row.bytes is None:
+            yield Finding("unverifiable", what, "its size is not published; --deep compares its hash")
+        elif path.stat().st_size != row.bytes:
+            note = f"{path.stat().st_size} bytes, must be {row.bytes}"
+            yield Finding("stale", what, note, f"rm {path} && {cure}")
+        else:
+            yield Finding("present", what)
+
+
+def _stores(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+    for name in (config.chosen.train_set, *config.chosen.test_sets):
+        what = f"work/stores/{name}/hr"
+        index = root / f"{what}.json"
+        cure = _snakemake(config, f"{what}.json")
+        if not index.exists():
+            yield Finding("missing", what, "made when needed", cure)
+            continue
+        meta, wanted = read_json(index)["meta"], config.images_digest(name)
+        if sorted(meta.get("excluded", ())) != sorted(config.datasets[name].exclude):
+            yield Finding("stale", what, "other images are left out now", cure)
+        elif wanted is not None and meta.get("images_digest") != wanted:
+            yield Finding(
+                "stale",
+                what,
+                "not the images of the manifests",
+                _snakemake(config, f"-R prepare_hr -- {what}.json"),
+            )
+        elif wanted is None:
+            yield Finding("unverifiable", what, "its source has no manifest")
+        else:
+            yield Finding("present", what)
+
+
+def _masks(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+    train_set, listing = config.chosen.train_set, read_listing(root)
+    scales = sorted({table.scale for table in config.tables.values()})
+    seen = set()
+    for mask_set in config.chosen.masks.values():
+        on_hr = config.mask_sets[mask_set].image == "hr"
+        for scale in scales:
+            name = mask_set if on_hr else f"{mask_set}-x{scale}"
+            what = f"data/masks/{train_set}/{name}"
+            if what in seen:
+                continue
+            seen.add(what)
+            index = root / f"{what}.json"
+            if regions_digest(root / what) is None:
+                tracked = f"{what.removeprefix('data/')}.json" in listing
+                cure = (
+                    f"dvc pull {what}.json {what}.bin {what}.members.npz"
+                    if tracked
+                    else _snakemake(config, "masks")
+                )
+                yield Finding("missing", what, "", cure)
+                continue
+            store = root / f"work/stores/{train_set}/{'hr' if on_hr else f'lr-x{scale}'}.json"
+            source = read_json(index)["meta"].get("source", {}).get("digest")
+            if not store.exists() or source is None:
+                yield Finding(
+                    "unverifiable", what, "the store of its images is not here", _snakemake(config, "data")
+                )
+            elif read_json(store)["digest"] != source:
+                yield Finding(
+                    "stale", what, "regions of other images", _snakemake(config, f"-R segment -- {what}.json")
+                )
+            else:
+                yield Finding("present", what)
+
+
+def _models(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+    seen: set[Path] = set()
+    released = config.checkpoint_source == "released"
+    for run in table_runs(config, config.tables):
+        for kind in models_of(config, run):
+            path = released_path(config, kind, run) if released else trained_path(config, kind, run)
+            other = trained_path(config, kind, run) if released else released_path(config, kind, run)
+            if path in seen:
+                continue
+            seen.add(path)
+            pointer = root / f"{path}.dvc"
+            if not (root / path).exists():
+                yield _absent(path, other, run.name, config, root)
+                continue
+            try:
+                check_model(path, config, kind, run, root)
+            except UserError as error:
+                cure = _release(config, run.name) if released else _snakemake(config, path)
+                yield Finding("stale", str(path), str(error).removeprefix(f"{path}: "), cure)
+                continue
+            if not released:
+                yield Finding("present", str(path))
+            elif not pointer.exists():
+                yield Finding("unverifiable", str(path), "not under DVC", _release(config, run.name))
+            elif read_pointer(pointer)["md5"] != _md5(root / path):
+                yield Finding(
+                    "stale", str(path), "not the file of its pointer", f"dvc checkout --force {path}.dvc"
+                )
+            else:
+                yield Finding("present", str(path))
+
+
+def _absent(path: Path, other: Path, run: str, config: Config, root: Path) -> Finding:
+    here = (root / other).exists()
+    if config.checkpoint_source == "trained":
+        note = "a released one is here (checkpoint_source=released)" if here else ""
+        return Finding("missing", str(path), note, _snakemake(config, path))
+    if (root / f"{path}.dvc").exists():
+        return Finding("missing", str(path), _remote_note(root), f"dvc pull {path}")
+    train = "" if here else f"{_snakemake(config, other, checkpoint_source='trained')} && "
+    return Finding("missing", str(path), "was never released", train + _release(config, run))
+
+
+def _snakemake(config: Config, target: object, **more: str) -> str:
+    settings = {"study": config.study, **({"mirror": config.mirror} if config.mirror else {}), **more}
+    return f"snakemake --cores 1 {target} --config " + " ".join(f"{k}={v}" for k, v in settings.items())
+
+
+def _release(config: Config, run: str) -> str:
+    return f"samdiffsr release {run} --study {config.study}"
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _dvc(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+    if problem := listing_problem(root):
+        yield Finding("stale", "data.dvc", problem, "git checkout data.dvc data.files && dvc pull data.dvc")
+        return
+    listing = read_listing(root)
+    absent = [name for name in listing if not (root / "data" / name).exists()]
+    if absent:
+        demo = all(name.startswith("demo/") for name in absent)
+        note = f"{len(absent)} of {len(listing)} files are not here" + (
+            "" if demo else _remote_note(root, "; ")
+        )
+        yield Finding(
+            "missing", "data.dvc", note, _snakemake(config, "data") if demo else "dvc pull data.dvc"
+        )
+        return
+    if deep:
+        changed = [name for name, md5 in listing.items() if _md5(root / "data" / name) != md5]
+        if changed:
+            note = f"data/{changed[0]} is not the file that data.dvc means"
+            yield Finding("stale", "data.dvc", note, f"rm data/{changed[0]} && dvc checkout data.dvc")
+            return
+    if listing:
+        yield Finding("present", "data.dvc", f"{len(listing)} files")
+
+
+def _remote_note(root: Path, before: str = "") -> str:
+    """A hint if DVC has no remote here."""
+    for name in ("config", "config.local"):
+        parser = configparser.ConfigParser()
+        parser.read(root / ".dvc" / name)  # a file that is not there has no sections
+        if any(section.strip("'\"").startswith("remote") for section in parser.sections()):
+            return ""
+    return f"{before}first: dvc remote add --local -d lab PATH"

@@ -1,0 +1,301 @@
+"""What a target will cost in this study on this device, before anything runs.
+
+Snakemake says which jobs will run; the seconds of a step come from a short calibration of the study's own
+networks, kept in work/calibration/ by device, networks and code. Masks, scores and tables are not timed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from samdiffsr.checkpoints.dvc import runs_named
+from samdiffsr.config.load import Config, recipe_text
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import read_json, sha256_json
+from samdiffsr.data.catalogue import sources, weights
+from samdiffsr.data.images import list_images
+from samdiffsr.workflow.fingerprint import fingerprint
+
+Say = Callable[[str], None]
+# A training that shows the network fewer pixels in `slow_hours` than at this speed is not slow anywhere, so
+# it needs no calibration: the paper's networks do 25 000 pixels a second on two cores.
+PIXELS_PER_SECOND = 4_000
+PNG_BYTES = 1.65  # of a photograph, a pixel
+
+
+class Job(NamedTuple):
+    """One file of a target: its rule, its path, whether it is yet to be made."""
+
+    rule: str
+    path: str
+    pending: bool
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training that is yet to run; `recipe` is that of its calibration."""
+
+    name: str
+    recipe: dict[str, Any]
+    steps: int  # that are left
+
+    @property
+    def pixels(self) -> int:
+        training = (self.recipe["denoiser"] or self.recipe["encoder"])["training"]
+        return self.steps * training["batch"] * training["patch"] ** 2
+
+
+def jobs_of(targets: Sequence[str], options: Sequence[str], root: Path) -> list[Job]:
+    """The files that Snakemake would look at for `targets`, each with its rule; runs nothing.
+
+    Args:
+        options: further arguments of Snakemake, e.g. --config ...
+
+    Raises:
+        UserError: Snakemake's own message.
+    """
+    command = [sys.executable, "-m", "snakemake", "--summary", *targets, "--cores", "1", *options]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        # the message stands between the exception's name and Snakemake's own whereabouts
+        said = re.search(r".*(?:Error|Exception)[^\n]*:\n(.*?)(?:\nWildcards:|\Z)", done.stderr, re.S)
+        words = " ".join((said.group(1) if said else done.stderr).split())
+        raise UserError(f"snakemake cannot plan {' '.join(targets)}: {words[:500]}")
+    jobs = []
+    for line in done.stdout.splitlines()[1:]:
+        path, _, rule, _, _, plan = line.split("\t")
+        jobs.append(Job(rule, path, plan == "update pending"))
+    return jobs
+
+
+# ---- trainings ----
+
+
+def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> Training:
+    """The training that the rule `train_<kind>` runs for the model folder `name`."""
+    if kind == "encoder":
+        encoder, scale, seed = name.rsplit("-", 2)
+        denoiser = None
+        sizes = config.encoder_recipe(encoder, int(scale[1:]), int(seed[1:]))
+        steps = sizes["training"]["steps"]
+    else:
+        (run,) = runs_named(config, name)
+        denoiser = config.denoiser_recipe(run)
+        sizes = config.encoder_recipe(denoiser["encoder"], run.scale, run.seed)
+        steps = denoiser["training"]["steps"]
+    states = (root / "work" / config.study / "train" / name).glob("state-*.json")
+    done = max((read_json(seal)["step"] for seal in states), default=0)
+    return Training(name, {"encoder": _costly(sizes), "denoiser": _costly(denoiser)}, steps - done)
+
+
+def _costly(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A training recipe without what decides nothing about its cost, so that variants share a calibration."""
+    if recipe is None:
+        return None
+    same = {"seed": 0, "train_set": "", "encoder": "", "formulation": "none", "lr_divisor": 255}
+    same |= {"structure": None}
+    training = recipe["training"]
+    sizes = {key: training[key] for key in ("batch", "patch")}
+    plain = {"lr": 1e-4, "lr_schedule": "constant", "warmup": 0, "loss": "l2", "augment": False}
+    plain |= {"steps": 0, "ema": 0.9, "clip_grad": 0.0}
+    return {**recipe, **{k: v for k, v in same.items() if k in recipe}, "training": {**sizes, **plain}}
+
+
+def calibration(config: Config, recipe: dict[str, Any], root: Path, say: Say) -> dict[str, Any]:
+    """What `calibration.calibrate` found for a recipe on this device; measured if it is not known yet."""
+    from samdiffsr.core.device import device_name, resolve_device
+
+    device, threads = resolve_device(config.device), config.chosen.threads
+    place = [device_name(device), threads if device.type == "cpu" else None]
+    key = sha256_json([recipe, place, fingerprint("samdiffsr.workflow.calibration")])[:16]
+    path = root / "work" / "calibration" / f"{key}.json"
+    if not path.exists():
+        what = "encoder" if recipe["denoiser"] is None else "denoiser"
+        say(f"timing a few steps of the {what}'s training ...")
+        command = [sys.executable, "-m", "samdiffsr", "calibrate", "--out", str(path.resolve())]
+        command += ["--recipe", recipe_text(recipe), "--device", device.type, "--threads", str(threads)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+            raise UserError(f"calibration of the {what} failed: {last[:300]}")
+    return read_json(path)
+
+
+def refuse_slow(config: Config, trainings: Sequence[Training], root: Path, say: Say) -> None:
+    """UserError with the estimate if one of them would take longer than `slow_hours`, unless `allow_slow`."""
+    if config.allow_slow:
+        return
+    for training in sorted(trainings, key=lambda t: t.pixels, reverse=True):
+        if training.pixels < config.slow_hours * 3600 * PIXELS_PER_SECOND:
+            break
+        found = calibration(config, training.recipe, root, say)
+        hours = training.steps * found["step_seconds"] / 3600
+        if hours > config.slow_hours:
+            from samdiffsr.training.trainer import too_slow
+
+            among = f" (one of {len(trainings)} trainings)" if len(trainings) > 1 else ""
+            raise too_slow(training.name + among, hours, found["device"])
+
+
+# ---- the plan ----
+
+
+def dataset_pixels(config: Config, name: str, root: Path) -> tuple[int, int]:
+    """(number of images, HR pixels) of a data set.
+
+    The pixels are guessed from its size on the disk where it is not here and has no manifest.
+    """
+    if (index := root / "work" / "stores" / name / "hr.json").exists():
+        shapes = [image["shape"] for image in read_json(index)["images"]]
+        return len(shapes), sum(height * width for height, width, _ in shapes)
+    expected = config.expected_images(name)
+    if expected is not None:
+        return len(expected), sum(entry.width * entry.height for entry in expected)
+    dataset = config.datasets[name]
+    if "local" in dataset.source:
+        from PIL import Image
+
+        sizes = [Image.open(path).size for folder in dataset.folder for path in list_images(root / folder)]
+        return len(sizes), sum(width * height for width, height in sizes)
+    rows = [sources()[key] for key in dataset.source]
+    images = sum(take.count or 0 for row in rows for take in row.take)
+    return images, int(sum(row.unpacked for row in rows) / PNG_BYTES)
+
+
+def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: Path, say: Say) -> list[str]:
+    """The plan as lines for people.
+
+    Args:
+        config: with the test sets that can be had (presence.with_present_test_sets).
+        options: what makes Snakemake see the same configuration.
+    """
+    jobs = jobs_of(targets, options, root)
+    trained = _named(
+        [job for job in jobs if job.rule.startswith("train_")],
+        r"results/\w+/(?:encoders|runs)/([^/]+)/model\.safetensors",
+    )
+    trainings = [
+        training_of(config, job.rule.removeprefix("train_"), name, root)
+        for job, (name,) in trained
+        if job.pending
+    ]
+    costs = {t.name: calibration(config, t.recipe, root, say) for t in trainings}
+    lines = [f"{' '.join(targets)} in study {config.study}: {config.chosen.about}"]
+    if costs:
+        first = next(iter(costs.values()))
+        threads = "" if config.device == "cuda" else f", {first['threads']} CPU thread(s) a process"
+        lines.append(f"on {first['device']}{threads}, {first['precision']}")
+    lines += [f"left out: test set {name}: {why}" for name, why in config.left_out.items()]
+
+    download, lacking = _downloads(jobs)
+    lines.append(f"downloads  {_size(download)}: {', '.join(lacking)}" if lacking else "downloads  nothing")
+
+    seconds = {t.name: t.steps * costs[t.name]["step_seconds"] for t in trainings}
+    lines.append(f"trainings  {_count(job for job, _ in trained)}")
+    width = max((len(t.name) for t in trainings), default=0)
+    for t in trainings:
+        cost = costs[t.name]
+        warnings = "  slow: needs allow_slow: true" if _slow(config, seconds[t.name]) else ""
+        warnings += "  more memory than there is" if cost["peak_bytes"] > cost["memory_bytes"] else ""
+        lines.append(
+            f"  {t.name:<{width}}  {t.steps:>7} steps  {cost['step_seconds']:8.3f} s/step  "
+            f"{_time(seconds[t.name]):>9}  {_size(cost['peak_bytes']):>8}{warnings}"
+        )
+    if seconds:
+        enough = math.ceil(1.5 * max(seconds.values()) / 3600)
+        lines.append(
+            f"limit      a cluster ends a training after {config.chosen.hours:g} h (`hours` of the study); "
+            f"{enough} h would be enough here"
+        )
+    sampled = _named(jobs, r"results/\w+/samples/([^/]+)/(\w+)/(\w+)\.json")
+    images, drawing, png = _sampling(config, [found for job, found in sampled if job.pending], root, say)
+    lines.append(f"sampling   {_count(job for job, _ in sampled)}: {images} images, about {_time(drawing)}")
+    masks = _named(jobs, r"data/masks/([^/]+)/([^/]+)\.json")
+    pending = [f"{mask} of {config.dataset_label(name)}" for job, (name, mask) in masks if job.pending]
+    lines.append(
+        f"masks      {_count(job for job, _ in masks)}{': ' + ', '.join(pending) if pending else ''}"
+    )
+
+    disk = download + png + _disk(config, jobs, [cost["model_bytes"] for cost in costs.values()], root)
+    lines.append(f"disk       about {_size(disk)}; {_size(shutil.disk_usage(root).free)} are free")
+    peak = max((cost["peak_bytes"] for cost in costs.values()), default=0)
+    if peak:
+        lines.append(
+            f"memory     about {_size(peak)} a process; the device has {_size(first['memory_bytes'])}"
+        )
+    total = sum(seconds.values()) + drawing
+    lines.append(f"in all     {_time(total)} of one process; masks, scores and tables are not timed")
+    return lines
+
+
+def _named(jobs: list[Job], pattern: str) -> list[tuple[Job, tuple[str, ...]]]:
+    return [(job, found.groups()) for job in jobs if (found := re.fullmatch(pattern, job.path))]
+
+
+def _slow(config: Config, seconds: float) -> bool:
+    return not config.allow_slow and seconds / 3600 > config.slow_hours
+
+
+def _downloads(jobs: list[Job]) -> tuple[int, list[str]]:
+    """Bytes to fetch, and of what."""
+    by_file = {f"weights/{row.file}": row for row in weights().values()}
+    total, names = 0, []
+    for job in jobs:
+        if not job.pending:
+            continue
+        if job.rule == "fetch_source":
+            source = sources()[Path(job.path).parent.name]
+            total += source.disk
+            names.append(source.key)
+        elif job.rule == "fetch_weights":
+            total += by_file[job.path].bytes or 0
+            names.append(by_file[job.path].key)
+    return total, names
+
+
+def _sampling(config: Config, pending: list[tuple[str, ...]], root: Path, say: Say) -> tuple[int, float, int]:
+    """(images, seconds, bytes of their files) of (run, weights, data set) to sample."""
+    images, seconds, size = 0, 0.0, 0.0
+    calls = config.chosen.sampling.steps or config.diffusion.steps
+    for name, _, dataset in pending:
+        (run,) = runs_named(config, name)
+        number, pixels = dataset_pixels(config, dataset, root)
+        images, size = images + number, size + PNG_BYTES * pixels
+        variant = config.variants[run.variant]
+        if variant.kind == "denoiser" and variant.foreign is None:
+            found = calibration(config, training_of(config, "denoiser", name, root).recipe, root, say)
+            seconds += pixels * (found["image_seconds"] + calls * found["call_seconds"])
+    return images, seconds, int(size)
+
+
+def _disk(config: Config, jobs: list[Job], models: list[int], root: Path) -> int:
+    """Bytes of stores, models, and the resume states of one training at a time."""
+    # a model file holds the weights and their average; a state those and Adam's two moments; two are kept
+    total = sum(models) + 4 * max(models, default=0)
+    for job, (name, scale) in _named(jobs, r"work/stores/(\w+)/(?:hr|lr-x(\d))\.json"):
+        if job.pending:
+            total += 3 * dataset_pixels(config, name, root)[1] // int(scale or 1) ** 2
+    return total
+
+
+def _count(jobs: Any) -> str:
+    pending = [job.pending for job in jobs]
+    return f"{sum(pending)} to do, {len(pending) - sum(pending)} there"
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.0f} MB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 86400:.0f} days"
