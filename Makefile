@@ -34,7 +34,8 @@ lint: .venv/.ready
 	touch $@
 
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra test \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --extra test --extra docs --extra records --extra tensorboard \
 	    --constraint envs/pins.txt --custom-compile-command "make lock" pyproject.toml -o envs/requirements.lock
 
 clean:
