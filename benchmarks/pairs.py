@@ -23,6 +23,7 @@ from pycocotools import mask as coco
 from torch.utils.flop_counter import FlopCounterMode
 
 from samdiffsr.config.load import Config
+from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe
 from samdiffsr.config.schema import Run
 from samdiffsr.core.randomness import image_index, sample_generator
 from samdiffsr.data.prepare import build_lr_store
@@ -305,7 +306,7 @@ def some_masks(k: int, height: int, width: int) -> Iterator[np.ndarray]:
 
 def paper_recipe(config: Config) -> dict[str, Any]:
     """The recipe of SAM-DiffSR as it was released, at the paper's size."""
-    recipe = config.denoiser_recipe(Run(variant="released", scale=SCALE, seed=0))
+    recipe = denoiser_recipe(config, Run(variant="released", scale=SCALE, seed=0))
     return recipe | {"structure": {"reduce": False, "mask_crop": "aligned"}}
 
 
@@ -324,7 +325,7 @@ def _saved(
 ) -> tuple[dict[str, Any], Path, Path]:
     recipe = paper_recipe(config)
     recipe["diffusion"] = recipe["diffusion"] | (changes or {})
-    coder = config.encoder_recipe(recipe["encoder"], SCALE, 0)
+    coder = encoder_recipe(config, recipe["encoder"], SCALE, 0)
     encoder, denoiser = folder / "encoder.safetensors", folder / "denoiser.safetensors"
     net = build_encoder(coder)
     unet = build_denoiser(recipe, net.cond_channels)

@@ -17,7 +17,32 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SRC, os.environ.get("PYTHONPATH")]))
 )
 
-from samdiffsr.config.load import load_config, recipe_text
+from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.figures import (
+    figure_datasets,
+    figure_points,
+    figure_recipe,
+)
+from samdiffsr.config.recipes.report import comparisons, report_recipe
+from samdiffsr.config.recipes.stages import (
+    dataset_recipe,
+    denoiser_recipe,
+    encoder_recipe,
+    encoding_name,
+    encoding_recipe,
+    import_recipe,
+    lr_recipe,
+    mask_recipe,
+    protocol_recipe,
+    recipe_text,
+    sampling_recipe,
+    score_recipe,
+    set_recipe,
+    statistics_recipe,
+    step_metrics,
+    step_score_recipe,
+)
+from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.data.fetch import check_disk, source_version
@@ -80,7 +105,7 @@ WEIGHTS = {row.file: row for row in weights().values()}
 if CONFIG.mirror:
     os.environ.update(SAMDIFFSR_MIRROR=CONFIG.mirror)
 ENCODINGS = {
-    CONFIG.encoding_name(v): CONFIG.encoding_recipe(v) for v in CONFIG.variants
+    encoding_name(CONFIG, v): encoding_recipe(CONFIG, v) for v in CONFIG.variants
 }
 
 
@@ -311,7 +336,7 @@ def structure_inputs(variant, dataset, mask_set, scale):
     masks = mask_name(mask_set, scale)
     return {
         "labels": mask_input(f"data/masks/{dataset}/{masks}"),
-        "values": f"work/encodings/{dataset}/{masks}/{CONFIG.encoding_name(variant)}.npz",
+        "values": f"work/encodings/{dataset}/{masks}/{encoding_name(CONFIG, variant)}.npz",
     }
 
 
@@ -520,7 +545,7 @@ def cost_arguments(input):
 # ---- tables.smk ----
 
 
-def table_recipe(wildcards):
+def table_recipe_text(wildcards):
     """Also refuses to call a table released whose checkpoints are not here: results of trained ones may lie there."""
     if CONFIG.checkpoint_source == "released":
         for row in table_of(wildcards).rows:
@@ -532,7 +557,7 @@ def table_recipe(wildcards):
                 for kind in models_of(CONFIG, run):
                     model_inputs(kind, run)
     return recipe_text(
-        CONFIG.table_recipe(wildcards.table, absences(CONFIG, wildcards.table))
+        table_recipe(CONFIG, wildcards.table, absences(CONFIG, wildcards.table))
     )
 
 
@@ -583,7 +608,7 @@ def table_labels(content):
 def report_images(wildcards):
     """Per-image scores and samples that the page shows: what the tables need anyway."""
     files = []
-    for comparison in CONFIG.comparisons(all_absences(CONFIG)):
+    for comparison in comparisons(CONFIG, all_absences(CONFIG)):
         dataset = comparison["dataset"]
         for method in comparison["methods"]:
             run, weights = method["run"], method["weights"]
@@ -624,7 +649,7 @@ def figure_inputs(wildcards):
     """What a figure is drawn from, by use; `beside` are files that go with another one."""
     spec = figure_of(wildcards)
     datasets = (
-        CONFIG.figure_datasets(wildcards.figure) if hasattr(spec, "datasets") else []
+        figure_datasets(CONFIG, wildcards.figure) if hasattr(spec, "datasets") else []
     )
     published = {
         "published": "paper/published_tables.csv",
@@ -679,7 +704,7 @@ def figure_inputs(wildcards):
     if spec.kind == "steps":
         return step_inputs(wildcards.figure, datasets[0])
     if spec.kind == "curves" and CONFIG.checkpoint_source == "trained":
-        curves = CONFIG.figure_recipe(wildcards.figure)["curves"]
+        curves = figure_recipe(CONFIG, wildcards.figure)["curves"]
         paths = [trained(curve["folder"], curve["name"]) for curve in curves]
         return {"curves": [p.replace(".safetensors", ".curve.csv") for p in paths]}
     if spec.kind == "rules":
@@ -707,7 +732,7 @@ def step_inputs(figure, dataset):
     if set(spec.metrics) & set(get_args(SetMetric)):
         kinds["sets"] = ".sets.csv"
     files = {use: [] for use in kinds}
-    for variant, steps in CONFIG.figure_points(figure):
+    for variant, steps in figure_points(CONFIG, figure):
         run, weights = CONFIG.runs(variant, spec.scale)[0], CONFIG.weights(variant)[0]
         for use, suffix in kinds.items():
             if steps != own:

@@ -55,7 +55,7 @@ rule prepare_hr:
         runtime=120,
     params:
         out=lambda wc, output: stem(output.hr),
-        recipe=lambda wc: recipe_text(CONFIG.dataset_recipe(wc.dataset)),
+        recipe=lambda wc: recipe_text(dataset_recipe(CONFIG, wc.dataset)),
         code=fingerprint("samdiffsr.data.prepare"),
     shell:
         "python -m samdiffsr prepare-hr --out {params.out} --recipe {params.recipe:q} > {log} 2>&1"
@@ -80,7 +80,7 @@ rule prepare_lr:
     params:
         hr=lambda wc, input: stem(input.hr),
         out=lambda wc, output: stem(output.lr),
-        recipe=lambda wc: recipe_text(CONFIG.lr_recipe(int(wc.scale))),
+        recipe=lambda wc: recipe_text(lr_recipe(CONFIG, int(wc.scale))),
         code=fingerprint("samdiffsr.data.prepare"),
     shell:
         "python -m samdiffsr prepare-lr --hr {params.hr} --out {params.out} --recipe {params.recipe:q} > {log} 2>&1"
@@ -106,7 +106,7 @@ rule overlap:
     params:
         train=lambda wc, input: f"{CHOSEN.train_set}={stem(input.train)}",
         tests=[f"{d}=work/stores/{d}/hr" for d in CHOSEN.test_sets],
-        recipe=recipe_text(CONFIG.dataset_recipe(CHOSEN.train_set)),
+        recipe=recipe_text(dataset_recipe(CONFIG, CHOSEN.train_set)),
         code=fingerprint("samdiffsr.data.overlap"),
     shell:
         "python -m samdiffsr overlap --train {params.train} --test {params.tests} --out {output}"

@@ -22,7 +22,7 @@ rule score:
         hr=lambda wc, input: stem(input.hr),
         device=CONFIG.device,
         lr=lambda wc, input: stem(input.lr),
-        recipe=lambda wc: recipe_text(CONFIG.score_recipe(int(wc.scale))),
+        recipe=lambda wc: recipe_text(score_recipe(CONFIG, int(wc.scale))),
         code=fingerprint("samdiffsr.evaluation.stages"),
     shell:
         "python -m samdiffsr score --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
@@ -54,7 +54,7 @@ rule score_sets:
     params:
         hr=lambda wc, input: stem(input.hr),
         device=CONFIG.device,
-        recipe=lambda wc: recipe_text(CONFIG.set_recipe(int(wc.scale))),
+        recipe=lambda wc: recipe_text(set_recipe(CONFIG, int(wc.scale))),
         code=fingerprint("samdiffsr.evaluation.sets"),
     shell:
         "python -m samdiffsr score-sets --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
@@ -82,7 +82,7 @@ rule score_protocols:
         runtime=240,
     params:
         hr=lambda wc, input: stem(input.hr),
-        recipe=lambda wc: recipe_text(CONFIG.protocol_recipe(int(wc.scale))),
+        recipe=lambda wc: recipe_text(protocol_recipe(CONFIG, int(wc.scale))),
         code=fingerprint("samdiffsr.evaluation.protocols"),
     shell:
         "python -m samdiffsr score-protocols --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"

@@ -21,7 +21,7 @@ rule draw:
         runtime=60,
     params:
         inputs=lambda wc, input: figure_arguments(input),
-        recipe=lambda wc: recipe_text(CONFIG.figure_recipe(wc.figure)),
+        recipe=lambda wc: recipe_text(figure_recipe(CONFIG, wc.figure)),
         code=lambda wc: fingerprint(
             "samdiffsr.reporting.figures.draw", figure_module(figure_of(wc).kind)
         ),
@@ -73,7 +73,7 @@ use rule sample as sample_steps with:
     params:
         progress=f"work/{STUDY}/steps/{{variant}}-x{{scale}}-s{{seed}}/{{steps}}/{{weights}}/{{dataset}}.jsonl",
         recipe=lambda wc: recipe_text(
-            CONFIG.sampling_recipe(run_of(wc), wc.weights) | {"steps": int(wc.steps)}
+            sampling_recipe(CONFIG, run_of(wc), wc.weights) | {"steps": int(wc.steps)}
         ),
 
 
@@ -82,7 +82,7 @@ use rule score as score_steps with:
         manifests=f"{OTHER_STEPS}/{{dataset}}.json",
         hr=store_input("work/stores/{dataset}/hr"),
         lr=store_input("work/stores/{dataset}/lr-x{scale}"),
-        weights=lambda wc: metric_weights(CONFIG.step_metrics()),
+        weights=lambda wc: metric_weights(step_metrics(CONFIG)),
     output:
         f"{OTHER_STEPS}/{{dataset}}.csv",
     log:
@@ -90,7 +90,7 @@ use rule score as score_steps with:
     benchmark:
         f"logs/{STUDY}/steps/{{variant}}-x{{scale}}-s{{seed}}.{{steps}}.{{weights}}.{{dataset}}.score.tsv"
     params:
-        recipe=lambda wc: recipe_text(CONFIG.step_score_recipe(int(wc.scale))),
+        recipe=lambda wc: recipe_text(step_score_recipe(CONFIG, int(wc.scale))),
 
 
 use rule score_sets as score_sets_steps with:

@@ -35,8 +35,8 @@ if CHOSEN.mask_shards == 1:
             scale=lambda wc: wc.masks.partition("-x")[2] or "1",
             places=lambda wc, input: segmenter_arguments(input),
             device=CONFIG.device,
-            recipe=lambda wc: recipe_text(CONFIG.mask_recipe(mask_set_of(wc))),
-            dataset=lambda wc: recipe_text(CONFIG.dataset_recipe(wc.dataset)),
+            recipe=lambda wc: recipe_text(mask_recipe(CONFIG, mask_set_of(wc))),
+            dataset=lambda wc: recipe_text(dataset_recipe(CONFIG, wc.dataset)),
             code=segmenter_code,
         shell:
             "python -m samdiffsr segment --source {params.source} --out {params.out} --scale {params.scale}"
@@ -70,8 +70,8 @@ else:
             scale=lambda wc: wc.masks.partition("-x")[2] or "1",
             places=lambda wc, input: segmenter_arguments(input),
             device=CONFIG.device,
-            recipe=lambda wc: recipe_text(CONFIG.mask_recipe(mask_set_of(wc))),
-            dataset=lambda wc: recipe_text(CONFIG.dataset_recipe(wc.dataset)),
+            recipe=lambda wc: recipe_text(mask_recipe(CONFIG, mask_set_of(wc))),
+            dataset=lambda wc: recipe_text(dataset_recipe(CONFIG, wc.dataset)),
             code=segmenter_code,
         shell:
             "python -m samdiffsr segment --source {params.source} --out {params.out} --scale {params.scale}"
@@ -148,7 +148,8 @@ rule mask_statistics:
         labels=lambda wc, input: stem(input.labels),
         places=lambda wc, input: segmenter_arguments(input),
         recipe=lambda wc: recipe_text(
-            CONFIG.statistics_recipe(
+            statistics_recipe(
+                CONFIG,
                 wc.dataset,
                 mask_set_of(wc),
                 int(wc.masks.partition("-x")[2] or min(SCALES)),

@@ -24,7 +24,7 @@ rule report_page:
         runtime=60,
     params:
         results=lambda wc, output: os.path.dirname(output[0]),
-        recipe=lambda wc: recipe_text(CONFIG.report_recipe(all_absences(CONFIG))),
+        recipe=lambda wc: recipe_text(report_recipe(CONFIG, all_absences(CONFIG))),
         code=fingerprint("samdiffsr.reporting.page.page"),
     shell:
         "python -m samdiffsr report --tidy {input.tidy} --differences {input.differences}"

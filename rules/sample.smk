@@ -27,7 +27,7 @@ rule sample:
         models=lambda wc, input: model_arguments(input),
         source=source_argument,
         structure=lambda wc, input: structure_arguments(input),
-        recipe=lambda wc: recipe_text(CONFIG.sampling_recipe(run_of(wc), wc.weights)),
+        recipe=lambda wc: recipe_text(sampling_recipe(CONFIG, run_of(wc), wc.weights)),
         code=lambda wc: fingerprint(*restoring_code(wc)),
     shell:
         "python -m samdiffsr sample --lr {params.lr} --out {params.out} --manifest {output.manifest} {params.shard}"

@@ -45,7 +45,7 @@ rule gather:
         runtime=10,
     params:
         sets=lambda wc, input: f"--sets {' '.join(input.sets)}" if input.sets else "",
-        recipe=table_recipe,
+        recipe=table_recipe_text,
         code=fingerprint(
             "samdiffsr.reporting.tables.gather",
             "samdiffsr.reporting.tables.differences",

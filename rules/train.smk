@@ -33,7 +33,7 @@ rule train_encoder:
         device=TRAINING_DEVICE,
         state=f"work/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}",
         recipe=lambda wc: recipe_text(
-            CONFIG.encoder_recipe(wc.encoder, int(wc.scale), int(wc.seed))
+            encoder_recipe(CONFIG, wc.encoder, int(wc.scale), int(wc.seed))
         ),
         code=fingerprint("samdiffsr.training.encoder"),
     shell:
@@ -75,7 +75,7 @@ rule train_denoiser:
         device=TRAINING_DEVICE,
         state=f"work/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}",
         structure=lambda wc, input: structure_arguments(input),
-        recipe=lambda wc: recipe_text(CONFIG.denoiser_recipe(run_of(wc))),
+        recipe=lambda wc: recipe_text(denoiser_recipe(CONFIG, run_of(wc))),
         code=fingerprint("samdiffsr.training.denoiser"),
     shell:
         "python -m samdiffsr train-denoiser --name {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
@@ -128,7 +128,7 @@ rule import_denoiser:
         mem_mb=growing(2000),
         runtime=10,
     params:
-        recipe=lambda wc: recipe_text(CONFIG.import_recipe(run_of(wc))),
+        recipe=lambda wc: recipe_text(import_recipe(CONFIG, run_of(wc))),
         code=fingerprint("samdiffsr.checkpoints.imports"),
     shell:
         "python -m samdiffsr import-denoiser --file {input.file} --encoder {input.encoder} --out {output}"

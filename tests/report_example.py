@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.recipes.report import report_recipe
+from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core.files import sha256_file, write_csv, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
@@ -81,13 +83,13 @@ def make_example(folder: Path, config: Config | None = None) -> Path:
             for image, pixels in truth.items():
                 writer.add(image, pixels)
     scores = [_run(results, name, truth, rng) for name in SHIFT]
-    recipe = config.table_recipe("table2")
+    recipe = table_recipe(config, "table2")
     tidy, claimed = results / "table2_tidy.csv", results / "differences.csv"
     gather(recipe, scores, [], PUBLISHED, results / "table2.csv", tidy)
     differences(recipe, scores, claimed)
     figures = [results / "figure7.png", results / "figure8.png"]  # the second is not drawn
     Image.fromarray(_picture(rng, 600, 2400)).save(figures[0])
-    recipe = config.report_recipe() | {"figures": {"figure7": f"Masks {EVIL}"}}
+    recipe = report_recipe(config) | {"figures": {"figure7": f"Masks {EVIL}"}}
     report(recipe, [tidy], claimed, figures, results, stores, page)
     return page
 

@@ -13,6 +13,7 @@ import torch
 
 from samdiffsr.cli.app import main
 from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core.errors import NotHere, UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.data.images import read_rgb, write_png
@@ -180,7 +181,7 @@ def test_what_the_papers_baselines_need_is_said_until_it_is_there(root: Path, tm
         assert absent(config, name, "set5", 4, tmp_path) == ""
     assert absent(config, "srgan", "set14", 4, tmp_path)  # one folder a data set
     assert absent(config, "sam_diffsr", "set5", 4, tmp_path) == ""
-    recipe = config.table_recipe("table2", {"srgan": dict.fromkeys(config.table_datasets("table2"), "gone")})
+    recipe = table_recipe(config, "table2", {"srgan": dict.fromkeys(config.table_datasets("table2"), "gone")})
     rows = {row["variant"]: row for row in recipe["rows"]}
     assert (rows["srgan"]["runs"], rows["esrgan"]["runs"]) == ([], ["esrgan-x4-s0"])
 

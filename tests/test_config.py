@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from samdiffsr.config.load import Config, load_config, recipe_text
+from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.recipes.figures import figure_datasets, figure_recipe
+from samdiffsr.config.recipes.stages import (
+    denoiser_recipe,
+    encoder_recipe,
+    recipe_text,
+    sampling_recipe,
+    score_recipe,
+)
+from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 
@@ -130,10 +139,10 @@ def test_the_papers_choices_are_the_defaults(config: Config) -> None:
         "published", "rope", "width", "region", "sum", True, "aligned",
     )  # fmt: skip
     paper = load_config({**config.model_dump(), "study": "paper"})
-    training = paper.denoiser_recipe(Run(variant="sam_diffsr", scale=4, seed=0))["training"]
+    training = denoiser_recipe(paper, Run(variant="sam_diffsr", scale=4, seed=0))["training"]
     wanted = {"steps": 400_000, "batch": 16, "patch": 160, "lr": 2e-4, "lr_schedule": "cosine", "loss": "l2"}
     assert {key: training[key] for key in wanted} == wanted
-    encoder = paper.encoder_recipe("default", 4, 0)
+    encoder = encoder_recipe(paper, "default", 4, 0)
     assert (encoder["blocks"], encoder["features"], encoder["growth"]) == (17, 64, 32)
 
 
@@ -142,23 +151,23 @@ def test_a_variant_takes_what_it_does_not_say_from_its_base(raw: dict[str, Any])
     config = load_config(raw)
     mine, released = config.variants["mine"], config.variants["released"]
     assert mine.rope_axis == released.rope_axis == "height"
-    training = config.denoiser_recipe(Run(variant="mine", scale=4, seed=0))["training"]
+    training = denoiser_recipe(config, Run(variant="mine", scale=4, seed=0))["training"]
     assert (training["loss"], training["batch"]) == ("l1", 4)  # base's and its own
 
 
 def _recipes(raw: dict[str, Any]) -> dict[str, str]:
     config = load_config(raw)
-    found = {"encoder": recipe_text(config.encoder_recipe("default", 4, 0))}
+    found = {"encoder": recipe_text(encoder_recipe(config, "default", 4, 0))}
     for name, variant in config.variants.items():
         run = Run(variant=name, scale=4, seed=0)
         if variant.kind == "denoiser":
-            found[f"train {name}"] = recipe_text(config.denoiser_recipe(run))
-        found[f"sample {name}"] = recipe_text(config.sampling_recipe(run, "raw"))
+            found[f"train {name}"] = recipe_text(denoiser_recipe(config, run))
+        found[f"sample {name}"] = recipe_text(sampling_recipe(config, run, "raw"))
     for table in config.tables:
-        found[table] = recipe_text(config.table_recipe(table))
+        found[table] = recipe_text(table_recipe(config, table))
     for figure in config.figures:
-        found[figure] = recipe_text(config.figure_recipe(figure))
-    found["score"] = recipe_text(config.score_recipe(4))
+        found[figure] = recipe_text(figure_recipe(config, figure))
+    found["score"] = recipe_text(score_recipe(config, 4))
     return found
 
 
@@ -193,10 +202,10 @@ def test_crops_of_sets_that_are_not_tested_on_are_left_out_and_said(raw: dict[st
     crop = {"dataset": "demo_test", "image": "chelsea", "box": [0, 0, 8, 8]}
     raw["figures"]["figure5"]["crops"] = [crop, {**crop, "dataset": "urban100"}]
     config = load_config(raw)
-    recipe = config.figure_recipe("figure5")
+    recipe = figure_recipe(config, "figure5")
     assert recipe["crops"] == [crop]
     assert recipe["notes"] == ["Crops of urban100 are left out: not tested on here."]
-    assert config.figure_datasets("figure5") == ["demo_test"]
+    assert figure_datasets(config, "figure5") == ["demo_test"]
 
 
 def test_every_metric_of_the_configuration_can_be_measured_and_printed() -> None:
@@ -215,8 +224,8 @@ def test_every_metric_of_the_configuration_can_be_measured_and_printed() -> None
 
 def test_srdiff_and_sam_diffsr_differ_in_nothing_but_the_masks(config: Config) -> None:
     """SRDiff here is the control: the same pipeline with e_sam = 0."""
-    plain = config.denoiser_recipe(Run(variant="srdiff", scale=4, seed=0))
-    modulated = config.denoiser_recipe(Run(variant="sam_diffsr", scale=4, seed=0))
+    plain = denoiser_recipe(config, Run(variant="srdiff", scale=4, seed=0))
+    modulated = denoiser_recipe(config, Run(variant="sam_diffsr", scale=4, seed=0))
     assert {key for key in plain if plain[key] != modulated[key]} == {"formulation", "structure"}
 
 
@@ -248,7 +257,7 @@ def test_the_runs_of_the_tables_are_shared(config: Config) -> None:
     runs = {
         run
         for name in config.tables
-        for row in config.table_recipe(name)["rows"]
+        for row in table_recipe(config, name)["rows"]
         if row["variant"]
         and config.variants[row["variant"]].kind == "denoiser"
         and config.variants[row["variant"]].foreign is None

@@ -21,6 +21,7 @@ from PIL import Image
 
 from samdiffsr.cli.app import main
 from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.figures import figure_recipe
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.data.images import write_png
@@ -664,14 +665,14 @@ def test_every_shipped_figure_has_a_recipe_that_its_module_takes(root: Path) -> 
         }
         assert {spec.kind for spec in config.figures.values()} == set(KINDS)
         for name in config.figures:
-            recipe = config.figure_recipe(name)
+            recipe = figure_recipe(config, name)
             assert json.loads(json.dumps(recipe)) == recipe
             assert style.conditions(recipe).startswith(f"Study {study}")
-    steps = config.figure_recipe("figure_steps")["points"]
+    steps = figure_recipe(config, "figure_steps")["points"]
     assert {point["steps"] for point in steps} >= {100}  # the study's own number is always among them
     with open(root / "paper/published_tables.csv", newline="") as file:
         printed = {row["dataset"] for row in csv.DictReader(file)}
-    assert set(config.figure_recipe("figure8")["published"]) <= printed
+    assert set(figure_recipe(config, "figure8")["published"]) <= printed
 
 
 def test_draw_refuses_what_it_does_not_know() -> None:

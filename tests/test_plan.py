@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from samdiffsr.config.load import Config, load_config, recipe_text
+from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.recipes.stages import recipe_text
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, write_json
 from samdiffsr.workflow import plan as planning

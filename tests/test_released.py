@@ -36,6 +36,7 @@ from samdiffsr.checkpoints.released import (
 )
 from samdiffsr.cli.app import main
 from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_json, write_json
@@ -83,9 +84,9 @@ def put_models(config: Config, root: Path, *, released: bool = False) -> None:
 def info_of(config: Config, kind: str, run: Run) -> dict[str, Any]:
     encoder = config.variants[run.variant].encoder
     recipe = (
-        config.encoder_recipe(encoder, run.scale, run.seed)
+        encoder_recipe(config, encoder, run.scale, run.seed)
         if kind == "encoders"
-        else config.denoiser_recipe(run)
+        else denoiser_recipe(config, run)
     )
     digests = {"images": config.images_digest(config.chosen.train_set), "labels": "L" * 64}
     return {"recipe": recipe, "digests": digests}

@@ -22,6 +22,7 @@ from PIL import Image
 
 from samdiffsr.cli.app import main
 from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.report import comparisons, report_recipe
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.images import read_rgb, write_png
 from samdiffsr.reporting.page.images import Comparison, by_spread, data_uri, window
@@ -185,7 +186,7 @@ def test_the_cap_holds_for_all_images_together_and_is_said(tmp_path: Path) -> No
 def test_an_image_that_a_method_lacks_is_left_open(tmp_path: Path) -> None:
     page = make_example(tmp_path)
     (tmp_path / "results/samples/srdiff-x4-s0/ema/set/image3.png").unlink()
-    recipe = example_config().comparisons()[0]
+    recipe = comparisons(example_config())[0]
     picture = Comparison(recipe, page.parent / "results", page.parent / "stores").picture("image3", 384)
     assert [uri is None for uri in picture["files"]] == [False, True, False, False]
 
@@ -194,7 +195,7 @@ def test_an_image_that_changed_since_it_was_scored_is_not_shown(tmp_path: Path) 
     make_example(tmp_path)
     path = tmp_path / "results/samples/srdiff-x4-s0/ema/set/image3.png"
     write_png(path, 255 - read_rgb(path))
-    comparison = Comparison(example_config().comparisons()[0], tmp_path / "results", tmp_path / "stores")
+    comparison = Comparison(comparisons(example_config())[0], tmp_path / "results", tmp_path / "stores")
     with pytest.raises(UserError, match=r"srdiff.*image3\.png: is not the file that was sampled"):
         comparison.picture("image3", 384)
 
@@ -309,14 +310,14 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
     arguments = ["report", "--differences", str(results / "table2_tidy.csv"), "--results", str(results)]
     arguments += ["--stores", str(example.parent / "stores"), "--out", str(example.parent / "other.html")]
     with pytest.raises(SystemExit):
-        main([*arguments, "--recipe", json.dumps(example_config().report_recipe() | {"figures": {}})])
+        main([*arguments, "--recipe", json.dumps(report_recipe(example_config()) | {"figures": {}})])
     assert "table2_tidy.csv: its columns are not those" in capsys.readouterr().err
     assert not (example.parent / "other.html").exists()
 
 
 def test_the_page_shows_every_variant_that_some_table_shows(root: Path) -> None:
     config = load_config(root / "config.yaml")
-    shown = {method["run"] for comparison in config.comparisons() for method in comparison["methods"]}
+    shown = {method["run"] for comparison in comparisons(config) for method in comparison["methods"]}
     asked = {
         run.name
         for table in config.tables.values()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.report import comparisons
 from samdiffsr.workflow.availability import all_absences
 from tests.browser import Browser
 from tests.workflow import Workflow
@@ -56,8 +57,8 @@ def test_the_page_waits_for_every_table_figure_and_image(tmp_path: Path) -> None
     result = workflow.dry(PAGE)
     assert result.code == 0, result.text
     config = load_config(yaml.safe_load((workflow.folder / "config.yaml").read_text()))
-    comparisons = config.comparisons(all_absences(config, workflow.folder))
-    shown = {method["run"] for comparison in comparisons for method in comparison["methods"]}
+    compared = comparisons(config, all_absences(config, workflow.folder))
+    shown = {method["run"] for comparison in compared for method in comparison["methods"]}
     expected = {
         "gather": len(config.tables),
         "score": len(shown),

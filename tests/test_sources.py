@@ -17,6 +17,7 @@ import yaml
 
 from samdiffsr.cli.app import main
 from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.catalogue import read_sources, source, sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
@@ -345,7 +346,7 @@ def test_a_test_set_that_is_not_there_is_skipped_or_an_error(raw: dict[str, Any]
     left = with_present_test_sets(config, tmp_path)
     assert left.chosen.test_sets == rest
     assert left.chosen.train_set == "bsds500_train"
-    recipe = left.table_recipe("table2")
+    recipe = table_recipe(left, "table2")
     assert [d["label"] for d in recipe["left_out"]] == ["Urban100"]
     assert "urban100" not in [d["name"] for d in recipe["datasets"]]
     with pytest.raises(UserError, match=r"test set urban100: not in data/urban100 and not in the mirror"):
@@ -364,7 +365,7 @@ def test_a_test_set_that_is_not_there_is_skipped_or_an_error(raw: dict[str, Any]
 def test_a_table_names_what_is_left_out(raw: dict[str, Any], root: Path, tmp_path: Path) -> None:
     raw["study"] = "reduced"
     config = load_config(raw).without({"urban100": "not in the mirror /m", "set14": "x", "bsds100": "y"})
-    recipe = config.table_recipe("table2")
+    recipe = table_recipe(config, "table2")
     recipe["rows"], recipe["metrics"] = recipe["rows"][:1], ["psnr_y"]
     (tmp_path / "s.csv").write_text(",".join(SCORE_COLUMNS) + "\nbicubic-x4-s0,none,set5,a,psnr_y,28.4,,p\n")
     published = root / "paper" / "published_tables.csv"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samdiffsr.config.load import Config
+from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_json
@@ -100,9 +101,9 @@ def check_model(path: Path, config: Config, kind: Kind, run: Run, root: Path = P
     """
     info = model_info(root / path)
     if kind == "encoders":
-        recipe = config.encoder_recipe(config.variants[run.variant].encoder, run.scale, run.seed)
+        recipe = encoder_recipe(config, config.variants[run.variant].encoder, run.scale, run.seed)
     else:
-        recipe = config.denoiser_recipe(run)
+        recipe = denoiser_recipe(config, run)
     cure = (
         "train it anew (--config checkpoint_source=trained), or get the release that belongs to this commit"
     )

@@ -7,7 +7,6 @@ stage writes it into what it makes.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,31 +19,15 @@ from samdiffsr.config.schema import (
     FIGURE_KINDS,
     AnyFigure,
     Baseline,
-    Crop,
-    Crops,
-    Curves,
     Dataset,
     Degradation,
     Diffusion,
     FigureName,
-    ImageMetric,
-    Level,
-    MaskGain,
-    Masks,
     MaskSet,
-    Metrics,
-    Modulation,
     Name,
-    Noise,
-    OfImages,
-    OfRuns,
     Protocol,
-    Published,
     Report,
-    Row,
     Run,
-    SetMetric,
-    Steps,
     Strict,
     Study,
     Table,
@@ -162,7 +145,7 @@ class Config(Strict):
                 known(
                     f"variants.{key}.masks", variant.masks, study.masks, f"mask level of study {self.study!r}"
                 )
-            training = self._training(key)
+            training = self.training(key)
             if variant.kind == "denoiser":
                 self._check_patch(key, training.patch)
         return self
@@ -209,7 +192,7 @@ class Config(Strict):
     def chosen(self) -> Study:
         return self.studies[self.study]
 
-    def _training(self, variant: str) -> Training:
+    def training(self, variant: str) -> Training:
         base = self.chosen.training.model_dump()
         unknown = sorted(set(self.variants[variant].training) - set(base))
         if unknown:
@@ -275,430 +258,16 @@ class Config(Strict):
         expected = self.expected_images(dataset)
         return None if expected is None else images_digest(expected)
 
-    # ---- recipes: what decides the outcome of a stage, as JSON ----
-
-    def dataset_recipe(self, dataset: str) -> dict[str, Any]:
-        """HR images of one data set."""
-        spec = self.datasets[dataset].model_dump(mode="json", include={"folder", "exclude"})
-        return {**spec, "images": self.images_digest(dataset)}
-
-    def lr_recipe(self, scale: int) -> dict[str, Any]:
-        """LR images of one data set."""
-        return {"scale": scale, **self.degradation.model_dump()}
-
-    def mask_recipe(self, mask_set: str) -> dict[str, Any]:
-        """Region maps of one data set."""
-        return self.mask_sets[mask_set].model_dump()
-
-    def statistics_recipe(self, dataset: str, mask_set: str, scale: int) -> dict[str, Any]:
-        """Mask statistics of one data set, for the quality levels that the mask set stands for."""
-        levels = [level for level, name in self.chosen.masks.items() if name == mask_set]
-        return {
-            "study": self.study,
-            "level": " ".join(levels),
-            "masks": mask_set,
-            "dataset": dataset,
-            "scale": scale,
-            "patch": self.chosen.training.patch,
-        }
-
-    def encoding_recipe(self, variant: str) -> dict[str, Any]:
-        """Values per region (paper equation 6)."""
-        return self.variants[variant].model_dump(
-            include={"position", "rope_axis", "mean_over", "overlap", "uncovered"}
-        )
-
-    def encoding_name(self, variant: str) -> str:
-        """File name of an encoding: variants with equal encodings share it."""
-        v = self.variants[variant]
-        return f"{v.position}-{v.rope_axis}-{v.mean_over}-{v.overlap}-{v.uncovered}"
-
-    def encoder_recipe(self, encoder: str, scale: int, seed: int) -> dict[str, Any]:
-        """L1 pretraining of the RRDB encoder."""
-        sizes = self.chosen.encoders[encoder].model_dump()
-        return {
-            "kind": "encoder",
-            **sizes,
-            "scale": scale,
-            "seed": seed,
-            "train_set": self.chosen.train_set,
-            "precision": self.precision,
-        }
-
-    def denoiser_recipe(self, run: Run) -> dict[str, Any]:
-        """Training of one variant's denoiser."""
-        v = self.variants[run.variant]
-        recipe = {
-            "kind": "denoiser",
-            "scale": run.scale,
-            "seed": run.seed,
-            "train_set": self.chosen.train_set,
-            "encoder": v.encoder,
-            "unet": self.chosen.unet.model_dump(),
-            "diffusion": self.diffusion.model_dump(),
-            "formulation": v.formulation,
-            "lr_divisor": v.lr_divisor,
-            "training": self._training(run.variant).model_dump(),
-            "precision": self.precision,
-            "structure": None,
-        }
-        if v.structured:
-            recipe["structure"] = {
-                "mask_set": self.mask_set(run.variant),
-                **self.encoding_recipe(run.variant),
-                "reduce": v.reduce,
-                "mask_crop": v.mask_crop,
-            }
-        return recipe
-
-    def import_recipe(self, run: Run) -> dict[str, Any]:
-        """Bringing others' networks into this project's format."""
-        v = self.variants[run.variant]
-        return {
-            "scale": run.scale,
-            "formulation": v.formulation,
-            "lr_divisor": v.lr_divisor,
-            "diffusion": self.diffusion.model_dump(),
-            "precision": self.precision,
-        }
-
-    def _sampling_words(self, kind: str) -> str:
-        if kind != "denoiser":
-            return "not random"
-        steps, pad = self.chosen.sampling.steps, self.chosen.sampling.pad
-        words = f"{steps} of {self.diffusion.steps} steps" if steps else f"all {self.diffusion.steps} steps"
-        return f"{words}, padded by {pad} LR px" if pad else words
-
     def weights(self, variant: str) -> list[str]:
         """Which weights of a variant's runs are scored, the headline first; "none" where there are none."""
         if self.trivial(variant):
             return ["none"]
         return list(self.chosen.sampling.weights) if self.variants[variant].foreign is None else ["raw"]
 
-    def sampling_recipe(self, run: Run, weights: str) -> dict[str, Any]:
-        """Drawing SR images from a run."""
-        kind = self.variants[run.variant].kind
-        recipe: dict[str, Any] = {"kind": kind, "scale": run.scale, "weights": weights}
-        if kind == "denoiser":
-            recipe |= {"seed": run.seed, **self.chosen.sampling.model_dump(exclude={"weights"})}
-        if kind in ("encoder", "denoiser"):
-            recipe["precision"] = self.precision
-        if kind == "baseline":
-            baseline = self.baselines[run.variant]
-            fields = {"adapter", "command", "sha256", "url"}
-            fields |= {"steps"} if baseline.adapter == "diffusers" else set()
-            recipe |= baseline.model_dump(include=fields)
-        return recipe
-
     def metrics(self, kind: Any) -> list[str]:
         """The metrics of one kind (ImageMetric, SetMetric, CostMetric) that some table asks for."""
         asked = {metric for table in self.tables.values() for metric in table.metrics}
         return sorted(asked & set(get_args(kind)))
-
-    def score_recipe(self, scale: int) -> dict[str, Any]:
-        """Scoring the images of one run on one data set."""
-        return {
-            "scale": scale,
-            "metrics": self.metrics(ImageMetric),
-            "rounding": self.degradation.rounding,
-            "missing_weights": self.missing_weights,
-            "stop_below_bicubic": self.stop_below_bicubic,
-            **self.protocol.model_dump(),
-        }
-
-    def step_metrics(self) -> list[str]:
-        """The metrics of images that figures of kind `steps` show."""
-        asked = {
-            metric for spec in self.figures.values() if isinstance(spec, Steps) for metric in spec.metrics
-        }
-        return sorted(asked & set(get_args(ImageMetric)))
-
-    def step_score_recipe(self, scale: int) -> dict[str, Any]:
-        """Scoring images of other numbers of steps, which may be as bad as they are."""
-        return {**self.score_recipe(scale), "metrics": self.step_metrics(), "stop_below_bicubic": None}
-
-    def set_recipe(self, scale: int) -> dict[str, Any]:
-        """Scoring one run on one data set as a whole: FID and KID."""
-        return {
-            "scale": scale,
-            "metrics": self.metrics(SetMetric),
-            "missing_weights": self.missing_weights,
-        }
-
-    def protocol_recipe(self, scale: int) -> dict[str, Any]:
-        """Scoring one run on one data set under several protocols."""
-        asked = {name for table in self.tables.values() for name in table.protocols}
-        return {"scale": scale, "protocols": sorted(asked)}
-
-    def table_recipe(self, table: str, absent: dict[str, dict[str, str]] | None = None) -> dict[str, Any]:
-        """Everything a table needs beside the scores.
-
-        Args:
-            absent: variant -> data set -> why its images cannot be had here (presence.absent).
-        """
-        spec = self.tables[table]
-        sets = self.table_datasets(table)
-        return {
-            "name": table,
-            "study": self.study,
-            "about": self.chosen.about,
-            "comparable": self.chosen.comparable,
-            "train_set": self.chosen.train_set,
-            "checkpoints": self.checkpoint_source,
-            "title": spec.title,
-            "scale": spec.scale,
-            "metrics": list(spec.metrics),
-            "datasets": [
-                part
-                for n in sets
-                for part in _under_protocols(
-                    {"name": n, "label": self.dataset_label(n), "published": self.datasets[n].published},
-                    spec.protocols,
-                )
-            ],
-            "left_out": [
-                {
-                    "name": n,
-                    "label": self.dataset_label(n),
-                    "published": self.datasets[n].published,
-                    "why": why,
-                }
-                for n, why in self.left_out.items()
-                if n in self.tables[table].datasets or not self.tables[table].datasets
-            ],
-            "rows": [
-                self._row_recipe(row, spec.scale, (absent or {}).get(row.variant or "", {}), sets)
-                for row in spec.rows
-            ],
-            "differences": [pair.model_dump() for pair in spec.differences],
-            "notes": list(spec.notes),
-        }
-
-    def report_recipe(self, absent: dict[str, dict[str, dict[str, str]]] | None = None) -> dict[str, Any]:
-        """Everything the report needs beside the tables, the figures and the images.
-
-        absent: table -> what `table_recipe` takes.
-        """
-        study = self.chosen
-        return {
-            "study": self.study,
-            "about": study.about,
-            "comparable": study.comparable,
-            "checkpoints": self.checkpoint_source,
-            "train_set": study.train_set,
-            "test_sets": list(study.test_sets),
-            "left_out": self.left_out,
-            "masks": study.masks,
-            "seeds": list(study.seeds),
-            "sampling": self._sampling_words("denoiser"),
-            "limits": self.report.model_dump(),
-            "tables": [self.table_recipe(name, (absent or {}).get(name)) for name in self.tables],
-            "figures": {name: figure.title for name, figure in self.figures.items()},
-            "comparisons": self.comparisons(absent),
-        }
-
-    def comparisons(self, absent: dict[str, dict[str, dict[str, str]]] | None = None) -> list[dict[str, Any]]:
-        """The images that the report sets side by side: for each data set and scale factor the variants that
-        some table shows there, of the first seed and the headline weights. `absent`: as in `report_recipe`.
-        """
-        shown: dict[tuple[int, str], set[str]] = {}
-        for name, table in self.tables.items():
-            for dataset in self.table_datasets(name):
-                missing = {v for v, sets in (absent or {}).get(name, {}).items() if dataset in sets}
-                shown.setdefault((table.scale, dataset), set()).update({*table.variants} - missing)
-        order = sorted(
-            filter(shown.get, shown), key=lambda key: (-key[0], self.chosen.test_sets.index(key[1]))
-        )
-        return [
-            {
-                "dataset": dataset,
-                "label": self.dataset_label(dataset),
-                "scale": scale,
-                "methods": [
-                    {
-                        "label": variant.label,
-                        "run": self.runs(name, scale)[0].name,
-                        "weights": self.weights(name)[0],
-                        "structured": variant.structured,
-                    }
-                    for name, variant in self.variants.items()
-                    if name in shown[scale, dataset]
-                ],
-            }
-            for scale, dataset in order
-        ]
-
-    def _row_recipe(
-        self, row: Row, scale: int, absent: dict[str, str], datasets: list[str]
-    ) -> dict[str, Any]:
-        if row.variant is None:
-            return {
-                "variant": None,
-                "label": row.label or row.published,
-                "published": row.published,
-                "masks": None,
-                "runs": [],
-                "weights": [],
-                "sampling": "",
-                "absent": {},
-            }
-        variant = self.variants[row.variant]
-        runs = [] if absent.keys() >= set(datasets) else self.runs(row.variant, scale)
-        return {
-            "variant": row.variant,
-            "label": row.label or variant.label,
-            "published": row.published or row.label or variant.published or variant.label,
-            "masks": self._mask_words(row.variant),
-            "runs": [run.name for run in runs],
-            "weights": self.weights(row.variant),
-            "sampling": self._sampling_words(variant.kind),
-            "absent": absent,
-        }
-
-    def _mask_words(self, variant: str) -> str | None:
-        """Which masks a variant saw, as the tables say it."""
-        v, masks = self.variants[variant], self.mask_set(variant)
-        if v.foreign is not None:
-            return "its own"
-        if v.formulation == "condition":  # the one network that needs masks at inference, where HR is unknown
-            return f"{masks} in training, {self.chosen.masks['low']} at inference"
-        return masks
-
-    # ---- figures ----
-
-    def figure_crops(self, figure: str) -> list[Crop]:
-        """The figure's crops of images that the study tests on."""
-        return [crop for crop in self.figures[figure].crops if crop.dataset in self.chosen.test_sets]
-
-    def figure_datasets(self, figure: str) -> list[str]:
-        """Data sets whose scores or images the figure needs."""
-        spec = self.figures[figure]
-        if isinstance(spec, Crops) and (crops := self.figure_crops(figure)):
-            return list(dict.fromkeys(crop.dataset for crop in crops))
-        found = self.tested(spec.datasets)
-        return found[:1] if isinstance(spec, Steps) else found
-
-    def figure_points(self, figure: str) -> list[tuple[str, int]]:
-        """(variant, network calls) of a figure of kind `steps`; the study's own number is among them."""
-        spec = self.figures[figure]
-        calls = sorted({*spec.steps, self.chosen.sampling.steps or self.diffusion.steps})
-        return [(variant, n) for variant in spec.variants for n in calls]
-
-    def figure_recipe(self, figure: str) -> dict[str, Any]:
-        """Everything a figure needs beside the files that it shows."""
-        spec = self.figures[figure]
-        recipe: dict[str, Any] = {
-            "kind": spec.kind,
-            "title": spec.title,
-            "study": self.study,
-            "comparable": self.chosen.comparable,
-            "checkpoints": self.checkpoint_source,
-            "notes": [],
-        }
-        variants: tuple[str, ...] = ()
-        scale = 4
-        if isinstance(spec, OfRuns):
-            variants, scale = spec.variants, spec.scale
-        elif isinstance(spec, Metrics | Published):
-            tables = [self.tables[name] for name in spec.tables]
-            variants, scale = tuple(dict.fromkeys(v for t in tables for v in t.variants)), tables[0].scale
-        elif isinstance(spec, Noise):
-            variants = (spec.variant,)
-        if variants:
-            recipe |= {"scale": scale, "rows": [self._figure_row(name, scale) for name in variants]}
-        if isinstance(spec, OfImages | Metrics):
-            recipe["datasets"] = [
-                {"name": n, "label": self.dataset_label(n)} for n in self.figure_datasets(figure)
-            ]
-        if isinstance(spec, Noise | Masks | Curves):
-            recipe["train_set"] = self.chosen.train_set
-        if isinstance(spec, Noise | Modulation):
-            recipe["diffusion"] = self.diffusion.model_dump()
-        shared = {*OfImages.model_fields, "kind", "variant", "tables", "published"}
-        return recipe | spec.model_dump(mode="json", exclude=shared) | self._figure_specials(figure)
-
-    def _figure_row(self, variant: str, scale: int) -> dict[str, Any]:
-        v = self.variants[variant]
-        row = self._row_recipe(Row(variant=variant), scale, {}, list(self.chosen.test_sets))
-        return {**row, "kind": v.kind, "level": v.masks, "formulation": v.formulation}
-
-    def _figure_specials(self, figure: str) -> dict[str, Any]:
-        """What only one kind of figure needs."""
-        spec = self.figures[figure]
-        if isinstance(spec, Crops):
-            kept = self.figure_crops(figure)
-            lost = dict.fromkeys(crop.dataset for crop in spec.crops if crop not in kept)
-            notes = [f"Crops of {', '.join(lost)} are left out: not tested on here."] if lost else []
-            return {"crops": [crop.model_dump(mode="json") for crop in kept], "notes": notes}
-        if isinstance(spec, Masks):
-            levels = [level for level in get_args(Level) if level in self.chosen.masks]
-            masks = self.chosen.masks
-            return {"levels": [{"heading": lv.capitalize(), "masks": masks[lv]} for lv in levels]}
-        if isinstance(spec, Metrics):
-            names = [self.datasets[n].published for n in spec.datasets] if spec.published else []
-            return {"tables": list(spec.tables), "published": [name for name in names if name]}
-        if isinstance(spec, Published):
-            return {"pairs": self._claimed_pairs(spec.tables)}
-        if isinstance(spec, MaskGain):
-            return {"control": self._figure_row(spec.control, spec.scale)}
-        if isinstance(spec, Steps):
-            points = self.figure_points(figure)
-            return {"points": [{"row": spec.variants.index(name), "steps": n} for name, n in points]}
-        if isinstance(spec, Curves):
-            return {"curves": self._curves(spec)}
-        return {}
-
-    def _claimed_pairs(self, tables: Iterable[str]) -> list[dict[str, Any]]:
-        pairs = []
-        for name in tables:
-            table = self.tables[name]
-            sets = self.table_datasets(name)
-            rows = {r.variant: self._row_recipe(r, table.scale, {}, sets) for r in table.rows if r.variant}
-            for pair in table.differences:
-                of, minus = rows[pair.of], rows[pair.minus]
-                pairs.append(
-                    {
-                        "table": name,
-                        "scale": table.scale,
-                        "of": of["label"],
-                        "minus": minus["label"],
-                        "published_of": of["published"],
-                        "published_minus": minus["published"],
-                    }
-                )
-        return pairs
-
-    def _curves(self, spec: Curves) -> list[dict[str, str]]:
-        """Each training whose curve is shown: the variants' encoders, then their denoisers."""
-        curves = []
-        for encoder in dict.fromkeys(self.variants[name].encoder for name in spec.variants):
-            loss = self.chosen.encoders[encoder].training.loss
-            for seed in self.chosen.seeds:
-                name = f"{encoder}-x{spec.scale}-s{seed}"
-                panel = f"encoder, {loss.upper()} loss"
-                curves.append({"folder": "encoders", "name": name, "label": encoder, "panel": panel})
-        for variant in spec.variants:
-            panel = f"denoiser, {self._training(variant).loss.upper()} loss"
-            for run in self.runs(variant, spec.scale):
-                label = self.variants[variant].label
-                curves.append({"folder": "runs", "name": run.name, "label": label, "panel": panel})
-        return curves
-
-
-def _under_protocols(dataset: dict[str, str], protocols: tuple[str, ...]) -> list[dict[str, str]]:
-    """A data set once for each protocol; the paper's values stand beside its own protocol alone."""
-    from samdiffsr.evaluation.protocols import PROTOCOLS
-
-    if not protocols:
-        return [dataset]
-    return [
-        {
-            "name": f"{dataset['name']}/{name}",
-            "label": f"{dataset['label']}, {PROTOCOLS[name]}",
-            "published": dataset["published"] if name == "authors" else "",
-        }
-        for name in protocols
-    ]
 
 
 def load_config(value: dict[str, Any] | str | Path) -> Config:
@@ -726,11 +295,6 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: must map keys to values")
     return value
-
-
-def recipe_text(recipe: dict[str, Any]) -> str:
-    """A recipe as one line of canonical JSON."""
-    return json.dumps(recipe, sort_keys=True, separators=(",", ":"))
 
 
 def _first_error(error: ValidationError) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from samdiffsr.checkpoints.dvc import runs_named
-from samdiffsr.config.load import Config, recipe_text
+from samdiffsr.config.load import Config
+from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe, recipe_text
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_json
 from samdiffsr.data.catalogue import sources, weights
@@ -84,12 +85,12 @@ def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> Tr
     if kind == "encoder":
         encoder, scale, seed = name.rsplit("-", 2)
         denoiser = None
-        sizes = config.encoder_recipe(encoder, int(scale[1:]), int(seed[1:]))
+        sizes = encoder_recipe(config, encoder, int(scale[1:]), int(seed[1:]))
         steps = sizes["training"]["steps"]
     else:
         (run,) = runs_named(config, name)
-        denoiser = config.denoiser_recipe(run)
-        sizes = config.encoder_recipe(denoiser["encoder"], run.scale, run.seed)
+        denoiser = denoiser_recipe(config, run)
+        sizes = encoder_recipe(config, denoiser["encoder"], run.scale, run.seed)
         steps = denoiser["training"]["steps"]
     states = (root / "work" / config.study / "train" / name).glob("state-*.json")
     done = max((read_json(seal)["step"] for seal in states), default=0)

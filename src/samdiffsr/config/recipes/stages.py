@@ -1,0 +1,162 @@
+"""The recipes of the stages: what decides the outcome of each, as plain JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+from samdiffsr.config.load import Config
+from samdiffsr.config.schema import ImageMetric, Run, SetMetric, Steps
+
+
+def recipe_text(recipe: dict[str, Any]) -> str:
+    """A recipe as one line of canonical JSON."""
+    return json.dumps(recipe, sort_keys=True, separators=(",", ":"))
+
+
+def dataset_recipe(config: Config, dataset: str) -> dict[str, Any]:
+    """HR images of one data set."""
+    spec = config.datasets[dataset].model_dump(mode="json", include={"folder", "exclude"})
+    return {**spec, "images": config.images_digest(dataset)}
+
+
+def lr_recipe(config: Config, scale: int) -> dict[str, Any]:
+    """LR images of one data set."""
+    return {"scale": scale, **config.degradation.model_dump()}
+
+
+def mask_recipe(config: Config, mask_set: str) -> dict[str, Any]:
+    """Region maps of one data set."""
+    return config.mask_sets[mask_set].model_dump()
+
+
+def statistics_recipe(config: Config, dataset: str, mask_set: str, scale: int) -> dict[str, Any]:
+    """Mask statistics of one data set, for the quality levels that the mask set stands for."""
+    levels = [level for level, name in config.chosen.masks.items() if name == mask_set]
+    return {
+        "study": config.study,
+        "level": " ".join(levels),
+        "masks": mask_set,
+        "dataset": dataset,
+        "scale": scale,
+        "patch": config.chosen.training.patch,
+    }
+
+
+def encoding_recipe(config: Config, variant: str) -> dict[str, Any]:
+    """Values per region (paper equation 6)."""
+    return config.variants[variant].model_dump(
+        include={"position", "rope_axis", "mean_over", "overlap", "uncovered"}
+    )
+
+
+def encoding_name(config: Config, variant: str) -> str:
+    """File name of an encoding: variants with equal encodings share it."""
+    v = config.variants[variant]
+    return f"{v.position}-{v.rope_axis}-{v.mean_over}-{v.overlap}-{v.uncovered}"
+
+
+def encoder_recipe(config: Config, encoder: str, scale: int, seed: int) -> dict[str, Any]:
+    """L1 pretraining of the RRDB encoder."""
+    sizes = config.chosen.encoders[encoder].model_dump()
+    return {
+        "kind": "encoder",
+        **sizes,
+        "scale": scale,
+        "seed": seed,
+        "train_set": config.chosen.train_set,
+        "precision": config.precision,
+    }
+
+
+def denoiser_recipe(config: Config, run: Run) -> dict[str, Any]:
+    """Training of one variant's denoiser."""
+    v = config.variants[run.variant]
+    recipe = {
+        "kind": "denoiser",
+        "scale": run.scale,
+        "seed": run.seed,
+        "train_set": config.chosen.train_set,
+        "encoder": v.encoder,
+        "unet": config.chosen.unet.model_dump(),
+        "diffusion": config.diffusion.model_dump(),
+        "formulation": v.formulation,
+        "lr_divisor": v.lr_divisor,
+        "training": config.training(run.variant).model_dump(),
+        "precision": config.precision,
+        "structure": None,
+    }
+    if v.structured:
+        recipe["structure"] = {
+            "mask_set": config.mask_set(run.variant),
+            **encoding_recipe(config, run.variant),
+            "reduce": v.reduce,
+            "mask_crop": v.mask_crop,
+        }
+    return recipe
+
+
+def import_recipe(config: Config, run: Run) -> dict[str, Any]:
+    """Bringing others' networks into this project's format."""
+    v = config.variants[run.variant]
+    return {
+        "scale": run.scale,
+        "formulation": v.formulation,
+        "lr_divisor": v.lr_divisor,
+        "diffusion": config.diffusion.model_dump(),
+        "precision": config.precision,
+    }
+
+
+def sampling_recipe(config: Config, run: Run, weights: str) -> dict[str, Any]:
+    """Drawing SR images from a run."""
+    kind = config.variants[run.variant].kind
+    recipe: dict[str, Any] = {"kind": kind, "scale": run.scale, "weights": weights}
+    if kind == "denoiser":
+        recipe |= {"seed": run.seed, **config.chosen.sampling.model_dump(exclude={"weights"})}
+    if kind in ("encoder", "denoiser"):
+        recipe["precision"] = config.precision
+    if kind == "baseline":
+        baseline = config.baselines[run.variant]
+        fields = {"adapter", "command", "sha256", "url"}
+        fields |= {"steps"} if baseline.adapter == "diffusers" else set()
+        recipe |= baseline.model_dump(include=fields)
+    return recipe
+
+
+def score_recipe(config: Config, scale: int) -> dict[str, Any]:
+    """Scoring the images of one run on one data set."""
+    return {
+        "scale": scale,
+        "metrics": config.metrics(ImageMetric),
+        "rounding": config.degradation.rounding,
+        "missing_weights": config.missing_weights,
+        "stop_below_bicubic": config.stop_below_bicubic,
+        **config.protocol.model_dump(),
+    }
+
+
+def step_metrics(config: Config) -> list[str]:
+    """The metrics of images that figures of kind `steps` show."""
+    asked = {metric for spec in config.figures.values() if isinstance(spec, Steps) for metric in spec.metrics}
+    return sorted(asked & set(get_args(ImageMetric)))
+
+
+def step_score_recipe(config: Config, scale: int) -> dict[str, Any]:
+    """Scoring images of other numbers of steps, which may be as bad as they are."""
+    return {**score_recipe(config, scale), "metrics": step_metrics(config), "stop_below_bicubic": None}
+
+
+def set_recipe(config: Config, scale: int) -> dict[str, Any]:
+    """Scoring one run on one data set as a whole: FID and KID."""
+    return {
+        "scale": scale,
+        "metrics": config.metrics(SetMetric),
+        "missing_weights": config.missing_weights,
+    }
+
+
+def protocol_recipe(config: Config, scale: int) -> dict[str, Any]:
+    """Scoring one run on one data set under several protocols."""
+    asked = {name for table in config.tables.values() for name in table.protocols}
+    return {"scale": scale, "protocols": sorted(asked)}
