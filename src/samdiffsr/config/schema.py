@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from samdiffsr.core.recipe import Strict
 from samdiffsr.data.catalogue import sources
 from samdiffsr.masks.segmenters.kinds import KINDS, unknown_setting
 
@@ -39,12 +40,6 @@ Quality = Literal[
 ]  # columns of the mask statistics
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors, numbers are finite, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Dataset(Strict):
