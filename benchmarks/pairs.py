@@ -34,9 +34,10 @@ from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import records_from_regions, regions_from_records
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter
+from samdiffsr.models.denoiser import build_denoiser
+from samdiffsr.models.encoder import build_encoder, load_encoder
 from samdiffsr.models.foreign import load_foreign_rrdb, load_foreign_unet
 from samdiffsr.models.model_file import save_model
-from samdiffsr.models.networks import build_denoiser, build_encoder, load_encoder
 from samdiffsr.sampling.restorers import denoiser_restorer
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.patches import PatchSource

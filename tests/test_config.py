@@ -241,7 +241,7 @@ def test_the_tables_have_the_papers_rows_and_columns_in_its_order(config: Config
         rows = [row for row in printed if row["table"] == number]
         full = {**config.model_dump(), "study": "paper"}
         full["studies"]["paper"]["test_sets"] = list(config.tables["table3"].datasets)
-        recipe = load_config(full).table_recipe(f"table{number}")
+        recipe = table_recipe(load_config(full), f"table{number}")
         assert {int(row["scale"]) for row in rows} == {recipe["scale"]}
         metrics = [METRICS[metric].published for metric in recipe["metrics"]]
         for key, ours in [
@@ -269,7 +269,7 @@ def test_the_runs_of_the_tables_are_shared(config: Config) -> None:
 
 
 def test_a_table_says_which_masks_were_used_at_inference(raw: dict[str, Any]) -> None:
-    rows = {row["variant"]: row for row in load_config(raw).table_recipe("table1")["rows"]}
+    rows = {row["variant"]: row for row in table_recipe(load_config(raw), "table1")["rows"]}
     masks = raw["studies"]["demo"]["masks"]
     assert rows["sam_srdiff"]["masks"] == f"{masks['high']} in training, {masks['low']} at inference"
     assert rows["sam_diffsr"]["masks"] == masks["high"]

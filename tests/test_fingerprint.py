@@ -26,6 +26,7 @@ def prints(package: Path) -> dict[str, str]:
         "sample": "samdiffsr.sampling.restorers",
         "score": "samdiffsr.evaluation.stages",
         "masks": "samdiffsr.masks.segment",
+        "encode": "samdiffsr.masks.encode",
         "table": "samdiffsr.reporting.tables.gather",
     }
     code = "import sys, samdiffsr.workflow.fingerprint as f; print(*map(f.fingerprint, sys.argv[1:]))"
@@ -41,10 +42,10 @@ def prints(package: Path) -> dict[str, str]:
     ("module", "old", "new", "changed"),
     [
         ("diffusion/schedule.py", "alpha = 1 - beta", "alpha = 1.0 - 1 * beta", {"train", "sample"}),
-        ("structure/positions.py", "10", "11", {"masks", "train", "sample"}),
+        ("masks/positions.py", "10", "11", {"encode", "train", "sample"}),
         ("models/rrdb.py", "NEGATIVE_SLOPE = 0.2", "NEGATIVE_SLOPE = 0.1", {"train", "encoder", "sample"}),
         ("evaluation/protocol.py", "% self.multiple", "% (self.multiple)+0", {"score", "table"}),
-        ("reporting/tables.py", "METRICS", "SCORES", {"table"}),
+        ("reporting/tables/gather.py", "METRICS", "SCORES", {"table"}),
     ],
 )
 def test_a_changed_formula_changes_the_stages_that_use_it(

@@ -17,8 +17,9 @@ from samdiffsr.data.store import StoreWriter
 from samdiffsr.masks.encode import encode
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.store import RegionStoreWriter
+from samdiffsr.models.denoiser import build_denoiser
+from samdiffsr.models.encoder import build_encoder
 from samdiffsr.models.model_file import save_model
-from samdiffsr.models.networks import build_denoiser, build_encoder
 from samdiffsr.sampling.restorers import (
     bicubic_restorer,
     denoiser_restorer,

@@ -15,6 +15,8 @@ import torch
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
+from samdiffsr.models.denoiser import build_formulation
+from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.foreign import (
     load_foreign_betas,
     load_foreign_rrdb,
@@ -23,7 +25,6 @@ from samdiffsr.models.foreign import (
     unet_arguments,
 )
 from samdiffsr.models.model_file import save_model
-from samdiffsr.models.networks import build_formulation, load_encoder
 
 
 def import_encoder(file: Path, out: Path) -> None:

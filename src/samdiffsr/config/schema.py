@@ -154,7 +154,7 @@ class Study(Strict):
     masks: dict[Level, Name]
     mask_shards: Positive = 1  # jobs that share the segmentation of one data set
     sample_shards: Positive = 1  # jobs that share the sampling of one data set from one run
-    encoders: dict[Name, Encoder] = {"default": Encoder()}
+    encoders: dict[Name, Encoder] = Field(default_factory=lambda: {"default": Encoder()})
     unet: UNet = UNet()
     training: Training = Training()
     sampling: Sampling = Sampling()
@@ -212,7 +212,7 @@ class Variant(Strict):
     foreign: Foreign | None = None  # imported instead of trained; the files decide the networks' sizes
     # training
     lr_divisor: Literal[255, 256] = 255  # the released code up-samples LR / 256
-    training: dict[str, Any] = {}  # what differs from the study's
+    training: dict[str, Any] = Field(default_factory=dict)  # what differs from the study's
 
     @property
     def structured(self) -> bool:

@@ -28,7 +28,8 @@ from samdiffsr.diffusion.sampler import chain, sample
 from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.models.bands import BandedDenoiser, encode
-from samdiffsr.models.networks import build_formulation, load_denoiser, load_encoder
+from samdiffsr.models.denoiser import build_formulation, load_denoiser
+from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.quick import quicken
 from samdiffsr.sampling.sample_set import timing_path
 

@@ -17,7 +17,8 @@ from samdiffsr.data.store import Store
 from samdiffsr.diffusion.process import residual
 from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
-from samdiffsr.models.networks import build_denoiser, build_formulation, load_encoder
+from samdiffsr.models.denoiser import build_denoiser, build_formulation
+from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.unet import DenoisingUNet
 from samdiffsr.training.encoder import pixel_loss
 from samdiffsr.training.patches import PatchSource

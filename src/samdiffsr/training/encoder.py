@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from samdiffsr.core.randomness import seed_weights
 from samdiffsr.data.store import Store
-from samdiffsr.models.networks import build_encoder
+from samdiffsr.models.encoder import build_encoder
 from samdiffsr.training.patches import PatchSource
 from samdiffsr.training.trainer import Job, train
 

@@ -24,8 +24,8 @@ from samdiffsr.core.device import device_name, resolve_device, resolve_precision
 from samdiffsr.core.files import read_json, write_json
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.store import Store, StoreWriter
+from samdiffsr.models.encoder import build_encoder
 from samdiffsr.models.model_file import save_model
-from samdiffsr.models.networks import build_encoder
 from samdiffsr.sampling.restorers import denoiser_restorer
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.encoder import train_encoder

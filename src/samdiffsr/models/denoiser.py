@@ -1,4 +1,4 @@
-"""The networks of recipes and of model files: built with fresh weights, or loaded, frozen."""
+"""The denoiser and the diffusion process of a recipe or of a model file."""
 
 from __future__ import annotations
 
@@ -9,21 +9,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.diffusion.process import Formulation, formulation
 from samdiffsr.diffusion.schedule import cosine_schedule
 from samdiffsr.models.model_file import ModelFile, open_model
-from samdiffsr.models.rrdb import RRDBEncoder
 from samdiffsr.models.unet import DenoisingUNet
-
-
-def build_encoder(recipe: dict[str, Any]) -> RRDBEncoder:
-    """The network of an encoder recipe, with fresh weights."""
-    return RRDBEncoder(recipe["blocks"], recipe["features"], recipe["growth"], recipe["scale"])
-
-
-def load_encoder(path: str | Path, weights: str = "ema") -> tuple[RRDBEncoder, ModelFile]:
-    """A trained encoder, frozen, in evaluation mode."""
-    file = open_model(path, "encoder")
-    encoder = build_encoder(file.info["recipe"])
-    encoder.load_state_dict(file.weights(weights))
-    return encoder.eval().requires_grad_(False), file
 
 
 def build_denoiser(recipe: dict[str, Any], cond_channels: int) -> DenoisingUNet:

@@ -1,0 +1,22 @@
+"""The encoder of a recipe or of a model file: built with fresh weights, or loaded, frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from samdiffsr.models.model_file import ModelFile, open_model
+from samdiffsr.models.rrdb import RRDBEncoder
+
+
+def build_encoder(recipe: dict[str, Any]) -> RRDBEncoder:
+    """The network of an encoder recipe, with fresh weights."""
+    return RRDBEncoder(recipe["blocks"], recipe["features"], recipe["growth"], recipe["scale"])
+
+
+def load_encoder(path: str | Path, weights: str = "ema") -> tuple[RRDBEncoder, ModelFile]:
+    """A trained encoder, frozen, in evaluation mode."""
+    file = open_model(path, "encoder")
+    encoder = build_encoder(file.info["recipe"])
+    encoder.load_state_dict(file.weights(weights))
+    return encoder.eval().requires_grad_(False), file
