@@ -18,9 +18,11 @@ from samdiffsr.data.resize import downscale, upscale
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.models.model_file import open_model, save_model
 from samdiffsr.sampling import restorers as restore_module
-from samdiffsr.sampling import upscale as upscale_module
 from samdiffsr.sampling.restorers import denoiser_restorer, restore_dataset
-from samdiffsr.sampling.upscale import find_models, read_picture, upscale_images
+from samdiffsr.sampling.upscale import command
+from samdiffsr.sampling.upscale.command import upscale_images
+from samdiffsr.sampling.upscale.models import find_models
+from samdiffsr.sampling.upscale.picture import read_picture
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.encoder import train_encoder
 from samdiffsr.training.trainer import Job
@@ -380,6 +382,6 @@ def test_a_bar_on_a_terminal_and_a_line_an_image_in_a_log(
         f"{tmp_path}/1/a.png: 1 of 2", f"{tmp_path}/1/b.png: 2 of 2"
     ]  # fmt: skip
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(upscale_module.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(command.sys.stderr, "isatty", lambda: True, raising=False)
     run(study, *inputs, out=tmp_path / "2")
     assert "/2 [" in capsys.readouterr().err

@@ -421,7 +421,7 @@ def _samples_merge(args: argparse.Namespace) -> None:
 
 
 def _upscale(args: argparse.Namespace) -> None:
-    from samdiffsr.sampling.upscale import upscale_images
+    from samdiffsr.sampling.upscale.command import upscale_images
 
     upscale_images(
         args.inputs,

@@ -1,0 +1,54 @@
+"""A denoiser and the encoder that it was trained with, wherever they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from samdiffsr.checkpoints.released import model_info
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file
+
+
+def find_models(run: Path, encoder: Path | None = None) -> dict[str, Path]:
+    """The model files of a run: {"encoder": ..., "denoiser": ...}, or the encoder alone where `run` is one.
+
+    Args:
+        run: a model file or the folder that holds one, as the workflow or a release lays them. encoder: the
+            denoiser's, if it does not lie where these do; a file or a folder.
+
+    Raises:
+        UserError: no such model, or no encoder of the recorded hash; a network that needs masks.
+    """
+    path = _model_file(run)
+    recipe = (info := model_info(path))["recipe"]
+    if recipe["kind"] == "encoder":
+        return {"encoder": path}
+    if recipe["formulation"] == "condition":
+        raise UserError(f"{path}: this network needs region masks at inference; choose another run")
+    if encoder is not None:
+        return {"encoder": _model_file(encoder), "denoiser": path}
+    # a release lays encoders beside the run's file; the workflow in encoders/ beside runs/
+    near = [*path.parent.glob("encoder*.safetensors"), *path.parents[1].glob("encoder*/*.safetensors")]
+    if len(path.parents) > 2:
+        near += path.parents[2].glob("encoders/*/model.safetensors")
+    wanted = info["digests"]["encoder"]
+    for candidate in sorted(set(near)):
+        if sha256_file(candidate) == wanted:
+            return {"encoder": candidate, "denoiser": path}
+    raise UserError(
+        f"{path}: the encoder it was trained with (SHA-256 {wanted[:16]}) is not beside it; give --encoder"
+    )
+
+
+def _model_file(path: Path) -> Path:
+    if path.is_dir():
+        if not (path / "model.safetensors").exists():
+            raise UserError(
+                f"{path}: holds no model.safetensors; give the folder or the file of a trained run"
+            )
+        return path / "model.safetensors"
+    if not path.exists():
+        there = sorted(p.name for p in path.parent.glob("*") if p.is_dir() or p.suffix == ".safetensors")
+        near = f"; {path.parent} has {', '.join(there)}" if there else ""
+        raise UserError(f"{path}: no such run{near}")
+    return path
