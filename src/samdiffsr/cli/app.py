@@ -244,21 +244,24 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _prepare_hr(args: argparse.Namespace) -> None:
+    from samdiffsr.data.manifest import expected_images
     from samdiffsr.data.prepare import build_hr_store
+    from samdiffsr.data.recipe import HrRecipe
 
     if args.recipe is None:
         build_hr_store([args.folder], args.out)
         return
-    from samdiffsr.data.manifest import expected_images
-
-    folders, exclude = args.recipe["folder"], args.recipe["exclude"]
-    build_hr_store(folders, args.out, exclude=exclude, expected=expected_images(folders, exclude))
+    recipe = HrRecipe.parse(args.recipe)
+    expected = expected_images(recipe.folder, recipe.exclude)
+    build_hr_store(recipe.folder, args.out, exclude=recipe.exclude, expected=expected)
 
 
 def _prepare_lr(args: argparse.Namespace) -> None:
     from samdiffsr.data.prepare import build_lr_store
+    from samdiffsr.data.recipe import LrRecipe
 
-    build_lr_store(args.hr, args.out, args.recipe["scale"], rounding=args.recipe["rounding"])
+    recipe = LrRecipe.parse(args.recipe)
+    build_lr_store(args.hr, args.out, recipe.scale, rounding=recipe.rounding)
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -269,9 +272,10 @@ def _export(args: argparse.Namespace) -> None:
 
 def _overlap(args: argparse.Namespace) -> None:
     from samdiffsr.data.overlap import check_split
+    from samdiffsr.data.recipe import HrRecipe
 
-    folders, exclude = args.recipe["folder"], args.recipe["exclude"]
-    check_split(args.out, args.train, args.test, [Path(f) for f in folders], exclude, _say)
+    recipe = HrRecipe(folder=()) if args.recipe is None else HrRecipe.parse(args.recipe)
+    check_split(args.out, args.train, args.test, [Path(f) for f in recipe.folder], recipe.exclude, _say)
 
 
 def _segment(args: argparse.Namespace) -> None:
@@ -570,10 +574,8 @@ def _parser() -> argparse.ArgumentParser:
         for name in optional:
             to.add_argument(f"--{name}", type=Path, metavar="PATH")
 
-    def recipe(to: argparse.ArgumentParser) -> None:
-        to.add_argument(
-            "--recipe", type=_json, required=True, metavar="JSON", help="what decides the outcome"
-        )
+    def recipe(to: argparse.ArgumentParser, kind: Callable[[str], Any] = _json) -> None:
+        to.add_argument("--recipe", type=kind, required=True, metavar="JSON", help="what decides the outcome")
 
     def sharded(to: argparse.ArgumentParser) -> None:
         to.add_argument("--shard", type=_shard, default=(0, 1), metavar="PART/PARTS")
@@ -625,13 +627,12 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--folder", type=Path, metavar="PATH")
     what.add_argument(
         "--recipe",
-        type=_json,
         metavar="JSON",
         help="several folders, names left out; compared with manifests",
     )
     lr = stage("prepare-lr", _prepare_lr, "shrink an HR store into an LR store")
     paths(lr, ["hr", "out"])
-    recipe(lr)
+    recipe(lr, str)
 
     export = stage("export", _export, "write a store's images as PNG files, for other programs")
     export.add_argument("store", type=Path, metavar="STORE", help="e.g. work/stores/set5/lr-x4")
@@ -641,13 +642,7 @@ def _parser() -> argparse.ArgumentParser:
     paths(overlap, ["out"])
     overlap.add_argument("--train", type=_named, required=True, metavar="NAME=STORE")
     overlap.add_argument("--test", type=_named, nargs="+", required=True, metavar="NAME=STORE")
-    overlap.add_argument(
-        "--recipe",
-        type=_json,
-        default={"folder": [], "exclude": []},
-        metavar="JSON",
-        help="what training leaves out",
-    )
+    overlap.add_argument("--recipe", metavar="JSON", help="what training leaves out")
 
     masks = stage("segment", _segment, "find the regions of a store's images")
     paths(masks, ["source", "out"])

@@ -20,7 +20,6 @@ from samdiffsr.config.schema import (
     AnyFigure,
     Baseline,
     Dataset,
-    Degradation,
     Diffusion,
     FigureName,
     MaskSet,
@@ -28,16 +27,17 @@ from samdiffsr.config.schema import (
     Protocol,
     Report,
     Run,
-    Strict,
     Study,
     Table,
     Training,
     Variant,
-    similar,
 )
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.recipe import Strict
+from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import baselines
 from samdiffsr.data.manifest import Entry, expected_images, images_digest
+from samdiffsr.data.recipe import Degradation
 
 
 class Config(Strict):

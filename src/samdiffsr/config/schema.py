@@ -6,12 +6,12 @@ as default where the paper is clear (docs/deviations.md). `config.Config` checks
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from samdiffsr.core.recipe import Strict
+from samdiffsr.core.recipe import NotNegative, Positive, Strict
+from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import sources
 from samdiffsr.masks.segmenters.kinds import KINDS, unknown_setting
 
@@ -38,8 +38,6 @@ FigureName = Annotated[str, Field(pattern=r"^figure[a-z0-9_]+$")]
 Quality = Literal[
     "masks_mean", "area_q50", "uncovered", "uninformative_patches", "covering", "vi", "boundary_f"
 ]  # columns of the mask statistics
-Positive = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[int, Field(ge=0)]
 
 
 class Dataset(Strict):
@@ -135,12 +133,6 @@ class Sampling(Strict):
     pad: NotNegative = (
         0  # LR pixels reflected around an image while it is drawn (docs/formulations.md, Border)
     )
-
-
-class Degradation(Strict):
-    """LR images: MATLAB's antialiased bicubic; `each_axis` rounds as MATLAB does on uint8 images."""
-
-    rounding: Literal["each_axis", "end"] = "each_axis"
 
 
 class Study(Strict):
@@ -452,8 +444,3 @@ class Run(Strict):
     @property
     def name(self) -> str:
         return f"{self.variant}-x{self.scale}-s{self.seed}"
-
-
-def similar(name: str, known: Any) -> str:
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {match[0]!r}?)" if match else ""

@@ -8,11 +8,14 @@ what it makes.
 from __future__ import annotations
 
 import json
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from samdiffsr.core.errors import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
 
 
 class Strict(BaseModel):
@@ -38,6 +41,25 @@ class Recipe(Strict):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{origin}: {where + ': ' if where else ''}{first['msg']}") from None
+            raise UserError(f"{origin}: {problem(error)}") from None
+
+
+def problem(error: ValidationError) -> str:
+    """The first thing that is wrong, in words: "key.in.it: what"."""
+    # a misspelt key is also a missing one: name what was written
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    where = ".".join(str(part) for part in first["loc"])
+    match first["type"]:
+        case "json_invalid":
+            what = f"not valid JSON ({first['ctx']['error']})"
+        case "extra_forbidden":
+            what = "unknown key"
+        case "missing":
+            what = "missing"
+        case "value_error":
+            what = first["msg"].removeprefix("Value error, ")
+        case "model_type" | "model_attributes_type":
+            what = "must be a JSON object"
+        case _:
+            what = f"{first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+    return f"{where}: {what}" if where else what

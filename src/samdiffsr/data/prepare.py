@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.images import list_images, read_rgb
 from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256
-from samdiffsr.data.resize import Border, Rounding, crop_to_multiple, downscale
+from samdiffsr.data.resize import Rounding, crop_to_multiple, downscale
 from samdiffsr.data.store import Store, StoreWriter
 
 
@@ -18,8 +18,6 @@ def build_hr_store(
     *,
     exclude: Sequence[str] = (),
     expected: Iterable[Entry] | None = None,
-    min_size: int = 1,
-    limit: int | None = None,
 ) -> None:
     """Decode every image of a folder, or of several, into the store `out`, whole and in the order of the
     names.
@@ -32,11 +30,10 @@ def build_hr_store(
         out: the store, without suffix; replaced.
         exclude: stems that are left out, e.g. of images that are test images too.
         expected: the manifest entries that the images must equal, no fewer and no more; None: whatever is
-        there. min_size: least height and width, in pixels.
-        limit: only the first so many images.
+            there.
 
-    Raises UserError naming the image that is too small, unreadable, called as another, missing, or not the
-    one that the manifest means.
+    Raises UserError naming the image that is unreadable, called as another, missing, or not the one that the
+    manifest means.
     """
     folders = [folders] if isinstance(folders, str | Path) else folders
     paths = sorted(
@@ -46,7 +43,7 @@ def build_hr_store(
         raise UserError(
             f"exclude: no image {absent[0]!r} in {', '.join(map(str, folders))}; correct its name"
         )
-    paths = [path for path in paths if path.stem not in exclude][:limit]
+    paths = [path for path in paths if path.stem not in exclude]
     wanted = None if expected is None else {PurePosixPath(entry.file).stem: entry for entry in expected}
     if wanted is not None and (missing := sorted(wanted.keys() - {path.stem for path in paths})):
         raise UserError(
@@ -57,10 +54,6 @@ def build_hr_store(
         for path in paths:
             image = read_rgb(path)
             height, width = image.shape[:2]
-            if min(height, width) < min_size:
-                raise UserError(
-                    f"{path}: {width}x{height} pixels, at least {min_size} are needed; leave it out"
-                )
             entry = Entry(path.name, width, height, pixels_sha256(image))
             if wanted is not None:
                 if path.stem not in wanted:
@@ -74,43 +67,26 @@ def build_hr_store(
         store.meta = {**store.meta, "images_digest": images_digest(entries), "excluded": sorted(exclude)}
 
 
-def build_lr_store(
-    hr: str | Path, out: str | Path, scale: int, *, rounding: Rounding = "end", border: Border = "symmetric"
-) -> None:
+def build_lr_store(hr: str | Path, out: str | Path, scale: int, *, rounding: Rounding = "end") -> None:
     """Shrink every image of the store `hr` by `scale` with MATLAB's bicubic into the store `out`.
 
     Each image is first cropped, top left, to a multiple of 2 * scale (the U-Net halves the LR grid's
     patches), so that the LR image of shape (h, w, 3) belongs to `hr[i][: h * scale, : w * scale]`. `rounding`
-    and `border` as in `imresize`; both are kept in the store's meta, with the HR store's digest.
+    as in `imresize`; it is kept in the store's meta, with the HR store's digest.
 
     Raises UserError naming an image smaller than 2 * scale.
     """
     source = Store(Path(hr))
-    meta = {"kind": "lr", "scale": scale, "rounding": rounding, "border": border, "hr_digest": source.digest}
+    meta = {
+        "kind": "lr",
+        "scale": scale,
+        "rounding": rounding,
+        "border": "symmetric",
+        "hr_digest": source.digest,
+    }
     with StoreWriter(Path(out), "uint8", **meta) as store:
         for i, name in enumerate(source.names):
             image = crop_to_multiple(source[i], 2 * scale)
             if 0 in image.shape:
                 raise UserError(f"{hr}: image {name!r} is smaller than {2 * scale} pixels; leave it out")
-            store.add(name, downscale(image, scale, rounding, border))
-
-
-def prepare(
-    source: str | Path,
-    out_hr: str | Path | None,
-    out_lr: str | Path | None,
-    scale: int,
-    *,
-    rounding: Rounding = "end",
-    border: Border = "symmetric",
-    min_size: int = 1,
-    limit: int | None = None,
-) -> None:
-    """Both steps in one: `source` is a folder of images, or an HR store if `out_hr` is None.
-
-    `out_lr` None leaves the LR store out.
-    """
-    if out_hr is not None:
-        build_hr_store(source, out_hr, min_size=min_size, limit=limit)
-    if out_lr is not None:
-        build_lr_store(out_hr or source, out_lr, scale, rounding=rounding, border=border)
+            store.add(name, downscale(image, scale, rounding))

@@ -7,22 +7,26 @@ from typing import Any, get_args
 
 from samdiffsr.config.load import Config
 from samdiffsr.config.schema import ImageMetric, Run, SetMetric, Steps
+from samdiffsr.core.recipe import Recipe
+from samdiffsr.data.recipe import HrRecipe, LrRecipe
 
 
-def recipe_text(recipe: dict[str, Any]) -> str:
+def recipe_text(recipe: Recipe | dict[str, Any]) -> str:
     """A recipe as one line of canonical JSON."""
+    if isinstance(recipe, Recipe):
+        return recipe.text()
     return json.dumps(recipe, sort_keys=True, separators=(",", ":"))
 
 
-def dataset_recipe(config: Config, dataset: str) -> dict[str, Any]:
+def dataset_recipe(config: Config, dataset: str) -> HrRecipe:
     """HR images of one data set."""
-    spec = config.datasets[dataset].model_dump(mode="json", include={"folder", "exclude"})
-    return {**spec, "images": config.images_digest(dataset)}
+    spec = config.datasets[dataset]
+    return HrRecipe(folder=spec.folder, exclude=spec.exclude, images=config.images_digest(dataset))
 
 
-def lr_recipe(config: Config, scale: int) -> dict[str, Any]:
+def lr_recipe(config: Config, scale: int) -> LrRecipe:
     """LR images of one data set."""
-    return {"scale": scale, **config.degradation.model_dump()}
+    return LrRecipe(scale=scale, **dict(config.degradation))
 
 
 def mask_recipe(config: Config, mask_set: str) -> dict[str, Any]:

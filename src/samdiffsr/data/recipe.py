@@ -1,0 +1,37 @@
+"""Recipes of the image stores, and the setting of config.yaml that they hold."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from samdiffsr.core.recipe import Positive, Recipe, Strict
+
+
+class Degradation(Strict):
+    """LR images: MATLAB's antialiased bicubic; `each_axis` rounds as MATLAB does on uint8 images."""
+
+    rounding: Literal["each_axis", "end"] = "each_axis"
+
+
+class HrRecipe(Recipe):
+    """The HR images of one data set.
+
+    Attributes:
+        folder: folders of images; a set may be the union of several.
+        exclude: names (stems) that are left out, e.g. of images that are test images too.
+        images: digest of what the manifests say the set holds (data/manifest.py); None where they do not say.
+    """
+
+    folder: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    images: str | None = None
+
+
+class LrRecipe(Recipe, Degradation):
+    """The LR images of one data set.
+
+    Attributes:
+        scale: factor by which each side shrinks.
+    """
+
+    scale: Positive
