@@ -2,12 +2,13 @@
 # make test       set up .venv and run the tests (minutes)
 # make test-all   every test, the slow ones too
 # make lint       what continuous integration checks beside the tests
+# make docs       build the documentation site into site/ (no network)
 # make lock       resolve the dependencies anew (needs a network)
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake
 
-.PHONY: demo test test-all lint lock clean
+.PHONY: demo test test-all lint docs lock clean
 
 demo: .venv/.ready
 	$(SNAKEMAKE) --cores all results/table2.csv
@@ -33,9 +34,12 @@ lint: .venv/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
+docs: .venv/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
+
 lock:
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --extra test --extra docs --extra records --extra tensorboard \
+	    --extra cluster --extra test --extra docs --extra records --extra tensorboard \
 	    --constraint envs/pins.txt --custom-compile-command "make lock" pyproject.toml -o envs/requirements.lock
 
 clean:

@@ -1,0 +1,25 @@
+"""A hook of the site: `$...$` and `$$...$$` become MathML, which browsers set without scripts or fonts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from latex2mathml.converter import convert
+
+CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.M | re.S)
+DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.S)
+INLINE = re.compile(r"(?<![\\$\w])\$([^$\n]+?)\$(?![\w$])")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Convert the equations of a page, but nothing inside code."""
+    parts = CODE.split(markdown)
+    for i in range(0, len(parts), 2):  # every other part is code
+        text = DISPLAY.sub(lambda match: _display(match.group(1)), parts[i])
+        parts[i] = INLINE.sub(lambda match: convert(match.group(1).strip()), text)
+    return "".join(parts)
+
+
+def _display(latex: str) -> str:
+    return f'\n<div class="equation">{convert(latex.strip(), display="block")}</div>\n'
