@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.data.fetch import download
+from samdiffsr.data.fetch.download import download
 from samdiffsr.training import trainer as loop
 from tests.test_fetch import CONTENT, QUICK, WANTED, Server, silent
 from tests.workflow import Result, Workflow, tiny

@@ -20,19 +20,13 @@ import numpy as np
 import pytest
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.data import fetch, verify
+from samdiffsr.data import verify
 from samdiffsr.data.catalogue import Source, Take, Way, WeightFile
 from samdiffsr.data.catalogue import source as row_of
-from samdiffsr.data.fetch import (
-    Patience,
-    Refused,
-    Wanted,
-    download,
-    fetch_source,
-    fetch_weights,
-    in_mirror,
-    unpack,
-)
+from samdiffsr.data.fetch import check_disk, fetch_source, fetch_weights, in_mirror, ways
+from samdiffsr.data.fetch import download as downloading
+from samdiffsr.data.fetch.archive import unpack
+from samdiffsr.data.fetch.download import Patience, Refused, Wanted, download
 from samdiffsr.data.images import write_png
 from samdiffsr.data.manifest import Entry, pixels_sha256
 
@@ -81,8 +75,13 @@ class Server:
         self.asked[path] += 1
         faults = self.faults.get(path, [])
         fault = faults.pop(0) if faults else ""
-        if path not in self.files or fault.isdigit():
-            request.send_error(int(fault or 404))
+        status, _, when = fault.partition(" ")
+        if path not in self.files or status.isdigit():
+            request.send_response(int(status or 404))
+            if when:
+                request.send_header("Retry-After", when)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
             return
         body = self.files[path]
         etag = f'"{hashlib.md5(body).hexdigest()}"'
@@ -226,10 +225,23 @@ def test_another_size_is_refused_before_it_is_fetched(server: Server, tmp_path: 
 
 def test_the_pauses_grow(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(fetch.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     server.faults["net.pth"] = ["503"] * 3
     download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, Patience(tries=4, pause=2.0), silent)
     assert pauses == [2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("answer", "pause"), [("429 7", 7), ("503 7", 7), ("503 soon", 2), ("503 9999", 600)]
+)
+def test_a_server_says_when_to_come_back(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, pause: float
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    server.faults["net.pth"] = [answer]
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, Patience(pause=2.0), silent)
+    assert pauses == [pause]
 
 
 # ---- weights ----
@@ -385,7 +397,7 @@ def manifest(pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> tup
         image = np.asarray(Image.open(io.BytesIO(pictures[f"toy-1/images/{name}"])))
         entries.append(Entry(f"hr/{name}", 30, 20, pixels_sha256(image)))
     found = tuple(entries)
-    for module in (fetch, verify):
+    for module in (ways, verify):
         monkeypatch.setattr(module, "read_manifest", lambda key: found)
     return found
 
@@ -547,14 +559,14 @@ def test_by_hand_says_where_from_and_where_to(tmp_path: Path) -> None:
 
 def test_the_disk_is_checked_first(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"df2k needs .* GB on the disk of .* are free"):
-        fetch.check_disk(10**18, tmp_path / "data", "df2k")
-    fetch.check_disk(1, tmp_path / "data", "df2k")
+        check_disk(10**18, tmp_path / "data", "df2k")
+    check_disk(1, tmp_path / "data", "df2k")
 
 
 def test_a_full_disk_is_one_line(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fetch, "_receive", full)
-    with pytest.raises(UserError, match="No space left on device; make room"):
+    monkeypatch.setattr(downloading, "_receive", full)
+    with pytest.raises(UserError, match="no space left on the disk; make room"):
         download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK, silent)

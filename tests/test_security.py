@@ -73,7 +73,7 @@ def test_the_test_sees_it(tmp_path: Path, line: str) -> None:
 
 def test_chance_is_decided_in_one_place() -> None:
     places = {path.name for path in MODULES for name, _ in _calls(path) if name.rpartition(".")[2] in CHANCE}
-    assert places == {"determinism.py"}
+    assert places == {"randomness.py"}
     unseeded = re.compile(
         r"default_rng\(\)|np\.random\.(?!default_rng|Generator)|\brandom\.(random|choice|shuffle)\("
     )
