@@ -5,7 +5,6 @@ import shlex
 import sys
 from glob import glob
 from pathlib import Path
-from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -48,10 +47,16 @@ from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.data.fetch import check_disk, source_version
 from samdiffsr.data.images import list_images
 from samdiffsr.core.errors import UserError
-from samdiffsr.evaluation import sets
-from samdiffsr.evaluation import image as image_metrics
+from samdiffsr.evaluation.metrics import (
+    METRICS,
+    CostMetric,
+    ImageMetric,
+    SetMetric,
+    of_kind,
+    weight_keys,
+)
 from samdiffsr.data.weights import read_table
-from samdiffsr.workflow.fingerprint import fingerprint
+from samdiffsr.workflow.fingerprint import fingerprint, scoring_fingerprint
 from samdiffsr.workflow.lock import hold
 from samdiffsr.masks.segmenters.kinds import LEARNED, segmenter_module
 from samdiffsr.workflow.plan import refuse_slow, training_of
@@ -61,7 +66,7 @@ from samdiffsr.checkpoints.released import (
     released_path,
     trained_path,
 )
-from samdiffsr.config.schema import CostMetric, ImageMetric, Run, SetMetric
+from samdiffsr.config.schema import Run
 from samdiffsr.workflow.availability import (
     absences,
     absent,
@@ -500,8 +505,7 @@ def weight_files(keys):
 
 def metric_weights(metrics):
     """Weights that metrics of images need."""
-    keys = {key for metric in metrics for key in image_metrics.METRICS[metric]}
-    return weight_files(sorted(keys))
+    return weight_files(weight_keys(metrics))
 
 
 def image_metric_weights(wildcards):
@@ -509,7 +513,7 @@ def image_metric_weights(wildcards):
 
 
 def set_metric_weights(wildcards):
-    return weight_files(sets.WEIGHTS)
+    return metric_weights(CONFIG.metrics(SetMetric))
 
 
 def timings(wildcards):
@@ -585,11 +589,11 @@ def table_files(wildcards, suffix=None):
 
 def table_sets(wildcards):
     """Scores of sets and costs, if the table asks for some."""
-    metrics = set(table_of(wildcards).metrics)
+    metrics = table_of(wildcards).metrics
     files = []
-    if metrics & set(get_args(SetMetric)):
+    if of_kind(metrics, SetMetric):
         files += table_files(wildcards, ".sets.csv")
-    if metrics & set(get_args(CostMetric)):
+    if of_kind(metrics, CostMetric):
         files += table_files(wildcards, ".cost.csv")
     return files
 
@@ -729,7 +733,7 @@ def step_inputs(figure, dataset):
     spec = CONFIG.figures[figure]
     own = CHOSEN.sampling.steps or CONFIG.diffusion.steps
     kinds = {"scores": ".csv", "timings": ".timing.json"}
-    if set(spec.metrics) & set(get_args(SetMetric)):
+    if of_kind(spec.metrics, SetMetric):
         kinds["sets"] = ".sets.csv"
     files = {use: [] for use in kinds}
     for variant, steps in figure_points(CONFIG, figure):

@@ -23,7 +23,9 @@ rule score:
         device=CONFIG.device,
         lr=lambda wc, input: stem(input.lr),
         recipe=lambda wc: recipe_text(score_recipe(CONFIG, int(wc.scale))),
-        code=fingerprint("samdiffsr.evaluation.stages"),
+        code=scoring_fingerprint(
+            "samdiffsr.evaluation.stages", CONFIG.metrics(ImageMetric)
+        ),
     shell:
         "python -m samdiffsr score --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
         " --dataset {wildcards.dataset} --manifests {input.manifests}"
@@ -55,7 +57,7 @@ rule score_sets:
         hr=lambda wc, input: stem(input.hr),
         device=CONFIG.device,
         recipe=lambda wc: recipe_text(set_recipe(CONFIG, int(wc.scale))),
-        code=fingerprint("samdiffsr.evaluation.sets"),
+        code=scoring_fingerprint("samdiffsr.evaluation.set", CONFIG.metrics(SetMetric)),
     shell:
         "python -m samdiffsr score-sets --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
         " --dataset {wildcards.dataset} --manifests {input.manifests}"
@@ -83,7 +85,7 @@ rule score_protocols:
     params:
         hr=lambda wc, input: stem(input.hr),
         recipe=lambda wc: recipe_text(protocol_recipe(CONFIG, int(wc.scale))),
-        code=fingerprint("samdiffsr.evaluation.protocols"),
+        code=scoring_fingerprint("samdiffsr.evaluation.stages", ("psnr_y", "ssim_y")),
     shell:
         "python -m samdiffsr score-protocols --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
         " --dataset {wildcards.dataset} --manifests {input.manifests} --hr {params.hr} --out {output}"
@@ -109,7 +111,9 @@ rule cost:
         runtime=10,
     params:
         models=lambda wc, input: cost_arguments(input),
-        code=fingerprint("samdiffsr.evaluation.cost"),
+        code=scoring_fingerprint(
+            "samdiffsr.evaluation.cost", of_kind(METRICS, CostMetric)
+        ),
     shell:
         "python -m samdiffsr cost --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
         " --dataset {wildcards.dataset} --samples {input.samples} {params.models} --out {output} > {log} 2>&1"

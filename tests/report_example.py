@@ -14,7 +14,7 @@ from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core.files import sha256_file, write_csv, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.evaluation.stages import COLUMNS
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS as COLUMNS
 from samdiffsr.reporting.page.page import report
 from samdiffsr.reporting.tables.differences import differences
 from samdiffsr.reporting.tables.gather import gather

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from samdiffsr.core.files import write_csv
-from samdiffsr.evaluation.stages import COLUMNS
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS as COLUMNS
 from samdiffsr.reporting.tables.differences import COLUMNS as DIFFERENCE_COLUMNS
 from samdiffsr.reporting.tables.differences import differences, join
 from samdiffsr.reporting.tables.gather import gather, read_published, show

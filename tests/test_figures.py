@@ -28,8 +28,8 @@ from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.evaluation.artifact import artifact_map
 from samdiffsr.evaluation.compare import paired_difference
-from samdiffsr.evaluation.sets import COLUMNS as SET_COLUMNS
-from samdiffsr.evaluation.stages import COLUMNS as SCORE_COLUMNS
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS as SCORE_COLUMNS
+from samdiffsr.evaluation.scores import SET_COLUMNS
 from samdiffsr.reporting.figures import (
     artifacts,
     crops,
@@ -40,6 +40,7 @@ from samdiffsr.reporting.figures import (
     noise,
     published,
     rules,
+    steps,
     style,
 )
 from samdiffsr.reporting.figures.draw import draw
@@ -112,7 +113,7 @@ def images(tmp_path: Path) -> dict[str, list[Path]]:
             write_png(folder / "test" / f"{name}.png", image)
             digest = hashlib.sha256((folder / "test" / f"{name}.png").read_bytes()).hexdigest()
             made.append({"name": name, "sha256": digest})
-        (folder / "test.json").write_text(json.dumps({"images": made}))
+        (folder / "test.json").write_text(json.dumps({"images": made, "recipe": {}}))
         manifests.append(folder / "test.json")
     return {"manifests": manifests, "hr": [tmp_path / "stores/test/hr.json"]}
 
@@ -144,8 +145,8 @@ def test_crops_keep_away_from_the_border_where_they_can() -> None:
 
 def test_every_method_has_its_crop_and_the_crops_psnr(images: dict[str, list[Path]]) -> None:
     box = [16, 40, 20, 12]
-    crops = [{"dataset": "test", "image": "b", "box": box}]
-    page = crops.draw(_crops(crops=crops), images)
+    wanted = [{"dataset": "test", "image": "b", "box": box}]
+    page = crops.draw(_crops(crops=wanted), images)
     whole, *parts = _axes(page)
     assert [p.get_bbox().bounds for p in whole.patches[:1]] == [tuple(box)]
     assert whole.images[0].get_array().shape == (64, 88, 3)
@@ -158,24 +159,24 @@ def test_every_method_has_its_crop_and_the_crops_psnr(images: dict[str, list[Pat
 
 
 def test_a_crop_outside_its_image_is_refused(images: dict[str, list[Path]]) -> None:
-    crops = [{"dataset": "test", "image": "b", "box": [70, 0, 19, 10]}]
+    wanted = [{"dataset": "test", "image": "b", "box": [70, 0, 19, 10]}]
     with pytest.raises(UserError, match=r"crop \[70, 0, 19, 10\] .* outside test/b: 88 x 64 pixels"):
-        crops.draw(_crops(crops=crops), images)
-    crops = [{"dataset": "test", "image": "nobody", "box": [0, 0, 9, 9]}]
+        crops.draw(_crops(crops=wanted), images)
+    wanted = [{"dataset": "test", "image": "nobody", "box": [0, 0, 9, 9]}]
     with pytest.raises(UserError, match="'nobody'"):
-        crops.draw(_crops(crops=crops), images)
+        crops.draw(_crops(crops=wanted), images)
 
 
 def test_a_missing_image_is_said_and_a_changed_one_refused(images: dict[str, list[Path]]) -> None:
     path = images["manifests"][1].with_suffix("") / "b.png"
     path.unlink()
-    crops = [{"dataset": "test", "image": "b", "box": [0, 0, 9, 9]}]
-    page = crops.draw(_crops(crops=crops), images)
+    wanted = [{"dataset": "test", "image": "b", "box": [0, 0, 9, 9]}]
+    page = crops.draw(_crops(crops=wanted), images)
     assert "no image" in _words(page)
     assert "Without an image here: SRDIFF." in page.notes
     path.write_bytes((path.parent / "a.png").read_bytes())
     with pytest.raises(UserError, match=r"b\.png: is not the file that was sampled"):
-        crops.draw(_crops(crops=crops), images)
+        crops.draw(_crops(crops=wanted), images)
 
 
 def test_artifact_maps_share_one_scale(images: dict[str, list[Path]]) -> None:
@@ -303,13 +304,13 @@ def _scores(path: Path, run: str, values: dict[str, list[float]], dataset: str =
 def test_quality_over_steps_and_time(tmp_path: Path) -> None:
     points, inputs = [], {"scores": [], "timings": [], "sets": []}
     for number, run in enumerate(("srdiff-x4-s0", "sam_diffsr-x4-s0")):
-        for steps in (50, 20):
-            stem = tmp_path / f"{run}-{steps}"
-            points.append({"row": number, "steps": steps})
+        for calls in (50, 20):
+            stem = tmp_path / f"{run}-{calls}"
+            points.append({"row": number, "steps": calls})
             inputs["scores"].append(
-                _scores(stem.with_suffix(".csv"), run, {"psnr_y": [steps, steps + number]})
+                _scores(stem.with_suffix(".csv"), run, {"psnr_y": [calls, calls + number]})
             )
-            timing = {"device": "a CPU", "seconds": {"i0": steps / 10, "i1": steps / 5}}
+            timing = {"device": "a CPU", "seconds": {"i0": calls / 10, "i1": calls / 5}}
             stem.with_suffix(".json").write_text(json.dumps(timing))
             inputs["timings"].append(stem.with_suffix(".json"))
             row = dict.fromkeys(SET_COLUMNS, "") | {
@@ -329,13 +330,13 @@ def test_quality_over_steps_and_time(tmp_path: Path) -> None:
 
 
 def test_training_curves_and_their_spread(tmp_path: Path) -> None:
-    curves, paths = [], []
+    listed, paths = [], []
     for seed in (0, 1):
         path = tmp_path / f"{seed}.csv"
         path.write_text("step,loss,lr\n" + "".join(f"{10 * k},{(seed + 1) / k:g},1\n" for k in range(1, 21)))
-        curves.append({"panel": "denoiser, L2 loss", "label": "SRDiff", "folder": "runs", "name": str(seed)})
+        listed.append({"panel": "denoiser, L2 loss", "label": "SRDiff", "folder": "runs", "name": str(seed)})
         paths.append(path)
-    page = curves.draw(_recipe("curves", "srdiff", curves=curves), {"curves": paths})
+    page = curves.draw(_recipe("curves", "srdiff", curves=listed), {"curves": paths})
     (axes,) = _axes(page)
     recorded, second, mean = axes.lines
     np.testing.assert_allclose(recorded.get_data(), [10 * np.arange(1, 21), 1 / np.arange(1, 21)], rtol=1e-5)
@@ -344,7 +345,7 @@ def test_training_curves_and_their_spread(tmp_path: Path) -> None:
     np.testing.assert_allclose(mean.get_ydata(), 1.5 * smooth, rtol=1e-5)
     assert len(axes.collections) == 1  # the band
     assert "Bands" in page.notes[0]
-    one = curves.draw(_recipe("curves", "srdiff", curves=curves[:1]), {"curves": paths[:1]})
+    one = curves.draw(_recipe("curves", "srdiff", curves=listed[:1]), {"curves": paths[:1]})
     assert not _axes(one)[0].collections
     assert "One seed" in one.notes[0]
     assert "nothing was trained" in _words(curves.draw(_recipe("curves", "srdiff", curves=[]), {}))
@@ -576,9 +577,9 @@ def curve(tmp_path: Path) -> list[str]:
     """Arguments of `samdiffsr draw` for a small figure."""
     path = tmp_path / "c.csv"
     path.write_text("step,loss,lr\n1,2,1\n2,1,1\n")
-    curves = [{"panel": "p", "label": "SRDiff", "folder": "runs", "name": "s"}]
+    listed = [{"panel": "p", "label": "SRDiff", "folder": "runs", "name": "s"}]
     recipe = _recipe(
-        "curves", "srdiff", curves=curves, train_set="train", datasets=[], notes=["A note of the study."]
+        "curves", "srdiff", curves=listed, train_set="train", datasets=[], notes=["A note of the study."]
     )
     return ["draw", "figure_x", "--inputs", f"curves={path}", "--recipe", json.dumps(recipe)]
 
@@ -668,8 +669,8 @@ def test_every_shipped_figure_has_a_recipe_that_its_module_takes(root: Path) -> 
             recipe = figure_recipe(config, name)
             assert json.loads(json.dumps(recipe)) == recipe
             assert style.conditions(recipe).startswith(f"Study {study}")
-    steps = figure_recipe(config, "figure_steps")["points"]
-    assert {point["steps"] for point in steps} >= {100}  # the study's own number is always among them
+    points = figure_recipe(config, "figure_steps")["points"]
+    assert {point["steps"] for point in points} >= {100}  # the study's own number is always among them
     with open(root / "paper/published_tables.csv", newline="") as file:
         printed = {row["dataset"] for row in csv.DictReader(file)}
     assert set(figure_recipe(config, "figure8")["published"]) <= printed

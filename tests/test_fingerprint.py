@@ -24,18 +24,21 @@ def prints(package: Path) -> dict[str, str]:
         "train": "samdiffsr.training.denoiser",
         "encoder": "samdiffsr.training.encoder",
         "sample": "samdiffsr.sampling.restorers",
-        "score": "samdiffsr.evaluation.stages",
         "masks": "samdiffsr.masks.segment",
         "encode": "samdiffsr.masks.encode",
         "table": "samdiffsr.reporting.tables.gather",
     }
-    code = "import sys, samdiffsr.workflow.fingerprint as f; print(*map(f.fingerprint, sys.argv[1:]))"
+    code = (
+        "import sys, samdiffsr.workflow.fingerprint as f; print(*map(f.fingerprint, sys.argv[1:]),"
+        " f.scoring_fingerprint('samdiffsr.evaluation.stages', ['psnr_y', 'artifact']),"
+        " f.scoring_fingerprint('samdiffsr.evaluation.set', ['fid_clean']))"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code, *stages.values()],
         cwd=package.parent, env={"PYTHONPATH": str(package.parent)}, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
-    return dict(zip(stages, out.stdout.split(), strict=True))
+    return dict(zip((*stages, "score", "sets"), out.stdout.split(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -44,8 +47,11 @@ def prints(package: Path) -> dict[str, str]:
         ("diffusion/schedule.py", "alpha = 1 - beta", "alpha = 1.0 - 1 * beta", {"train", "sample"}),
         ("masks/positions.py", "10", "11", {"encode", "train", "sample"}),
         ("models/rrdb.py", "NEGATIVE_SLOPE = 0.2", "NEGATIVE_SLOPE = 0.1", {"train", "encoder", "sample"}),
-        ("evaluation/protocol.py", "% self.multiple", "% (self.multiple)+0", {"score", "table"}),
-        ("reporting/tables/gather.py", "METRICS", "SCORES", {"table"}),
+        ("evaluation/protocol.py", "% self.multiple", "% (self.multiple)+0", {"score", "sets"}),
+        ("evaluation/image.py", "_EPS = 1e-8", "_EPS = 1e-9", {"score"}),
+        ("evaluation/metrics.py", '"PSNR-Y"', '"PSNR of Y"', {"table"}),
+        ("evaluation/metrics.py", ':fid"', ':kid"', {"sets", "table"}),
+        ("reporting/tables/gather.py", "TIDY_COLUMNS", "SCORES", {"table"}),
     ],
 )
 def test_a_changed_formula_changes_the_stages_that_use_it(

@@ -14,8 +14,8 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.data.resize import imresize
 from samdiffsr.data.weights import MissingWeights, WeightFile, WrongWeights
-from samdiffsr.evaluation import image as image_metrics
-from samdiffsr.evaluation.image import ImageMetrics, lr_psnr, mse_rgb, score_image
+from samdiffsr.evaluation import networks
+from samdiffsr.evaluation.image import ImageMetrics, Pair, lr_psnr, mse_rgb, score_image
 from samdiffsr.evaluation.protocol import Protocol
 
 
@@ -44,14 +44,14 @@ def test_ssim_filtered_by_axis_is_pyiqas_own(basic: ImageMetrics) -> None:
     from pyiqa.matlab_utils import filter2
 
     sr, hr = noisy(smooth_image(1, 64, 51)), smooth_image(1, 64, 51)
-    ours = basic.measure("ssim_y", sr, hr)
+    ours = basic.measure("ssim_y", Pair(sr, hr, Protocol()))
     window = ssim_arch.fspecial(11, 1.5, 1).double()
     image = torch.rand(1, 1, 30, 20, dtype=torch.float64) * 255
     theirs = filter2(image, window, "valid")
     torch.testing.assert_close(ssim_arch.filter2(image, window, "valid"), theirs, rtol=1e-6, atol=1e-6)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssim_arch, "filter2", filter2)
-        assert basic.measure("ssim_y", sr, hr) == pytest.approx(ours, abs=1e-7)
+        assert basic.measure("ssim_y", Pair(sr, hr, Protocol())) == pytest.approx(ours, abs=1e-7)
 
 
 # --- the protocol
@@ -294,7 +294,7 @@ def test_names_alone_do_for_weight_free_metrics_and_unknown_ones_are_refused() -
     hr = smooth_image(6, 16, 16)
     names = ["artifact", "lr_psnr"]
     assert list(score_image(hr, noisy(hr), lr_of(hr), 4, Protocol(), names)) == names
-    with pytest.raises(UserError, match="unknown image metric 'psnr'; known are psnr_y"):
+    with pytest.raises(UserError, match=r"metric of images 'psnr' is none of .*did you mean 'psnr_y'"):
         ImageMetrics(["psnr"])
 
 
@@ -342,7 +342,7 @@ def test_lpips_from_local_files(lpips_weights: tuple[Path, dict[str, WeightFile]
     assert score_image(hr, hr, lr_of(hr), 4, Protocol(), metrics)["lpips"] == 0
     assert 0 < near < far
     # every tensor of both files is the one in use
-    net = metrics.pyiqa("lpips").net
+    net = metrics.once("lpips", list).net
     for name, tensor in random_heads().items():
         assert torch.equal(net.state_dict()[name], tensor)
     alexnet = torch.load(folder / "alexnet.pth", weights_only=True)
@@ -363,7 +363,7 @@ def test_lpips_heads_that_do_not_fit_are_refused(
     folder, table = lpips_weights
     wrong = write(folder, "wrong_heads", random_heads(**heads))
     with pytest.raises(UserError, match=message):
-        ImageMetrics(["lpips"], folder, table={**table, "lpips_alex": wrong}).pyiqa("lpips")
+        networks.build_lpips(folder / table["alexnet"].file, folder / wrong.file)
 
 
 def test_a_file_changed_by_one_byte_is_refused_before_anything_is_scored(
@@ -396,7 +396,7 @@ def test_maniqa_refuses_a_checkpoint_that_does_not_fit_and_leaves_timm_as_it_was
     torch.save({"a": torch.zeros(1)}, tmp_path / "bad.pth")
     create_model = timm.create_model
     with pytest.raises(UserError, match=r"bad\.pth: does not fit MANIQA"):
-        image_metrics.build_maniqa("maniqa-pipal", tmp_path / "bad.pth")
+        networks.build_maniqa("maniqa-pipal", tmp_path / "bad.pth")
     assert timm.create_model is create_model
 
 
@@ -406,7 +406,7 @@ def test_no_metric_can_reach_the_network_while_it_is_built(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     getaddrinfo = socket.getaddrinfo
     with pytest.raises(UserError, match="tried to reach the network"):
-        image_metrics._create("lpips", "cpu")  # wants AlexNet
+        networks.create("lpips", "cpu")  # wants AlexNet
     assert socket.getaddrinfo is getaddrinfo
 
 
@@ -417,16 +417,16 @@ def test_maniqa_from_a_local_checkpoint(tmp_path: Path) -> None:
 
     def build(path: Path, seed: int):
         torch.manual_seed(seed)
-        return image_metrics.build_maniqa("maniqa-pipal", path)
+        return networks.build_maniqa("maniqa-pipal", path)
 
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         plain = timm.create_model
         patch.setattr(timm, "create_model", lambda name, **_: plain(name, pretrained=False))
-        state = image_metrics._create("maniqa-pipal", "cpu", pretrained=False).net.state_dict()
+        state = networks.create("maniqa-pipal", "cpu", pretrained=False).net.state_dict()
     row = write(tmp_path, "maniqa_pipal", state)
     first, second = (build(tmp_path / row.file, seed) for seed in (1, 2))
-    image = image_metrics._tensor(smooth_image(9, 232, 240))
+    image = networks.tensor(smooth_image(9, 232, 240))
     for metric in (first, second):
         metric.net.test_sample = 2  # of 20 crops: 4 s instead of 50
     assert float(first(image)) == float(second(image))

@@ -14,7 +14,8 @@ from samdiffsr.core.files import sha256_file, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.evaluation.protocols import PROTOCOLS, lay, score_protocols
+from samdiffsr.evaluation.protocol import PROTOCOLS, lay
+from samdiffsr.evaluation.stages import score_protocols
 
 
 def _image(height: int, width: int) -> np.ndarray:

@@ -135,7 +135,7 @@ def test_what_is_missing_is_said(page: Page) -> None:
 
 def test_a_study_without_images_and_figures_still_has_a_page(example: Path, tmp_path: Path) -> None:
     only = {"table4": {"title": "Quoted", "metrics": ["psnr_y"], "rows": [{"published": "SRGAN"}]}}
-    recipe = example_config(tables=only).report_recipe() | {"figures": {}}
+    recipe = report_recipe(example_config(tables=only)) | {"figures": {}}
     page, study = tmp_path / "report.html", example.parent
     arguments = ["--differences", study / "results/differences.csv", "--results", study / "results"]
     arguments += ["--stores", study / "stores", "--out", page, "--recipe", json.dumps(recipe)]
@@ -273,7 +273,7 @@ def test_the_commit_is_that_of_the_folder_and_says_what_was_not_committed(tmp_pa
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_can_be_read_on_every_ground(root: Path, theme: str) -> None:
     """WCAG 2.1, AA: a contrast of 4.5."""
-    css = (root / "src/samdiffsr/reporting/report.css").read_text()
+    css = (root / "src/samdiffsr/reporting/page/report.css").read_text()
     blocks = re.findall(r":root \{([^}]*--ground[^}]*)\}", css)
     colours = dict(re.findall(r"--(\w+): (#\w{6})", blocks[theme == "dark"]))
 

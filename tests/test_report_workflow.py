@@ -92,7 +92,7 @@ def test_a_label_makes_the_table_and_the_page_again_and_a_limit_the_page_alone(
     assert copy.dry(PAGE).jobs == Counter(report_page=1, show_report=1)
     copy.edit("config.yaml", "label: Bicubic\n", "label: Plain\n")
     assert copy.dry(PAGE).jobs == Counter(gather=1, differences=1, report_page=1, show_report=1)
-    copy.edit("src/samdiffsr/reporting/report.css", "--ground: #ffffff", "--ground: #fefefe")
+    copy.edit("src/samdiffsr/reporting/page/report.css", "--ground: #ffffff", "--ground: #fefefe")
     assert copy(PAGE).code == 0
     page = (copy.folder / PAGE).read_text()
     assert "--ground: #fefefe" in page

@@ -12,20 +12,17 @@ from hypothesis import strategies as st
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.data.weights import MissingWeights, WeightFile
+from samdiffsr.evaluation import features as inception
 from samdiffsr.evaluation import set as set_metrics
-from samdiffsr.evaluation.set import (
+from samdiffsr.evaluation.features import (
     EXTRACTORS,
     Features,
     Inception,
     features,
-    fid,
-    fid_difference,
-    frechet_distance,
-    kernel_distance,
-    kid,
     load_features,
     save_features,
 )
+from samdiffsr.evaluation.set import fid, frechet_distance, kernel_distance, kid
 
 
 def sample(seed: int, n: int, d: int, shift: float = 0.0) -> np.ndarray:
@@ -222,29 +219,8 @@ def test_only_features_of_the_same_images_and_network_are_compared(changes: dict
 
 def test_fid_and_kid_of_a_set_with_itself() -> None:
     value = a_set(n=40)
-    assert fid(value, value) == pytest.approx(0, abs=1e-6)
+    assert fid(value, value)[0] == pytest.approx(0, abs=1e-6)
     assert kid(value, value)[0] <= 0  # unbiased for independent sets, below zero for equal ones
-
-
-def test_fid_difference_resamples_images_jointly() -> None:
-    hr = a_set(0, 40)
-    rng = np.random.default_rng(1)
-    near, far = (
-        a_set(values=hr.values + rng.normal(0, sd, hr.values.shape), names=hr.names) for sd in (0.3, 1.0)
-    )
-    result = fid_difference(near, far, hr, n_resamples=200)
-    assert result["mean"] == pytest.approx(fid(near, hr) - fid(far, hr))
-    assert result["ci_low"] < result["mean"] < result["ci_high"] < 0
-    same = fid_difference(near, near, hr, n_resamples=50)
-    assert same["ci_low"] == same["ci_high"] == 0
-    assert fid_difference(a_set(1), a_set(2), a_set(3))["method"] == "none"
-
-
-def test_fid_difference_counts_images_not_tiles() -> None:
-    names = tuple(f"img_{i}@0,{299 * k}" for i in range(10) for k in range(4))
-    sets = [a_set(seed, 40, names=names, extractor="patch299") for seed in range(3)]
-    result = fid_difference(*sets)
-    assert (result["n_images"], result["method"]) == (10, "none")
 
 
 # --- Inception, with random weights
@@ -291,7 +267,7 @@ def test_the_clean_input_is_pyiqas(tmp_path: Path) -> None:
     [(_, image)] = pictures(1, 400, 350)
     Image.fromarray(image).save(tmp_path / "a.png")
     theirs = ResizeDataset([tmp_path / "a.png"], "clean")[0].numpy()
-    assert np.array_equal(set_metrics._resize_clean(image).numpy(), theirs)
+    assert np.array_equal(inception._resize_clean(image).numpy(), theirs)
 
 
 def test_weights_that_are_missing_or_do_not_fit_are_refused(

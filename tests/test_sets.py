@@ -16,10 +16,10 @@ from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.data.weights import MissingWeights
 from samdiffsr.evaluation.cost import cost
-from samdiffsr.evaluation.set import kernel_distance
-from samdiffsr.evaluation.sets import METRICS, score_sets
+from samdiffsr.evaluation.metrics import METRICS, SetMetric, of_kind
+from samdiffsr.evaluation.set import kernel_distance, score_sets
 
-RECIPE = {"scale": 4, "metrics": list(METRICS), "missing_weights": "skip"}
+RECIPE = {"scale": 4, "metrics": of_kind(METRICS, SetMetric), "missing_weights": "skip"}
 
 
 class Pooled:

@@ -34,7 +34,7 @@ from samdiffsr.data.manifest import (
 from samdiffsr.data.prepare import build_hr_store
 from samdiffsr.data.store import Store
 from samdiffsr.data.verify import taken_files, verify_source
-from samdiffsr.evaluation.stages import COLUMNS as SCORE_COLUMNS
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS as SCORE_COLUMNS
 from samdiffsr.reporting.tables.gather import gather
 from samdiffsr.workflow.availability import (
     missing_test_sets,

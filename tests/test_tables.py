@@ -11,7 +11,7 @@ import pytest
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
-from samdiffsr.evaluation.stages import COLUMNS
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS as COLUMNS
 from samdiffsr.reporting.tables.gather import gather
 
 VALUES = {

@@ -464,7 +464,7 @@ def _score(args: argparse.Namespace) -> None:
 
 
 def _score_sets(args: argparse.Namespace) -> None:
-    from samdiffsr.evaluation.sets import score_sets
+    from samdiffsr.evaluation.set import score_sets
 
     score_sets(
         args.run,
@@ -490,7 +490,7 @@ def _device(name: str) -> str:
 
 
 def _score_protocols(args: argparse.Namespace) -> None:
-    from samdiffsr.evaluation.protocols import score_protocols
+    from samdiffsr.evaluation.stages import score_protocols
 
     score_protocols(args.run, args.dataset, args.manifests, args.hr, args.out, args.recipe, _say)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -38,6 +38,7 @@ from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import baselines
 from samdiffsr.data.manifest import Entry, expected_images, images_digest
 from samdiffsr.data.recipe import Degradation
+from samdiffsr.evaluation.metrics import Metric, of_kind
 
 
 class Config(Strict):
@@ -264,10 +265,9 @@ class Config(Strict):
             return ["none"]
         return list(self.chosen.sampling.weights) if self.variants[variant].foreign is None else ["raw"]
 
-    def metrics(self, kind: Any) -> list[str]:
+    def metrics(self, kind: type[Metric]) -> list[str]:
         """The metrics of one kind (ImageMetric, SetMetric, CostMetric) that some table asks for."""
-        asked = {metric for table in self.tables.values() for metric in table.metrics}
-        return sorted(asked & set(get_args(kind)))
+        return of_kind((name for table in self.tables.values() for name in table.metrics), kind)
 
 
 def load_config(value: dict[str, Any] | str | Path) -> Config:

@@ -8,31 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from samdiffsr.core.recipe import NotNegative, Positive, Strict
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import sources
+from samdiffsr.evaluation.metrics import METRICS, ImageMetric, known
+from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.masks.segmenters.kinds import KINDS, unknown_setting
 
 Level = Literal["high", "medium", "low"]
 Scale = Literal[2, 4, 8]
-ImageMetric = Literal[
-    "psnr_y",
-    "ssim_y",
-    "psnr_rgb",
-    "lr_psnr",
-    "lpips",
-    "maniqa_pipal",
-    "maniqa_koniq",
-    "artifact",
-    "artifact_excess",
-]
-SetMetric = Literal["fid_clean", "fid_tf", "fid_patch299", "kid_clean"]
-CostMetric = Literal[
-    "parameters", "encoder_parameters", "train_seconds", "train_memory", "image_seconds", "image_memory"
-]
-Metric = Literal[ImageMetric, SetMetric, CostMetric]
+MetricOfImages = Annotated[str, AfterValidator(lambda name: known(name, ImageMetric))]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 FigureName = Annotated[str, Field(pattern=r"^figure[a-z0-9_]+$")]
 Quality = Literal[
@@ -292,12 +279,10 @@ class Table(Strict):
     title: str
     scale: Scale = 4
     datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
-    metrics: tuple[Metric, ...] = Field(min_length=1)
+    metrics: tuple[METRICS.names, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
     differences: tuple[Pair, ...] = ()
-    protocols: tuple[
-        Literal["authors", "border", "mod8", "yiq", "stretch"], ...
-    ] = ()  # the same images under each
+    protocols: tuple[PROTOCOLS.names, ...] = ()  # the same images under each
     notes: tuple[str, ...] = ()  # sentences under the table
 
     @property
@@ -378,21 +363,21 @@ class Metrics(Figure):
     kind: Literal["metrics"]
     tables: tuple[Name, ...] = Field(min_length=1)  # whose tidy CSVs hold the metrics; of one scale factor
     datasets: tuple[Name, ...] = ()
-    metrics: tuple[Metric, ...] = Field(min_length=1)
-    against: Metric | Literal[""] = ""  # empty: every pair of `metrics`
+    metrics: tuple[METRICS.names, ...] = Field(min_length=1)
+    against: Literal[""] | METRICS.names = ""  # empty: every pair of `metrics`
     published: bool = True  # the paper's values too, in panels of their own
 
 
 class Published(Figure):
     kind: Literal["published"]
     tables: tuple[Name, ...] = Field(min_length=1)  # whose `differences` are shown
-    metric: ImageMetric = "psnr_y"
+    metric: MetricOfImages = "psnr_y"
 
 
 class MaskGain(OfImages):
     kind: Literal["mask_gain"]
     control: Name
-    metric: ImageMetric = "psnr_y"
+    metric: MetricOfImages = "psnr_y"
     qualities: tuple[Quality, ...] = Field(get_args(Quality), min_length=1)
 
 
@@ -400,7 +385,7 @@ class Steps(OfImages):
     kind: Literal["steps"]
     # network calls an image; the study's own number is shown too, all others are sampled for this figure
     steps: tuple[Positive, ...] = Field(min_length=1)
-    metrics: tuple[Metric, ...] = ("psnr_y",)
+    metrics: tuple[METRICS.names, ...] = ("psnr_y",)
 
 
 class Curves(OfRuns):

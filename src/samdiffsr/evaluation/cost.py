@@ -1,4 +1,4 @@
-"""What a run costs: parameters, training time, time and memory an image. In the format of `evaluation.sets`.
+"""What a run costs: parameters, training time, time and memory an image.
 
 Times come from the runs' own records, and the device's name stands where the other metrics have their
 protocol: a time without a device says nothing.
@@ -7,21 +7,77 @@ protocol: a time without a device says nothing.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from samdiffsr.core.files import read_json, write_csv
-from samdiffsr.evaluation.sets import COLUMNS
+from samdiffsr.evaluation.metrics import METRICS, CostMetric
+from samdiffsr.evaluation.scores import SET_COLUMNS
 
-METRICS = (
-    "parameters",
-    "encoder_parameters",
-    "train_seconds",
-    "train_memory",
-    "image_seconds",
-    "image_memory",
-)
 STEPS = 100_000  # that training time is given for
+
+
+@dataclass(frozen=True)
+class Records:
+    """What there is of a run: model files, and the timing records of its training and of its images.
+
+    None: the run has none. On the CPU a peak of memory is the whole process's.
+    """
+
+    sample: dict[str, Any]
+    encoder: Path | None = None
+    denoiser: Path | None = None
+    training: dict[str, Any] | None = None
+
+
+class Cost(NamedTuple):
+    """One value, of how many measurements, why it is empty, and on what it was measured."""
+
+    value: float | None
+    n: int = 1
+    why_empty: str = ""
+    protocol: str = ""
+
+
+def parameters(records: Records) -> Cost:
+    """Weights of the denoiser."""
+    return _count(records.denoiser)
+
+
+def encoder_parameters(records: Records) -> Cost:
+    """Weights of the encoder."""
+    return _count(records.encoder)
+
+
+def train_seconds(records: Records) -> Cost:
+    """Seconds for 100 000 steps of the denoiser's training, extrapolated from those of the record."""
+    record = records.training
+    if record is None:
+        return Cost(None, 0, "not trained here")
+    steps = record["steps"]
+    protocol = f"{_device(record)}; extrapolated from {steps} steps"
+    return Cost(record["seconds"] / steps * STEPS, steps, protocol=protocol)
+
+
+def train_memory(records: Records) -> Cost:
+    """Bytes at the peak of the denoiser's training."""
+    record = records.training
+    if record is None:
+        return Cost(None, 0, "not trained here")
+    return Cost(record["peak_bytes"], protocol=_device(record))
+
+
+def image_seconds(records: Records) -> Cost:
+    """Seconds an image, the mean over the data set."""
+    times = list(records.sample["seconds"].values())
+    return Cost(sum(times) / len(times), len(times), protocol=_device(records.sample))
+
+
+def image_memory(records: Records) -> Cost:
+    """Bytes at the peak of sampling."""
+    peak = records.sample.get("peak_bytes")
+    return Cost(peak, why_empty="" if peak else "not recorded", protocol=_device(records.sample))
 
 
 def count_parameters(model: Path) -> int:
@@ -45,49 +101,37 @@ def cost(
     denoiser: Path | None = None,
     training: Path | None = None,
 ) -> None:
-    """Write the CSV `out` (columns: `evaluation.sets.COLUMNS`) of one run on one data set.
+    """Write the CSV `out` (columns: SET_COLUMNS) of every cost metric of one run on one data set.
 
     Args:
         samples: timing records of the sample stage, headline weights first: that one is used.
         encoder, denoiser: model files that the run has. training: timing record of the denoiser's training.
-
-    Values: parameters; seconds for 100 000 steps, extrapolated from those of the record; bytes at the peak of
-    training; seconds an image, the mean over the data set; bytes at the peak of sampling. On the CPU a peak
-    is the whole process's.
     """
-    values: dict[str, tuple[float | None, int, str, str]] = {}  # value, n, why empty, protocol
-    for metric, model in (("parameters", denoiser), ("encoder_parameters", encoder)):
-        values[metric] = (None, 0, "has none", "") if model is None else (count_parameters(model), 1, "", "")
-    if training is None:
-        values["train_seconds"] = values["train_memory"] = (None, 0, "not trained here", "")
-    else:
-        record = read_json(training)
-        where = _device(record)
-        seconds = record["seconds"] / record["steps"] * STEPS
-        extrapolated = f"{where}; extrapolated from {record['steps']} steps"
-        values["train_seconds"] = (seconds, record["steps"], "", extrapolated)
-        values["train_memory"] = (record["peak_bytes"], 1, "", where)
     record = read_json(samples[0])
-    times = list(record["seconds"].values())
-    where = _device(record)
-    values["image_seconds"] = (sum(times) / len(times), len(times), "", where)
-    peak = record.get("peak_bytes")
-    values["image_memory"] = (peak, 1, "" if peak else "not recorded", where)
-    rows: list[dict[str, Any]] = [
-        {
-            "run": run,
-            "weights": record["weights"],
-            "dataset": dataset,
-            "metric": metric,
-            "value": "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value),
-            "sd": "",
-            "n": n,
-            "why_empty": why,
-            "protocol": protocol,
-        }
-        for metric, (value, n, why, protocol) in values.items()
-    ]
-    write_csv(out, COLUMNS, rows)
+    records = Records(record, encoder, denoiser, None if training is None else read_json(training))
+    rows: list[dict[str, Any]] = []
+    for name, metric in METRICS.items():
+        if not isinstance(metric, CostMetric):
+            continue
+        value, n, why, protocol = metric.function(records)
+        rows.append(
+            {
+                "run": run,
+                "weights": record["weights"],
+                "dataset": dataset,
+                "metric": name,
+                "value": "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value),
+                "sd": "",
+                "n": n,
+                "why_empty": why,
+                "protocol": protocol,
+            }
+        )
+    write_csv(out, SET_COLUMNS, rows)
+
+
+def _count(model: Path | None) -> Cost:
+    return Cost(None, 0, "has none") if model is None else Cost(count_parameters(model))
 
 
 def _device(record: dict[str, Any]) -> str:

@@ -3,15 +3,19 @@
 The default is the protocol of the paper's released script: Y of BT.601 in studio range (16..235, MATLAB's
 `rgb2ycbcr`), no border crop, and the ground truth cropped at its top-left corner to a multiple of 2 x scale.
 The older literature removes `scale` pixels at each border instead; on Set14 that alone is worth 0.20 dB.
+PROTOCOLS is the registry of protocols that Table S2 sets side by side.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.registry import Registry, load
 
 _LUMA = {"ycbcr": "Y(BT.601 studio)", "yiq": "Y(full range)"}
 
@@ -93,7 +97,10 @@ class Protocol:
 
     def prepare(self, sr: np.ndarray, hr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`align`, then remove `border` pixels at each side of both images (for PSNR and SSIM)."""
-        sr, hr = self.align(sr, hr)
+        return self.inside(*self.align(sr, hr))
+
+    def inside(self, sr: np.ndarray, hr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both images, of equal shape, without `border` pixels at each side; UserError if nothing is left."""
         if not self.border:
             return sr, hr
         if min(sr.shape[:2]) <= 2 * self.border:
@@ -106,3 +113,82 @@ class Protocol:
 
 def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of laying SR on its truth, for tables that compare protocols.
+
+    Args:
+        label: what it is, in a table's heading.
+        code: "module:function"; function(sr, cropped, hr, scale) -> (SR, HR, Protocol) of what is compared.
+            sr: uint8 (H, W, 3); cropped: the truth of that size; hr: the truth as it is.
+        published: whether the paper's values were taken under it.
+        note: added to the protocol's name in score files.
+    """
+
+    label: str
+    code: str
+    published: bool = False
+    note: str = ""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function, its module imported."""
+        return load(self.code)
+
+
+_WAYS = {
+    name: Way(label, f"{__name__}:{function}", **more)
+    for name, label, function, more in (
+        ("authors", "as the authors' script", "_authors", {"published": True}),
+        ("border", "without a border of the scale factor", "_border", {}),
+        ("mod8", "cropped to multiples of 8", "_mod8", {}),
+        ("yiq", "pyiqa's own Y", "_yiq", {}),
+        ("stretch", "SR stretched to the uncropped truth", "_stretch", {"note": ", SR stretched"}),
+    )
+}
+PROTOCOLS: Registry[Way] = Registry("protocol", _WAYS)
+
+
+def lay(name: str, sr: np.ndarray, hr: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray, Protocol]:
+    """The pair that a protocol compares, and the protocol that compares it.
+
+    Args:
+        name: a key of PROTOCOLS. sr: uint8 (H, W, 3). hr: uint8, uncropped truth.
+
+    Raises UserError where the sizes do not belong together.
+    """
+    sr, cropped = Protocol.for_scale(scale).align(sr, hr)
+    sr, hr, protocol = PROTOCOLS[name].function(sr, cropped, hr, scale)
+    return np.ascontiguousarray(sr), np.ascontiguousarray(hr), protocol
+
+
+def _authors(sr: np.ndarray, cropped: np.ndarray, hr: np.ndarray, scale: int) -> Any:
+    return sr, cropped, Protocol.for_scale(scale)
+
+
+def _border(sr: np.ndarray, cropped: np.ndarray, hr: np.ndarray, scale: int) -> Any:
+    """The older literature's."""
+    return sr, cropped, Protocol.for_scale(scale, border=scale)
+
+
+def _mod8(sr: np.ndarray, cropped: np.ndarray, hr: np.ndarray, scale: int) -> Any:
+    """Differs from the authors' at x2 only."""
+    height, width = (n - n % 8 for n in sr.shape[:2])
+    return sr[:height, :width], cropped[:height, :width], Protocol(multiple=8)
+
+
+def _yiq(sr: np.ndarray, cropped: np.ndarray, hr: np.ndarray, scale: int) -> Any:
+    """Full-range luma: 1.32 dB lower for the same images."""
+    return sr, cropped, Protocol(multiple=2 * scale, color="yiq")
+
+
+def _stretch(sr: np.ndarray, cropped: np.ndarray, hr: np.ndarray, scale: int) -> Any:
+    """SR enlarged by LANCZOS where the truth is larger, as the authors' script does with such images."""
+    if sr.shape != hr.shape:
+        from PIL import Image
+
+        size = (hr.shape[1], hr.shape[0])
+        sr = np.asarray(Image.fromarray(sr).resize(size, Image.Resampling.LANCZOS))
+    return sr, hr, Protocol(multiple=1)

@@ -1,4 +1,4 @@
-"""The score stage: SR images against their truth, one CSV row an image and metric."""
+"""The stages that score images one by one: SR against truth, a CSV row an image and metric."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import read_json, sha256_file, write_csv
-from samdiffsr.data.images import read_rgb
+from samdiffsr.core.files import write_csv
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
-from samdiffsr.evaluation.image import ImageMetrics, mse_rgb, score_image
-from samdiffsr.evaluation.protocol import Protocol
+from samdiffsr.evaluation.image import ImageMetrics, Pair, mse_rgb, score_image
+from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.evaluation.protocol import PROTOCOLS, Protocol, lay
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS
+from samdiffsr.sampling.sample_set import SampleSet
 
-COLUMNS = ("run", "weights", "dataset", "image", "metric", "value", "why_empty", "protocol")
+PROTOCOL_METRICS = ("psnr_y", "ssim_y")  # what protocols are compared by
 
 
 def score(
@@ -32,11 +34,10 @@ def score(
     say: Callable[[str], None] = print,
     device: str = "cpu",
 ) -> None:
-    """Score the SR images of one run on one data set into the CSV `out` (columns: COLUMNS).
+    """Score the SR images of one run on one data set into the CSV `out` (columns: IMAGE_COLUMNS).
 
     Args:
-        manifests: what the sample stage wrote, one for each kind of network weights; `X.json` belongs to the
-            images `X/<name>.png`.
+        manifests: what the sample stage wrote, one for each kind of network weights.
         hr, lr: stores of the data set. recipe: Config.score_recipe.
         weights: folder of the metrics' networks; device: where those run.
 
@@ -47,7 +48,8 @@ def score(
         UserError: an image was changed or has the wrong size; weights are missing; the images as a whole are
             more than `stop_below_bicubic` dB worse than bicubic (a network that was not trained gives that).
     """
-    protocol = Protocol.for_scale(recipe["scale"], recipe["border"])
+    scale = recipe["scale"]
+    protocol = Protocol.for_scale(scale, recipe["border"])
     hr_store, lr_store = Store(hr), Store(lr)
     metrics, reasons = ImageMetrics.available(recipe["metrics"], weights, device)
     for metric, reason in reasons.items():
@@ -56,27 +58,22 @@ def score(
         say(f"warning: {metric} is left out: {reason}")
     rows: list[dict[str, Any]] = []
     for manifest in manifests:
-        listed = read_json(manifest)
-        made = {image["name"]: image["sha256"] for image in listed["images"]}
+        samples = SampleSet.open(manifest)
         below: list[float] = []
         for name in lr_store.names:
-            path = manifest.with_suffix("") / f"{name}.png"
+            path = samples.path(name)
             why, values = dict(reasons), {}
-            if name not in made or not path.exists():
+            sr = samples.read(name)
+            if sr is None:
                 why = dict.fromkeys(recipe["metrics"], f"no image {path}")
                 say(f"warning: {path} is missing; it is left out")
-            elif sha256_file(path) != made[name]:
-                raise UserError(
-                    f"{path}: is not the file that was sampled (its hash differs); delete it and {manifest}"
-                )
             else:
                 truth = hr_store[hr_store.index(name)], lr_store[lr_store.index(name)]
                 try:
-                    sr = read_rgb(path)
-                    values = score_image(sr, *truth, recipe["scale"], protocol, metrics, recipe["rounding"])
+                    values = score_image(sr, *truth, scale, protocol, metrics, recipe["rounding"])
                 except UserError as error:
                     raise UserError(f"{path}: {error}") from None
-                below.append(_below_bicubic(sr, *truth, recipe["scale"], protocol))
+                below.append(_below_bicubic(sr, *truth, scale, protocol))
             for metric in recipe["metrics"]:
                 value = values.get(metric)
                 if value is not None and math.isnan(value):  # artifact_excess of a perfect image
@@ -84,11 +81,11 @@ def score(
                 rows.append(
                     {
                         "run": run,
-                        "weights": listed["recipe"]["weights"],
+                        "weights": samples.recipe["weights"],
                         "dataset": dataset,
                         "image": name,
                         "metric": metric,
-                        "value": "" if value is None else f"{value:.6f}",
+                        "value": "" if value is None else f"{value:.{METRICS[metric].digits}f}",
                         "why_empty": why.get(metric, "") if value is None else "",
                         "protocol": protocol.name,
                     }
@@ -100,7 +97,7 @@ def score(
                 f"trained or broke; look at {path.parent} and the training curve "
                 f"(or raise stop_below_bicubic: {limit:g})"
             )
-    write_csv(out, COLUMNS, rows)
+    write_csv(out, IMAGE_COLUMNS, rows)
 
 
 def _below_bicubic(sr: np.ndarray, hr: np.ndarray, lr: np.ndarray, scale: int, protocol: Protocol) -> float:
@@ -108,3 +105,53 @@ def _below_bicubic(sr: np.ndarray, hr: np.ndarray, lr: np.ndarray, scale: int, p
     sr, hr = protocol.align(sr, hr)
     errors = [mse_rgb(image, hr) + 1e-8 for image in (sr, upscale(lr, scale))]
     return 10 * math.log10(errors[0] / errors[1])
+
+
+def score_protocols(
+    run: str,
+    dataset: str,
+    manifests: list[Path],
+    hr: Path,
+    out: Path,
+    recipe: dict[str, Any],
+    say: Callable[[str], None] = print,
+) -> None:
+    """PSNR-Y and SSIM-Y of one run's SR images on one data set under each protocol, into the CSV `out`.
+
+    The data set is called "<data set>/<protocol>" there: what share of a gap is protocol?
+
+    Args:
+        manifests: what the sample stage wrote. hr: store of the data set.
+        recipe: {scale, protocols}; protocols are keys of PROTOCOLS.
+    """
+    store, metrics = Store(hr), ImageMetrics(PROTOCOL_METRICS)
+    rows: list[dict[str, Any]] = []
+    for manifest in manifests:
+        samples = SampleSet.open(manifest)
+        for image in samples.hashes:
+            path, sr = samples.path(image), samples.read(image)
+            if sr is None:
+                say(f"warning: {path} is missing; it is left out")
+                continue
+            truth = np.asarray(store[store.index(image)])
+            for name in recipe["protocols"]:
+                try:
+                    *images, protocol = lay(name, sr, truth, recipe["scale"])
+                    pair = Pair(*protocol.align(*images), protocol)
+                    values = {metric: metrics.measure(metric, pair) for metric in PROTOCOL_METRICS}
+                except UserError as error:
+                    raise UserError(f"{path}: {error}") from None
+                rows += [
+                    {
+                        "run": run,
+                        "weights": samples.recipe["weights"],
+                        "dataset": f"{dataset}/{name}",
+                        "image": image,
+                        "metric": metric,
+                        "value": f"{value:.{METRICS[metric].digits}f}",
+                        "why_empty": "",
+                        "protocol": protocol.name + PROTOCOLS[name].note,
+                    }
+                    for metric, value in values.items()
+                ]
+    write_csv(out, IMAGE_COLUMNS, rows)

@@ -1,13 +1,56 @@
-"""Manifests of restored images: those of several jobs that shared a data set, brought together."""
+"""Restored images on the disk: what a manifest lists, checked when read; manifests of jobs joined."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import read_json, write_json
+from samdiffsr.core.files import read_json, sha256_file, write_json
+from samdiffsr.data.images import read_rgb
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """The images that one manifest lists: `X.json` belongs to `X/<name>.png`.
+
+    hashes: name -> SHA-256 of the file as it was written. recipe: what they were sampled with.
+    """
+
+    manifest: Path
+    hashes: dict[str, str]
+    recipe: dict[str, Any]
+
+    @classmethod
+    def open(cls, manifest: Path) -> SampleSet:
+        """What the sample stage wrote; UserError if it is no manifest."""
+        listed = read_json(manifest)
+        return cls(manifest, {x["name"]: x["sha256"] for x in listed["images"]}, listed["recipe"])
+
+    def path(self, name: str) -> Path:
+        """Where an image lies, or would."""
+        return self.manifest.with_suffix("") / f"{name}.png"
+
+    def has(self, name: str) -> bool:
+        """Whether an image was made and is still there."""
+        return name in self.hashes and self.path(name).exists()
+
+    def check(self, name: str) -> Path:
+        """Path of an image; UserError if the file is not the one that was sampled."""
+        path = self.path(name)
+        if sha256_file(path) != self.hashes[name]:
+            raise UserError(
+                f"{path}: is not the file that was sampled (its hash differs); delete it and {self.manifest}"
+            )
+        return path
+
+    def read(self, name: str) -> np.ndarray | None:
+        """An image, uint8 (H, W, 3), checked as in `check`; None if it is not there."""
+        return read_rgb(self.check(name)) if self.has(name) else None
 
 
 def timing_path(manifest: Path) -> Path:

@@ -13,6 +13,7 @@ from samdiffsr.data.catalogue import Source, sources, weights
 from samdiffsr.data.fetch import in_mirror, is_url
 from samdiffsr.data.images import SUFFIXES
 from samdiffsr.data.verify import taken_files
+from samdiffsr.evaluation.metrics import Metric, weight_keys
 
 
 def needed_sources(config: Config) -> list[Source]:
@@ -24,11 +25,7 @@ def needed_sources(config: Config) -> list[Source]:
 
 def needed_weights(config: Config) -> list[str]:
     """Keys of weights.yaml that the chosen study's masks and metrics use."""
-    from samdiffsr.evaluation import image as image_metrics
-    from samdiffsr.evaluation import sets
-
-    uses = {**image_metrics.METRICS, **dict.fromkeys(sets.METRICS, sets.WEIGHTS)}
-    keys = {key for table in config.tables.values() for m in table.metrics for key in uses.get(m, ())}
+    keys = set(weight_keys(config.metrics(Metric)))
     for name in config.chosen.masks.values():
         spec = config.mask_sets[name].segmenter
         keys |= {str(spec.get("kind")), f"{spec.get('kind')}_{spec.get('model')}"} & set(weights())

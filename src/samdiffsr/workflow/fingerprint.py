@@ -9,34 +9,51 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from samdiffsr.core.files import sha256_json
+from samdiffsr.evaluation.metrics import METRICS
+
 PACKAGE = "samdiffsr"
+REGISTRY = f"{PACKAGE}.evaluation.metrics"
 ROOT = Path(__file__).parents[1]
 # What every stage imports and what decides nothing about its outcome.
 NEUTRAL = frozenset({PACKAGE, f"{PACKAGE}.core.errors", f"{PACKAGE}.core.files"})
 
 
 @cache
-def fingerprint(*modules: str) -> str:
+def fingerprint(*modules: str, without: tuple[str, ...] = ()) -> str:
     """Twelve hexadecimal digits of a hash over `modules` and every module of the package that they import.
 
     Args:
         modules: dotted names, e.g. "samdiffsr.training.denoiser".
+        without: modules that decide nothing here, beside NEUTRAL.
     """
     digest = hashlib.sha256()
-    for name in sorted(_closure(modules)):
+    for name in sorted(_closure(modules, NEUTRAL.union(without))):
         digest.update(f"{name}\n{_essence(name)}\n".encode())
     return digest.hexdigest()[:12]
 
 
-def _closure(modules: tuple[str, ...]) -> set[str]:
+def scoring_fingerprint(stage: str, metrics: Iterable[str]) -> str:
+    """The same of a stage that scores by `metrics`, and of their functions.
+
+    Of the registry counts what decides their values: a new label or another metric scores nothing again.
+    """
+    entries = [(name, METRICS[name]) for name in sorted(metrics)]
+    modules = [metric.module for _, metric in entries if metric.module.startswith(f"{PACKAGE}.")]
+    code = fingerprint(stage, *sorted({*modules}), without=(REGISTRY,))
+    return sha256_json([code, [(name, metric.identity) for name, metric in entries]])[:12]
+
+
+def _closure(modules: tuple[str, ...], neutral: frozenset[str]) -> set[str]:
     seen: set[str] = set()
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name not in seen and name not in NEUTRAL:
+        if name not in seen and name not in neutral:
             seen.add(name)
             waiting += _imports(name)
     return seen

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, get_args
+from typing import Any
 
 from samdiffsr.config.load import Config
-from samdiffsr.config.schema import ImageMetric, Run, SetMetric, Steps
+from samdiffsr.config.schema import Run, Steps
 from samdiffsr.core.recipe import Recipe
 from samdiffsr.data.recipe import HrRecipe, LrRecipe
+from samdiffsr.evaluation.metrics import ImageMetric, SetMetric, of_kind
 
 
 def recipe_text(recipe: Recipe | dict[str, Any]) -> str:
@@ -142,8 +143,8 @@ def score_recipe(config: Config, scale: int) -> dict[str, Any]:
 
 def step_metrics(config: Config) -> list[str]:
     """The metrics of images that figures of kind `steps` show."""
-    asked = {metric for spec in config.figures.values() if isinstance(spec, Steps) for metric in spec.metrics}
-    return sorted(asked & set(get_args(ImageMetric)))
+    specs = (spec for spec in config.figures.values() if isinstance(spec, Steps))
+    return of_kind((metric for spec in specs for metric in spec.metrics), ImageMetric)
 
 
 def step_score_recipe(config: Config, scale: int) -> dict[str, Any]:

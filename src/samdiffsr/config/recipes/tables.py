@@ -6,6 +6,7 @@ from typing import Any
 
 from samdiffsr.config.load import Config
 from samdiffsr.config.schema import Row
+from samdiffsr.evaluation.protocol import PROTOCOLS
 
 
 def sampling_words(config: Config, kind: str) -> str:
@@ -103,15 +104,13 @@ def _mask_words(config: Config, variant: str) -> str | None:
 
 def _under_protocols(dataset: dict[str, str], protocols: tuple[str, ...]) -> list[dict[str, str]]:
     """A data set once for each protocol; the paper's values stand beside its own protocol alone."""
-    from samdiffsr.evaluation.protocols import PROTOCOLS
-
     if not protocols:
         return [dataset]
     return [
         {
             "name": f"{dataset['name']}/{name}",
-            "label": f"{dataset['label']}, {PROTOCOLS[name]}",
-            "published": dataset["published"] if name == "authors" else "",
+            "label": f"{dataset['label']}, {PROTOCOLS[name].label}",
+            "published": dataset["published"] if PROTOCOLS[name].published else "",
         }
         for name in protocols
     ]

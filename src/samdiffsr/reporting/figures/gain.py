@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.masks.statistics import SUMMARY_COLUMNS
 from samdiffsr.reporting.figures.readers import read_rows
 from samdiffsr.reporting.figures.style import Inputs, Page, look, message, page
-from samdiffsr.reporting.tables.differences import UNITS, difference
-from samdiffsr.reporting.tables.gather import METRICS, read_scores
+from samdiffsr.reporting.tables.differences import difference
+from samdiffsr.reporting.tables.gather import read_scores
 
 QUALITIES = {
     "masks_mean": "masks an image",
@@ -75,8 +76,7 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
                 )
         axes.set_xlabel(QUALITIES[quality])
         axes.margins(0.25)
-    unit = UNITS.get(metric, "")
-    name = METRICS[metric].heading.partition(" (")[0]
+    name, unit = METRICS[metric].label, METRICS[metric].unit
     grid[0].set_ylabel(f"{name} minus {control['label']}'s{f' ({unit})' if unit else ''}")
     handles, labels = grid[0].get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import Any
 
+from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.figures.readers import read_rows
 from samdiffsr.reporting.figures.style import ARROW, Inputs, Page, look, message, page
-from samdiffsr.reporting.tables.gather import METRICS, TIDY_COLUMNS, read_published
+from samdiffsr.reporting.tables.gather import TIDY_COLUMNS, read_published
 
 INCHES = (2.15, 1.9)  # of a panel
 ACROSS = (3, 6)  # panels: with few data sets, with many

@@ -6,10 +6,11 @@ from statistics import fmean
 from typing import Any
 
 from samdiffsr.evaluation.compare import CLAIM_FROM
+from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.figures.readers import read_rows
 from samdiffsr.reporting.figures.style import Inputs, Page, look, message, page
-from samdiffsr.reporting.tables.differences import COLUMNS, UNITS
-from samdiffsr.reporting.tables.gather import METRICS, TIDY_COLUMNS, read_published
+from samdiffsr.reporting.tables.differences import COLUMNS
+from samdiffsr.reporting.tables.gather import TIDY_COLUMNS, read_published
 
 # (name of the pair, data set) -> (difference, its interval or None)
 Differences = dict[tuple[str, str], tuple[float, tuple[float, float] | None]]
@@ -43,10 +44,9 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     width = 2.6 * (len(panels) + bool(values)) + 2.0
     figure = page(width, 0.3 * len(names) + 1.9)
     grid = figure.subplots(1, len(panels) + bool(values), squeeze=False)[0]
-    unit = f" ({UNITS[metric]})" if metric in UNITS else ""
     for axes, (title, layers) in zip(grid, panels, strict=False):
         _differences(axes, layers, names, datasets)
-        axes.set(title=title, xlabel=f"difference in {column.heading.partition(' (')[0]}{unit}")
+        axes.set(title=title, xlabel=f"difference in {column.heading}")
         axes.set_yticks(range(len(names)), names if axes is grid[0] else [])
     if values:
         _values(grid[-1], values, datasets)

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import read_json, sha256_file
-from samdiffsr.data.images import read_rgb
 from samdiffsr.data.store import Store
 from samdiffsr.evaluation.protocol import Protocol
+from samdiffsr.sampling.sample_set import SampleSet
 
 
 def read_rows(paths: Iterable[Path], columns: Iterable[str]) -> list[dict[str, str]]:
@@ -45,10 +44,9 @@ class Samples:
         self.rows: list[dict[str, Any]] = recipe["rows"]
         self._protocol = Protocol.for_scale(recipe["scale"])
         self._truth = {path.parent.name: Store(path.with_suffix("")) for path in stores}
-        self._made: dict[tuple[str, str, str], tuple[Path, dict[str, str]]] = {}
-        for path in manifests:
-            images = {image["name"]: image["sha256"] for image in read_json(path)["images"]}
-            self._made[path.parent.parent.name, path.parent.name, path.stem] = path.with_suffix(""), images
+        self._made = {
+            (path.parent.parent.name, path.parent.name, path.stem): SampleSet.open(path) for path in manifests
+        }
 
     def names(self, dataset: str) -> tuple[str, ...]:
         """The data set's images."""
@@ -62,25 +60,20 @@ class Samples:
 
     def restored(self, row: dict[str, Any], dataset: str, name: str) -> np.ndarray | None:
         """One method's image, of the truth's size; None if it was not made. UserError if it was changed."""
-        folder, images = self._made.get((row["runs"][0], row["weights"][0], dataset), (Path(), {}))
-        path = folder / f"{name}.png"
-        if name not in images or not path.exists():
+        made = self._made.get((row["runs"][0], row["weights"][0], dataset))
+        if made is None or (image := made.read(name)) is None:
             return None
-        if sha256_file(path) != images[name]:
-            raise UserError(
-                f"{path}: is not the file that was sampled (its hash differs); delete it and {folder}.json"
-            )
         try:
-            return self._protocol.align(read_rgb(path), self.truth(dataset, name))[0]
+            return self._protocol.align(image, self.truth(dataset, name))[0]
         except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+            raise UserError(f"{made.path(name)}: {error}") from None
 
 
 def psnr_y(sr: np.ndarray, hr: np.ndarray) -> float:
     """PSNR-Y as the tables have it, of two crops; uint8 (h, w, 3)."""
-    from samdiffsr.evaluation.image import ImageMetrics
+    from samdiffsr.evaluation.image import ImageMetrics, Pair
 
-    return ImageMetrics(["psnr_y"]).measure("psnr_y", sr, hr)
+    return ImageMetrics(["psnr_y"]).measure("psnr_y", Pair(sr, hr, Protocol()))
 
 
 def luma(image: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ from statistics import fmean
 from typing import Any
 
 from samdiffsr.core.files import read_json
+from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.figures.metrics import sentence_absent
 from samdiffsr.reporting.figures.style import Inputs, Page, line, look, message, page
-from samdiffsr.reporting.tables.gather import METRICS, read_scores, read_sets
+from samdiffsr.reporting.tables.gather import read_scores, read_sets
 
 
 def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:

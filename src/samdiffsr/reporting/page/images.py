@@ -14,11 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import read_json, sha256_file
-from samdiffsr.data.images import read_rgb
 from samdiffsr.data.store import Store
 from samdiffsr.reporting.tables.gather import read_scores
+from samdiffsr.sampling.sample_set import SampleSet
 
 TRUTH = "HR (truth)"
 
@@ -74,25 +72,24 @@ class Comparison:
 
     def __init__(self, recipe: dict[str, Any], results: Path, stores: Path) -> None:
         self.recipe, self.hr = recipe, Store(stores / recipe["dataset"] / "hr")
-        self.images: list[dict[Path, str]] = []  # of each method: file -> its hash when it was sampled
+        self.samples: list[SampleSet] = []  # of each method
         self.values: list[dict[str, float]] = []  # of each method: image -> PSNR-Y
         for method in recipe["methods"]:
             run, weights = method["run"], method["weights"]
             manifest = results / "samples" / run / weights / f"{recipe['dataset']}.json"
-            made = read_json(manifest)["images"]
-            self.images.append({manifest.with_suffix("") / f"{x['name']}.png": x["sha256"] for x in made})
+            self.samples.append(SampleSet.open(manifest))
             scores = read_scores([results / "scores" / run / f"{recipe['dataset']}.csv"])
             rows = scores.get((run, weights, recipe["dataset"], "psnr_y"), [])
             self.values.append({row["image"]: float(row["value"]) for row in rows if row["value"]})
-        there = {path.stem for files in self.images for path in files if path.exists()}
-        self.names = by_spread((name for name in self.hr.names if name in there), self.values)
+        there = [name for name in self.hr.names if any(samples.has(name) for samples in self.samples)]
+        self.names = by_spread(there, self.values)
 
     def picture(self, name: str, side: int) -> dict[str, Any]:
         """One image by all methods, cut to at most `side` x `side` pixels.
 
         Raises UserError for a file that is not the one that was sampled.
         """
-        images = [self._read(files, name) for files in self.images]
+        images = [samples.read(name) for samples in self.samples]
         height, width = next(image.shape[:2] for image in images if image is not None)
         images.append(self.hr[self.hr.index(name)][:height, :width])
         rows, columns = window([image for image in images if image is not None], side)
@@ -111,16 +108,6 @@ class Comparison:
             "values": [f"{method[name]:.2f} dB" if name in method else "" for method in self.values] + [""],
             "files": [None if image is None else data_uri(image[rows, columns]) for image in images],
         }
-
-    @staticmethod
-    def _read(files: dict[Path, str], name: str) -> np.ndarray | None:
-        """A method's image, or None where it has none."""
-        path = next((path for path in files if path.stem == name and path.exists()), None)
-        if path is None:
-            return None
-        if sha256_file(path) != files[path]:
-            raise UserError(f"{path}: is not the file that was sampled (its hash differs); sample it again")
-        return read_rgb(path)
 
     def view(self, pictures: list[dict[str, Any]], limits: dict[str, float]) -> dict[str, Any]:
         """What the page shows, with a line that says what is left out."""

@@ -18,15 +18,15 @@ import numpy as np
 from PIL import Image
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.page.images import comparisons, data_uri
 from samdiffsr.reporting.page.origin import origin
 from samdiffsr.reporting.tables.differences import COLUMNS as DIFFERENCE_COLUMNS
-from samdiffsr.reporting.tables.gather import METRICS, TIDY_COLUMNS
+from samdiffsr.reporting.tables.gather import TIDY_COLUMNS
 from samdiffsr.reporting.tables.render import Block, Cell, blocks, claims, conditions, number, write_text
 
 ASSETS = Path(__file__).parent
 FIGURE_WIDTH = 1600  # pixels; wider ones are shrunk for the page
-HEADINGS = {column.heading: column for column in METRICS.values()}
 
 
 def report(
@@ -125,7 +125,7 @@ def _block_view(block: Block) -> dict[str, Any]:
         published = heading == "published"
         metric = metric if published else heading
         if any(line[i].text for line in block.lines):
-            better = HEADINGS[metric].better
+            better = {column.heading: column for column in METRICS.values()}[metric].better
             columns.append({"heading": metric, "published": published, "better": better})
             kept.append(i)
     lines = [{"name": line[0].text, "cells": [_cell_view(line[i]) for i in kept]} for line in block.lines]

@@ -12,11 +12,9 @@ import numpy as np
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.evaluation.compare import holm, paired_difference, paired_ratio, sentence
-from samdiffsr.reporting.tables.gather import METRICS, Scores, read_scores
+from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.reporting.tables.gather import Scores, read_scores
 
-# metrics whose scale means nothing: one mean over the other instead of one minus the other
-RATIOS = ("artifact",)
-UNITS = {"psnr_y": "dB", "psnr_rgb": "dB", "lr_psnr": "dB"}
 COLUMNS = (
     "table", "of", "minus", "scale", "dataset", "metric", "weights", "kind", "mean", "ci_low", "ci_high",
     "method", "n_images", "n_seeds", "n_seeds_minus", "seed_sd", "seed_sd_minus", "p", "p_holm", "rng_seed",
@@ -30,9 +28,9 @@ def differences(recipe: dict[str, Any], scores: list[Path], out: Path) -> list[d
     Args:
         recipe: Config.table_recipe. scores: the CSVs of the score stage.
 
-    `of` minus `minus`, per data set and image metric, of the headline weights; kind "ratio" where the metric
-    is in RATIOS. p_holm is Holm's correction over the rows of this table. An image that either lacks in any
-    seed is left out of both.
+    `of` minus `minus`, per data set and image metric, of the headline weights; kind "ratio" where the
+    scale of the metric means nothing. p_holm is Holm's correction over the rows of this table. An image that
+    either lacks in any seed is left out of both.
     """
     measured = read_scores(scores)
     rows_of = {row["variant"]: row for row in recipe["rows"]}
@@ -95,7 +93,8 @@ def _images(
 
 
 def _compare(sides: list[list[dict[str, float]] | None], metric: str) -> dict[str, Any]:
-    kind = "ratio" if metric in RATIOS else "difference"
+    entry = METRICS[metric]
+    kind = "ratio" if entry.ratio else "difference"
     seeds = [seed for side in sides for seed in side or ()]
     common = sorted(set.intersection(*(set(seed) for seed in seeds))) if all(sides) else []
     if not common:
@@ -104,7 +103,7 @@ def _compare(sides: list[list[dict[str, float]] | None], metric: str) -> dict[st
     if kind == "ratio" and not b.mean() > 0:
         return {"kind": kind, "why_empty": "a ratio to 0"}
     result = (paired_ratio if kind == "ratio" else paired_difference)(a, b)
-    words = sentence(result, UNITS.get(metric, ""), max(METRICS[metric].decimals, 2))
+    words = sentence(result, entry.unit, max(entry.decimals, 2))
     if kind == "ratio":
         words = f"ratio {words.removeprefix('+')}"
     return {

@@ -16,42 +16,9 @@ from typing import Any, NamedTuple
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
-from samdiffsr.evaluation.sets import COLUMNS as SET_COLUMNS
-from samdiffsr.evaluation.stages import COLUMNS as SCORE_COLUMNS
+from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS, SET_COLUMNS
 
-
-class Column(NamedTuple):
-    """How a metric is shown: value x factor with so many decimals; better +1: more, -1: less, 0: neither."""
-
-    heading: str
-    decimals: int
-    published: str  # name in the published tables
-    better: int = 0
-    factor: float = 1.0
-
-
-METRICS: dict[str, Column] = {
-    "psnr_y": Column("PSNR-Y (dB)", 2, "psnr", +1),
-    "ssim_y": Column("SSIM-Y", 4, "ssim", +1),
-    "psnr_rgb": Column("PSNR-RGB (dB)", 2, "", +1),
-    "lr_psnr": Column("LR-PSNR (dB)", 2, "", +1),
-    # the paper does not say which of the two it used
-    "maniqa_pipal": Column("MANIQA (PIPAL)", 4, "maniqa", +1),
-    "maniqa_koniq": Column("MANIQA (KonIQ)", 4, "maniqa", +1),
-    "lpips": Column("LPIPS", 4, "", -1),
-    "artifact": Column("Artifact", 4, "artifact", -1),
-    "artifact_excess": Column("Artifact excess", 1, "", -1),
-    "fid_clean": Column("FID (clean)", 4, "fid", -1),
-    "fid_tf": Column("FID (TF)", 4, "", -1),
-    "fid_patch299": Column("FID (patches)", 4, "", -1),
-    "kid_clean": Column("KID x 1000 (clean)", 4, "", -1, 1e3),
-    "parameters": Column("Parameters (M)", 2, "parameters", -1, 1e-6),
-    "encoder_parameters": Column("Encoder parameters (M)", 2, "", -1, 1e-6),
-    "train_seconds": Column("Training (h per 100 k steps)", 2, "train_seconds_per_100k_steps", -1, 1 / 3600),
-    "train_memory": Column("Training memory (GB)", 2, "", -1, 1e-9),
-    "image_seconds": Column("Inference (s per image)", 2, "inference_seconds_per_image", -1),
-    "image_memory": Column("Inference memory (GB)", 2, "", -1, 1e-9),
-}
 TIDY_COLUMNS = (
     "table", "method", "variant", "run", "seed", "weights", "dataset", "scale", "metric", "n", "mean", "std",
     "published", "erratum", "why_empty", "masks", "sampling", "checkpoints", "study", "protocol",
@@ -73,7 +40,7 @@ def gather(
 
     Args:
         recipe: Config.table_recipe. scores: the CSVs of the score stage, of all its runs and data sets.
-        sets: likewise of the stages `evaluation.sets` and `evaluation.cost`.
+        sets: likewise of the stages of sets and costs.
         published: paper/published_tables.csv, with errata.yaml beside it.
         wide: methods x (data set, metric), each the mean over images, then over seeds, of the headline
             weights; empty if not measured.
@@ -187,7 +154,7 @@ def _whole(sets: Scores, run: str, weights: str, dataset: str, metric: str) -> d
 
 def read_scores(paths: list[Path]) -> Scores:
     """(run, weights, data set, metric) -> rows, one an image."""
-    return _read(paths, SCORE_COLUMNS)
+    return _read(paths, IMAGE_COLUMNS)
 
 
 def read_sets(paths: list[Path]) -> Scores:

@@ -12,10 +12,10 @@ from statistics import stdev
 from typing import Any
 
 from samdiffsr.core.files import atomic_path
-from samdiffsr.reporting.tables.gather import METRICS, headline, show
+from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SetMetric
+from samdiffsr.reporting.tables.gather import headline, show
 
 DASH = "–"
-COSTS = ("train_seconds", "train_memory", "image_seconds", "image_memory")
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,18 @@ def _ranked(cells: list[Cell], metric: str) -> list[Cell]:
 
     Times and memory are not marked: they are those of one machine on one day.
     """
-    better = 0 if metric in COSTS else METRICS[metric].better
+    better = 0 if _machine(metric) else METRICS[metric].better
     values = sorted({float(cell.text) for cell in cells if cell.text}, reverse=better > 0)
     if not better or len(values) < 2:
         return cells
     order = {value: rank for rank, value in enumerate(values[:2], start=1)}
     return [Cell(c.text, order.get(float(c.text), 0) if c.text else 0, c.spread) for c in cells]
+
+
+def _machine(metric: str) -> str:
+    """ "time" or "memory" of a machine, or "": the values of one machine on one day are not ranked."""
+    entry = METRICS[metric]
+    return entry.machine if isinstance(entry, CostMetric) else ""
 
 
 def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
@@ -98,11 +104,7 @@ def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
     ours = [row for row in recipe["rows"] if row["runs"]]
     measured = [r for r in tidy if r.get("mean")]
     masks = several(f"{row['label']}: {row['masks']}" for row in ours if row["masks"])
-    images = [
-        r
-        for r in measured
-        if r["metric"] not in COSTS and not METRICS[r["metric"]].heading.startswith(("FID", "KID"))
-    ]
+    images = [r for r in measured if isinstance(METRICS[r["metric"]], ImageMetric)]
     lines = [f"Study {recipe['study']}: {recipe['about']}."]
     lines.append(
         f"Training set {recipe['train_set']}; checkpoints {recipe['checkpoints']}; "
@@ -112,16 +114,16 @@ def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
     )
     if protocols := several(r["protocol"] for r in images):
         lines.append(f"PSNR and SSIM: {protocols}.")
-    if whole := [r for r in measured if METRICS[r["metric"]].heading.startswith(("FID", "KID"))]:
+    if whole := [r for r in measured if isinstance(METRICS[r["metric"]], SetMetric)]:
         sizes = several(f"{r['dataset']}: {r['n']}" for r in whole)
         lines.append(
             f"FID and KID of whole images against the truth, number of images {sizes}. An FID of so few "
             "images is comparable only with one of the same images; images are shrunk to 299 x 299, and "
             "with them what super-resolution adds to large ones ('patches' are not)."
         )
-    for metric in COSTS:
+    for metric in filter(_machine, METRICS):
         if devices := several(r["protocol"] for r in measured if r["metric"] == metric):
-            beside = "; by the clock, beside whatever else ran" if metric.endswith("seconds") else ""
+            beside = "; by the clock, beside whatever else ran" if _machine(metric) == "time" else ""
             lines.append(f"{METRICS[metric].heading}: {devices}{beside}.")
     if any(r["published"] for r in tidy):
         note = "Published: the paper's values (arXiv 2402.17133v2)."
@@ -143,7 +145,7 @@ def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
         )
         if reasons and not any(r["metric"] == metric for r in measured):
             unmeasured.setdefault(reasons, []).append(METRICS[metric].heading)
-        elif reasons and metric not in ("parameters", "encoder_parameters", *COSTS):
+        elif reasons and not isinstance(METRICS[metric], CostMetric):
             lines.append(f"{METRICS[metric].heading}, partly empty: {reasons}.")
     lines += [f"Not measured: {', '.join(headings)} ({reason})." for reason, headings in unmeasured.items()]
     return lines + list(recipe["notes"])
@@ -157,7 +159,7 @@ def claims(differences: list[dict[str, Any]]) -> list[str]:
     """The table's differences as sentences."""
     return [
         f"{row['of']} {'over' if row['kind'] == 'ratio' else 'minus'} {row['minus']}, {row['dataset']}, "
-        f"{METRICS[row['metric']].heading.removesuffix(' (dB)')}: {row['words']}"
+        f"{METRICS[row['metric']].label}: {row['words']}"
         for row in differences
         if row.get("words")  # why the others are empty stands in the CSV
     ]
