@@ -7,6 +7,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake
+# tests side by side; WORKERS= runs them one after the other
+WORKERS ?= --numprocesses 2 --dist loadgroup
 
 .PHONY: demo test test-all lint docs lock clean
 
@@ -15,10 +17,10 @@ demo: .venv/.ready
 	@echo; cat results/demo/table2.md; echo; echo "results/table2.csv and results/demo/samples/ are there."
 
 test: .venv/.ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-all: .venv/.ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
