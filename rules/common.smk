@@ -46,7 +46,9 @@ from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.data.fetch import check_disk, source_version
 from samdiffsr.data.images import list_images
+from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import ENCODER, RUN, Layout
 from samdiffsr.evaluation.metrics import (
     METRICS,
     CostMetric,
@@ -99,6 +101,7 @@ for name, why in CONFIG.left_out.items():
 STUDY = CONFIG.study
 CHOSEN = CONFIG.chosen
 RESULTS = f"results/{STUDY}"
+LAYOUT = Layout(STUDY)
 SCALES = sorted({t.scale for t in CONFIG.tables.values()})
 LEVELS = [level for level in ("high", "medium", "low") if level in CHOSEN.masks]
 DEMO_IMAGES = [

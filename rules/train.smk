@@ -15,9 +15,9 @@ rule train_encoder:
             ".safetensors", ".timing.json"
         ),
     log:
-        f"logs/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}.log",
+        LAYOUT.log("train", "encoder-" + ENCODER),
     benchmark:
-        f"logs/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}.tsv"
+        LAYOUT.benchmark("train", "encoder-" + ENCODER)
     wildcard_constraints:
         encoder="|".join(CHOSEN.encoders),
     conda:
@@ -31,7 +31,7 @@ rule train_encoder:
         hr=lambda wc, input: stem(input.hr),
         lr=lambda wc, input: stem(input.lr),
         device=TRAINING_DEVICE,
-        state=f"work/{STUDY}/train/{{encoder}}-x{{scale}}-s{{seed}}",
+        state=LAYOUT.training_state("encoders", ENCODER),
         recipe=lambda wc: recipe_text(
             encoder_recipe(CONFIG, wc.encoder, int(wc.scale), int(wc.seed))
         ),
@@ -73,7 +73,7 @@ rule train_denoiser:
         hr=lambda wc, input: stem(input.hr),
         lr=lambda wc, input: stem(input.lr),
         device=TRAINING_DEVICE,
-        state=f"work/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}",
+        state=LAYOUT.training_state("runs", RUN),
         structure=lambda wc, input: structure_arguments(input),
         recipe=lambda wc: recipe_text(denoiser_recipe(CONFIG, run_of(wc))),
         code=fingerprint("samdiffsr.training.denoiser"),

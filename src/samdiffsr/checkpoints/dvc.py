@@ -22,6 +22,7 @@ from samdiffsr.config.load import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, sha256_file
+from samdiffsr.core.layout import read_run
 
 Say = Callable[[str], None]
 LISTING = "data.files"
@@ -44,16 +45,14 @@ def runs_named(config: Config, name: str) -> list[Run]:
     """The run called `name`, e.g. sam_diffsr-x4-s0, or those of the table called so; else UserError."""
     if name in config.tables:
         return table_runs(config, [name])
-    try:
-        variant, scale, seed = name.rsplit("-", 2)
-        if variant not in config.variants or scale[0] != "x" or seed[0] != "s":
-            raise ValueError
-        return [Run(variant=variant, scale=int(scale[1:]), seed=int(seed[1:]))]  # type: ignore[arg-type]
-    except (ValueError, IndexError):
+    found = read_run(name)
+    if found is None or found[0] not in config.variants:
         known = ", ".join(run.name for run in table_runs(config, config.tables))
         raise UserError(
             f"no run or table is called {name!r}; there are {', '.join(config.tables)} and the runs {known}"
-        ) from None
+        )
+    variant, scale, seed = found
+    return [Run(variant=variant, scale=scale, seed=seed)]  # type: ignore[arg-type]
 
 
 def release(

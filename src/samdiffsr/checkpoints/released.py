@@ -10,22 +10,22 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from samdiffsr.config.load import Config
 from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_json
+from samdiffsr.core.layout import REGIONS, STORE, Kind, Layout, hr, regions, run_name
 
-Kind = Literal["encoders", "runs"]
 # Keys of a recipe that say how a machine computed and not what.
 MACHINE = ("precision",)
 
 
 def encoder_name(config: Config, run: Run) -> str:
     """The encoder that a run uses."""
-    return f"{config.encoder_of(run.variant)}-x{run.scale}-s{run.seed}"
+    return run_name(config.encoder_of(run.variant), run.scale, run.seed)
 
 
 def model_name(config: Config, kind: Kind, run: Run) -> str:
@@ -34,13 +34,12 @@ def model_name(config: Config, kind: Kind, run: Run) -> str:
 
 def trained_path(config: Config, kind: Kind, run: Run) -> Path:
     """What the training rules make."""
-    return Path("results") / config.study / kind / model_name(config, kind, run) / "model.safetensors"
+    return Path(Layout(config.study).model(kind, model_name(config, kind, run)))
 
 
 def released_path(config: Config, kind: Kind, run: Run) -> Path:
     """What `samdiffsr release` makes of it."""
-    prefix = "encoder-" if kind == "encoders" else ""
-    return Path("checkpoints") / config.study / f"{prefix}{model_name(config, kind, run)}.safetensors"
+    return Path(Layout(config.study).released(kind, model_name(config, kind, run)))
 
 
 def models_of(config: Config, run: Run) -> list[Kind]:
@@ -83,7 +82,7 @@ def model_info(path: str | Path) -> dict[str, Any]:
 
 def regions_digest(path: Path) -> str | None:
     """Digest of a region store (path without suffix), out of its index; None if it is not there."""
-    index = path.with_name(path.name + ".json")
+    index = Path(f"{path}{REGIONS[0]}")
     if not index.exists():
         return None
     value = read_json(index)
@@ -114,18 +113,16 @@ def check_model(path: Path, config: Config, kind: Kind, run: Run, root: Path = P
         raise UserError(f"{path}: was trained with {key} {was}, config.yaml says {now}{more}; {cure}")
     digests, train_set = info["digests"], config.chosen.train_set
     wanted = config.images_digest(train_set)
-    store = root / "work" / "stores" / train_set / "hr.json"
+    store = root / (hr(train_set) + STORE[0])
     if wanted is None and store.exists():
         wanted = read_json(store)["meta"].get("images_digest")
     if wanted is not None and digests.get("images") != wanted:
         raise UserError(f"{path}: was trained on other images than {train_set} has; {cure}")
     if kind == "runs" and (mask_set := config.mask_set(run.variant)) is not None:
-        name = mask_set if config.mask_sets[mask_set].image == "hr" else f"{mask_set}-x{run.scale}"
-        here = regions_digest(root / "data" / "masks" / train_set / name)
+        place = regions(train_set, config.mask_name(mask_set, run.scale))
+        here = regions_digest(root / place)
         if here is not None and digests.get("labels") != here:
-            raise UserError(
-                f"{path}: was trained with other regions than data/masks/{train_set}/{name}; {cure}"
-            )
+            raise UserError(f"{path}: was trained with other regions than {place}; {cure}")
     return info
 
 

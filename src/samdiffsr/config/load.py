@@ -33,6 +33,7 @@ from samdiffsr.config.schema import (
     Variant,
 )
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import mask_name
 from samdiffsr.core.recipe import Strict
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import baselines
@@ -235,6 +236,10 @@ class Config(Strict):
         """Name of the mask set that a variant trains with in this study."""
         level = self.variants[variant].masks
         return None if level is None else self.chosen.masks[level]
+
+    def mask_name(self, mask_set: str, scale: int) -> str:
+        """File name of a mask set's regions: those found on LR images belong to one scale factor."""
+        return mask_name(mask_set, None if self.mask_sets[mask_set].image == "hr" else scale)
 
     def dataset_label(self, name: str) -> str:
         return self.datasets[name].label or name

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from samdiffsr.core.layout import run_name
 from samdiffsr.core.recipe import NotNegative, Positive, Strict
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import sources
@@ -429,3 +430,8 @@ class Run(Strict):
     @property
     def name(self) -> str:
         return f"{self.variant}-x{self.scale}-s{self.seed}"
+        return run_name(self.variant, self.scale, self.seed)
+
+def similar(name: str, known: Any) -> str:
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {match[0]!r}?)" if match else ""

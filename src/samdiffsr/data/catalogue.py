@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import source_folder, source_stamp
 
 _HEX = re.compile(r"[0-9a-f]{8,64}")
 
@@ -75,12 +76,12 @@ class Source:
     @property
     def folder(self) -> Path:
         """Where the files lie, relative to the repository's root."""
-        return Path("data") / self.key
+        return Path(source_folder(self.key))
 
     @property
     def stamp(self) -> Path:
         """Written when the files are there and verified."""
-        return self.folder / "SOURCE.json"
+        return Path(source_stamp(self.key))
 
     @property
     def downloadable(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 from samdiffsr.checkpoints.dvc import listing_problem, read_listing, read_pointer, table_runs
 from samdiffsr.checkpoints.released import check_model, models_of, regions_digest, released_path, trained_path
 from samdiffsr.config.load import Config
+from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json
 from samdiffsr.data.catalogue import Source, weights
@@ -130,10 +131,10 @@ def _source(source: Source, config: Config, root: Path, deep: bool) -> Finding:
 
 
 def _weights(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
-    folder = root / "weights"
+    folder = root / layout.WEIGHTS
     for key in needed_weights(config):
         row = weights()[key]
-        what, cure = f"weights/{row.file}", f"samdiffsr fetch {key}"
+        what, cure = layout.weight(row.file), f"samdiffsr fetch {key}"
         path = next((p for n in (row.file, *row.also) if (p := folder / n).is_file()), None)
         if path is None:
             yield Finding("missing", what, row.purpose, cure)
@@ -156,9 +157,10 @@ def _weights(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
 
 def _stores(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
     for name in (config.chosen.train_set, *config.chosen.test_sets):
-        what = f"work/stores/{name}/hr"
-        index = root / f"{what}.json"
-        cure = _snakemake(config, f"{what}.json")
+        what = layout.hr(name)
+        file = what + layout.STORE[0]
+        index = root / file
+        cure = _snakemake(config, file)
         if not index.exists():
             yield Finding("missing", what, "made when needed", cure)
             continue
@@ -170,7 +172,7 @@ def _stores(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
                 "stale",
                 what,
                 "not the images of the manifests",
-                _snakemake(config, f"-R prepare_hr -- {what}.json"),
+                _snakemake(config, f"-R prepare_hr -- {file}"),
             )
         elif wanted is None:
             yield Finding("unverifiable", what, "its source has no manifest")
@@ -185,30 +187,26 @@ def _masks(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
     for mask_set in config.chosen.masks.values():
         on_hr = config.mask_sets[mask_set].image == "hr"
         for scale in scales:
-            name = mask_set if on_hr else f"{mask_set}-x{scale}"
-            what = f"data/masks/{train_set}/{name}"
+            what = layout.regions(train_set, config.mask_name(mask_set, scale))
             if what in seen:
                 continue
             seen.add(what)
-            index = root / f"{what}.json"
+            files = layout.files(what, layout.REGIONS)
             if regions_digest(root / what) is None:
-                tracked = f"{what.removeprefix('data/')}.json" in listing
-                cure = (
-                    f"dvc pull {what}.json {what}.bin {what}.members.npz"
-                    if tracked
-                    else _snakemake(config, "masks")
-                )
+                tracked = files[0].removeprefix("data/") in listing
+                cure = f"dvc pull {' '.join(files)}" if tracked else _snakemake(config, "masks")
                 yield Finding("missing", what, "", cure)
                 continue
-            store = root / f"work/stores/{train_set}/{'hr' if on_hr else f'lr-x{scale}'}.json"
-            source = read_json(index)["meta"].get("source", {}).get("digest")
+            images = layout.hr(train_set) if on_hr else layout.lr(train_set, scale)
+            store = root / (images + layout.STORE[0])
+            source = read_json(root / files[0])["meta"].get("source", {}).get("digest")
             if not store.exists() or source is None:
                 yield Finding(
                     "unverifiable", what, "the store of its images is not here", _snakemake(config, "data")
                 )
             elif read_json(store)["digest"] != source:
                 yield Finding(
-                    "stale", what, "regions of other images", _snakemake(config, f"-R segment -- {what}.json")
+                    "stale", what, "regions of other images", _snakemake(config, f"-R segment -- {files[0]}")
                 )
             else:
                 yield Finding("present", what)

@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 from samdiffsr.checkpoints.dvc import runs_named
 from samdiffsr.config.load import Config
 from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe, recipe_text
+from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_json
+from samdiffsr.core.layout import Kind, Layout
 from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.images import list_images
 from samdiffsr.workflow.fingerprint import fingerprint
@@ -83,16 +85,18 @@ def jobs_of(targets: Sequence[str], options: Sequence[str], root: Path) -> list[
 def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> Training:
     """The training that the rule `train_<kind>` runs for the model folder `name`."""
     if kind == "encoder":
-        encoder, scale, seed = name.rsplit("-", 2)
+        found = layout.read_run(name)
+        assert found is not None, name
         denoiser = None
-        sizes = encoder_recipe(config, encoder, int(scale[1:]), int(seed[1:]))
+        sizes = encoder_recipe(config, *found)
         steps = sizes["training"]["steps"]
     else:
         (run,) = runs_named(config, name)
         denoiser = denoiser_recipe(config, run)
         sizes = encoder_recipe(config, denoiser["encoder"], run.scale, run.seed)
         steps = denoiser["training"]["steps"]
-    states = (root / "work" / config.study / "train" / name).glob("state-*.json")
+    folder = Layout(config.study).training_state("encoders" if kind == "encoder" else "runs", name)
+    states = (root / folder).glob("state-*.json")
     done = max((read_json(seal)["step"] for seal in states), default=0)
     return Training(name, {"encoder": _costly(sizes), "denoiser": _costly(denoiser)}, steps - done)
 
@@ -117,7 +121,7 @@ def calibration(config: Config, recipe: dict[str, Any], root: Path, say: Say) ->
     device, threads = resolve_device(config.device), config.chosen.threads
     place = [device_name(device), threads if device.type == "cpu" else None]
     key = sha256_json([recipe, place, fingerprint("samdiffsr.workflow.calibration")])[:16]
-    path = root / "work" / "calibration" / f"{key}.json"
+    path = root / layout.calibration(key)
     if not path.exists():
         what = "encoder" if recipe["denoiser"] is None else "denoiser"
         say(f"timing a few steps of the {what}'s training ...")
@@ -154,7 +158,7 @@ def dataset_pixels(config: Config, name: str, root: Path) -> tuple[int, int]:
 
     The pixels are guessed from its size on the disk where it is not here and has no manifest.
     """
-    if (index := root / "work" / "stores" / name / "hr.json").exists():
+    if (index := root / (layout.hr(name) + layout.STORE[0])).exists():
         shapes = [image["shape"] for image in read_json(index)["images"]]
         return len(shapes), sum(height * width for height, width, _ in shapes)
     expected = config.expected_images(name)
@@ -175,17 +179,20 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
     """The plan as lines for people.
 
     Args:
-        config: with the test sets that can be had (presence.with_present_test_sets).
+        config: with the test sets that can be had (availability.with_present_test_sets).
         options: what makes Snakemake see the same configuration.
     """
     jobs = jobs_of(targets, options, root)
-    trained = _named(
-        [job for job in jobs if job.rule.startswith("train_")],
-        r"results/\w+/(?:encoders|runs)/([^/]+)/model\.safetensors",
-    )
+    places = Layout(config.study)
+    kinds: dict[str, Kind] = {"train_encoder": "encoders", "train_denoiser": "runs"}
+    trained = [
+        (job, found["name"])
+        for job in jobs
+        if job.rule in kinds and (found := layout.read(job.path, places.model, kind=kinds[job.rule]))
+    ]
     trainings = [
         training_of(config, job.rule.removeprefix("train_"), name, root)
-        for job, (name,) in trained
+        for job, name in trained
         if job.pending
     ]
     costs = {t.name: calibration(config, t.recipe, root, say) for t in trainings}
@@ -216,14 +223,15 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
             f"limit      a cluster ends a training after {config.chosen.hours:g} h (`hours` of the study); "
             f"{enough} h would be enough here"
         )
-    sampled = _named(jobs, r"results/\w+/samples/([^/]+)/(\w+)/(\w+)\.json")
-    images, drawing, png = _sampling(config, [found for job, found in sampled if job.pending], root, say)
+    sampled = _made(jobs, places.samples, layout.SAMPLES[0])
+    pending = [(found["run"], found["dataset"]) for job, found in sampled if job.pending]
+    images, drawing, png = _sampling(config, pending, root, say)
     lines.append(f"sampling   {_count(job for job, _ in sampled)}: {images} images, about {_time(drawing)}")
-    masks = _named(jobs, r"data/masks/([^/]+)/([^/]+)\.json")
-    pending = [f"{mask} of {config.dataset_label(name)}" for job, (name, mask) in masks if job.pending]
-    lines.append(
-        f"masks      {_count(job for job, _ in masks)}{': ' + ', '.join(pending) if pending else ''}"
-    )
+    masks = _made(jobs, layout.regions, layout.REGIONS[0])
+    names = [
+        f"{found['masks']} of {config.dataset_label(found['dataset'])}" for job, found in masks if job.pending
+    ]
+    lines.append(f"masks      {_count(job for job, _ in masks)}{': ' + ', '.join(names) if names else ''}")
 
     disk = download + png + _disk(config, jobs, [cost["model_bytes"] for cost in costs.values()], root)
     lines.append(f"disk       about {_size(disk)}; {_size(shutil.disk_usage(root).free)} are free")
@@ -237,8 +245,13 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
     return lines
 
 
-def _named(jobs: list[Job], pattern: str) -> list[tuple[Job, tuple[str, ...]]]:
-    return [(job, found.groups()) for job in jobs if (found := re.fullmatch(pattern, job.path))]
+def _made(jobs: list[Job], spell: Callable[..., str], suffix: str) -> list[tuple[Job, dict[str, str]]]:
+    """Those whose file is a stem of the layout and `suffix`, with what the stem is made of."""
+    return [
+        (job, found)
+        for job in jobs
+        if job.path.endswith(suffix) and (found := layout.read(job.path.removesuffix(suffix), spell))
+    ]
 
 
 def _slow(config: Config, seconds: float) -> bool:
@@ -247,13 +260,14 @@ def _slow(config: Config, seconds: float) -> bool:
 
 def _downloads(jobs: list[Job]) -> tuple[int, list[str]]:
     """Bytes to fetch, and of what."""
-    by_file = {f"weights/{row.file}": row for row in weights().values()}
+    by_file = {layout.weight(row.file): row for row in weights().values()}
+    by_stamp = {str(source.stamp): source for source in sources().values()}
     total, names = 0, []
     for job in jobs:
         if not job.pending:
             continue
         if job.rule == "fetch_source":
-            source = sources()[Path(job.path).parent.name]
+            source = by_stamp[job.path]
             total += source.disk
             names.append(source.key)
         elif job.rule == "fetch_weights":
@@ -262,11 +276,11 @@ def _downloads(jobs: list[Job]) -> tuple[int, list[str]]:
     return total, names
 
 
-def _sampling(config: Config, pending: list[tuple[str, ...]], root: Path, say: Say) -> tuple[int, float, int]:
-    """(images, seconds, bytes of their files) of (run, weights, data set) to sample."""
+def _sampling(config: Config, pending: list[tuple[str, str]], root: Path, say: Say) -> tuple[int, float, int]:
+    """(images, seconds, bytes of their files) of (run, data set) to sample."""
     images, seconds, size = 0, 0.0, 0.0
     calls = config.chosen.sampling.steps or config.diffusion.steps
-    for name, _, dataset in pending:
+    for name, dataset in pending:
         (run,) = runs_named(config, name)
         number, pixels = dataset_pixels(config, dataset, root)
         images, size = images + number, size + PNG_BYTES * pixels
@@ -281,9 +295,11 @@ def _disk(config: Config, jobs: list[Job], models: list[int], root: Path) -> int
     """Bytes of stores, models, and the resume states of one training at a time."""
     # a model file holds the weights and their average; a state those and Adam's two moments; two are kept
     total = sum(models) + 4 * max(models, default=0)
-    for job, (name, scale) in _named(jobs, r"work/stores/(\w+)/(?:hr|lr-x(\d))\.json"):
-        if job.pending:
-            total += 3 * dataset_pixels(config, name, root)[1] // int(scale or 1) ** 2
+    for spell in (layout.hr, layout.lr):
+        for job, found in _made(jobs, spell, layout.STORE[0]):
+            if job.pending:
+                scale = int(found.get("scale", 1))
+                total += 3 * dataset_pixels(config, found["dataset"], root)[1] // scale**2
     return total
 
 
