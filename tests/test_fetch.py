@@ -58,6 +58,8 @@ class Server:
         self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.httpd.daemon_threads = True
         self.released = threading.Event()
+        self.open = threading.Event()  # until then bodies are held back
+        self.open.set()
         self.thread = threading.Thread(target=self.httpd.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
 
@@ -107,6 +109,8 @@ class Server:
         if fault in ("truncated", "stalled"):
             data = data[: len(data) // 2]
         try:
+            request.wfile.flush()
+            self.open.wait(30)
             request.wfile.write(data)
             request.wfile.flush()
             self.sent += len(data)

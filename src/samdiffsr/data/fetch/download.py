@@ -27,6 +27,7 @@ from urllib3.util.retry import Retry
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import explained, read_json, sha256_file, write_json
+from samdiffsr.core.locks import locked
 from samdiffsr.data.verify import Say
 
 BLOCK = 1 << 20
@@ -112,19 +113,33 @@ def download(
 ) -> None:
     """Bring the file at `url` to `path`, going on from an earlier attempt's `<path>.part`.
 
+    One process at a time: who waited for another takes what that one brought.
+
     Raises:
         Refused: the server does not have it, does not answer, or what it gave is not the wanted file.
         DiskFault: the disk is full, or the folder cannot be written.
     """
     wanted, patience = wanted or Wanted(), patience or Patience()
-    part = path.with_name(path.name + ".part")
+    before = path.exists()
+    try:
+        with locked(path.with_name(f".{path.name}.lock"), say) as lock:
+            if path.exists() and not before:
+                wanted.check(path)
+                return
+            part = path.with_name(f"{path.name}.part{lock.suffix}")
+            _persist(url, part, wanted, patience, say)
+            lock.check()
+            os.replace(part, path)
+            _forget(part)
+    except OSError as error:
+        raise DiskFault(explained(error, path)) from None
+
+
+def _persist(url: str, part: Path, wanted: Wanted, patience: Patience, say: Say) -> None:
     retry = patience.retry
     for attempt in count(2):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             _attempt(url, part, wanted, patience.timeout, say)
-            os.replace(part, path)
-            _forget(part)
             return
         except _Again as again:
             try:
@@ -133,8 +148,6 @@ def download(
                 raise Refused(str(again)) from None
             say(f"{url}: {again}; try {attempt} of {patience.tries}")
             retry.sleep(again.answer)
-        except OSError as error:
-            raise DiskFault(explained(error, path)) from None
 
 
 def _attempt(url: str, part: Path, wanted: Wanted, timeout: float, say: Say) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, explained
+from samdiffsr.core.locks import Lock, locked
 from samdiffsr.data.catalogue import Source, WeightFile
 from samdiffsr.data.fetch.download import DiskFault, Patience, Refused, Wanted, download
 from samdiffsr.data.fetch.ways import attempts, is_url
@@ -34,11 +35,20 @@ def fetch_source(
     """Bring a source's files to `root`/data/<key>/, verify them, and leave the stamp.
 
     What is there already and right (pulled, placed by hand) is kept. Then come the mirror, and the urls.
+    One process at a time, also of another clone whose data/ is the same: who waited finds the files there.
 
     Raises:
         UserError: no way led there (each is named with its reason), a wrong file is in the way, the disk is
             too small, or it must be supplied by hand.
     """
+    folder = root / source.folder
+    with locked(folder.with_name(f".{source.key}.lock"), say) as lock:
+        return _fetch_source(source, root, mirror, patience or Patience(), say, lock)
+
+
+def _fetch_source(
+    source: Source, root: Path, mirror: str | None, patience: Patience, say: Say, lock: Lock
+) -> Verified:
     folder = root / source.folder
     (root / source.stamp).unlink(missing_ok=True)
     if taken_files(source, folder):
@@ -50,10 +60,10 @@ def fetch_source(
             say(f"{source.key}: is there and right ({verified.against})")
             write_stamp(source, verified, root)
             return verified
-    scratch = folder.with_name(f".{source.key}.part")
+    scratch = folder.with_name(f".{source.key}.part{lock.suffix}")
     reasons: list[str] = []
     try:
-        for label, bring in attempts(source, root, mirror, patience or Patience(), say):
+        for label, bring in attempts(source, root, mirror, patience, say):
             shutil.rmtree(scratch, ignore_errors=True)
             try:
                 say(f"{source.key}: from {label}")
@@ -68,6 +78,7 @@ def fetch_source(
                 continue
             except OSError as error:
                 raise DiskFault(explained(error, scratch)) from None
+            lock.check()
             for path, name in taken_files(source, scratch):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from samdiffsr.core.locks import Lock, shared
 from samdiffsr.data.catalogue import Source, Take, Way
 from samdiffsr.data.fetch import archive
 from samdiffsr.data.fetch.download import BLOCK, Patience, Refused, Wanted, download
@@ -118,17 +119,25 @@ def _archive_from(
         # A part is gone on with by whichever address serves the same bytes.
         identity = wanted.sha256 or hashlib.sha256(url.encode()).hexdigest()
         name = PurePosixPath(urllib.parse.urlparse(url).path).name
-        path = root / "work" / "downloads" / f"{identity[:12]}-{name}"
-        if not path.exists():
-            download(url, path, wanted, patience, say)
-        try:
-            _archive_at(source, way, path, wanted)(out)
-        except Refused:
-            path.unlink()
-            raise
-        path.unlink()
+        folder, name = root / "work" / "downloads", f"{identity[:12]}-{name}"
+        with shared(folder / f".{name}.use", say) as lock:  # other sources may come out of it too
+            path = folder / f"{name}{lock.suffix}"
+            if not path.exists():
+                download(url, path, wanted, patience, say)
+            try:
+                _archive_at(source, way, path, wanted)(out)
+            except Refused:
+                _drop(path, lock)
+                raise
+            _drop(path, lock)
 
     return bring
+
+
+def _drop(archive: Path, lock: Lock) -> None:
+    """The last one to use an archive removes it."""
+    if lock.alone():
+        archive.unlink(missing_ok=True)
 
 
 def _pick(takes: tuple[Take, ...], tree: str, name: str) -> str | None:
