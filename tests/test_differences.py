@@ -79,10 +79,10 @@ def test_a_difference_is_paired_over_images_with_seeds_averaged_first(tmp_path: 
     expected = 0.1 + sum(i % 7 for i in range(40)) * 0.01 / 40
     assert row["mean"] == pytest.approx(expected, abs=1e-6)
     assert row["ci_low"] < expected < row["ci_high"]
-    assert (row["n_images"], row["n_seeds"], row["method"], row["kind"]) == (40, 2, "bca", "difference")
+    assert (row["n_images"], row["n_seeds"], row["method"], row["kind"]) == (40, 2, "crossed", "difference")
     assert row["seed_sd"] == pytest.approx(0.02 / 2**0.5, abs=1e-6)
     assert row["words"].startswith("+0.13 dB, 95 % CI [0.1")
-    assert row["words"].endswith("2 seeds, 40 images")
+    assert "2 seeds, 40 images: a claim takes 3 seeds; these trainings alone [0.1" in row["words"]
     assert row["p_holm"] >= row["p"]
     assert by["artifact"]["kind"] == "ratio"
     assert 0.9 < by["artifact"]["mean"] < 1
@@ -99,6 +99,22 @@ def test_few_images_claim_nothing_and_an_image_that_one_lacks_counts_for_neither
     assert all("too few images to claim anything" in row["words"] for row in few)
     less = differences(_recipe(), _scores(tmp_path, missing=("srdiff", 3)), tmp_path / "d.csv")
     assert {row["n_images"] for row in less} == {39}
+
+
+def test_a_method_that_is_not_trained_has_no_seeds(tmp_path: Path) -> None:
+    """Its one run is compared with each of the other's; the claim stands on the other's seeds."""
+    one = [
+        _row("srdiff", "SRDiff", weights=["none"], runs=["srdiff-x4-s0"]),
+        _row("sam_diffsr", "SAM-DiffSR"),
+    ]
+    scores = _scores(tmp_path)
+    rows = list(csv.DictReader(scores[0].read_text().splitlines()))
+    write_csv(scores[0], COLUMNS, [row | {"weights": "none"} for row in rows if row["weights"] == "ema"])
+    psnr = differences(_recipe(rows=one), [scores[0], *scores[2:]], tmp_path / "d.csv")[0]
+    assert psnr["metric"] == "psnr_y"
+    assert psnr["method"] in ("crossed", "seeds", "images")
+    assert psnr["ci_low"] is not None
+    assert psnr["seed_sd_minus"] == 0
 
 
 def test_without_a_common_image_the_difference_says_so(tmp_path: Path) -> None:

@@ -359,15 +359,21 @@ def test_a_running_mean_stays_between_the_extremes(values: list[float], width: i
     assert smooth.max() <= max(values) + 1e-9
 
 
-def _gain(tmp_path: Path, images: int) -> style.Page:
-    rows = _rows("sam_diffsr", "mask_low")
+def _gain(tmp_path: Path, images: int, seeds: int = 3) -> style.Page:
+    rows = _rows("sam_diffsr", "mask_low", "srdiff")
+    for row in rows:
+        row["runs"] = [f"{row['variant']}-x4-s{seed}" for seed in range(seeds)]
     rows[1] |= {"level": "low", "masks": "poor"}
     rng = np.random.default_rng(1)
     values = {
-        name: list(rng.normal(mean, 1, images))
+        name: rng.normal(mean, 1, (seeds, images))
         for name, mean in (("sam_diffsr", 27), ("mask_low", 26), ("srdiff", 25))
     }
-    scores = [_scores(tmp_path / f"{n}.csv", f"{n}-x4-s0", {"psnr_y": v}) for n, v in values.items()]
+    scores = [
+        _scores(tmp_path / f"{n}{seed}.csv", f"{n}-x4-s{seed}", {"psnr_y": list(each)})
+        for n, v in values.items()
+        for seed, each in enumerate(v)
+    ]
     columns = gain.SUMMARY_COLUMNS
     described = [
         {"level": "high", "found_on": "hr", "scale": "2", "masks_mean": "80", "uncovered": "0"},
@@ -376,14 +382,14 @@ def _gain(tmp_path: Path, images: int) -> style.Page:
     ]
     write_csv(tmp_path / "s.csv", columns, [dict.fromkeys(columns, "") | row for row in described])
     recipe = _recipe(
-        "mask_gain", rows=rows, control=_rows("srdiff")[0], metric="psnr_y",
+        "mask_gain", rows=rows[:2], control=rows[2], metric="psnr_y",
         qualities=["masks_mean", "uncovered", "covering"],
     )  # fmt: skip
     page = gain.draw(recipe, {"scores": scores, "statistics": [tmp_path / "s.csv"]})
     (axes,) = _axes(page)
     points = {c.lines[0].get_xdata()[0]: c for c in axes.containers}
     for x, name in ((80.0, "sam_diffsr"), (15.0, "mask_low")):
-        wanted = paired_difference(np.array(values[name]), np.array(values["srdiff"]))
+        wanted = paired_difference(values[name], values["srdiff"])
         assert points[x].lines[0].get_ydata()[0] == pytest.approx(wanted["mean"], abs=1e-5)
         if wanted["ci_low"] is not None:
             (bar,) = points[x].lines[2][0].get_segments()
@@ -396,8 +402,11 @@ def test_gain_against_mask_quality(tmp_path: Path) -> None:
     page = _gain(tmp_path, 8)
     assert "Not known for these images: covering of people's regions." in page.notes
     assert "The same at all levels: share of pixels in no mask." in page.notes
-    assert "Too few" not in " ".join(page.notes)
-    assert "Too few images for an interval" in " ".join(_gain(tmp_path, 3).notes)
+    assert "Intervals: 95 %, seeds and images both random." in page.notes
+    assert not any("No interval" in note for note in page.notes)
+    for few in (_gain(tmp_path, 3), _gain(tmp_path, 8, seeds=1)):
+        assert any(note.startswith("No interval") for note in few.notes)
+        assert not any(note.startswith("Intervals") for note in few.notes)
 
 
 # ---- published against measured ----

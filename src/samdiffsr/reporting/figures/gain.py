@@ -50,9 +50,10 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
             notes.append(f"{text}: {'; '.join(left_out)}.")
     if not gains or not columns:
         return message([*notes, "No scores, or no masks described."])
-    if any(found["method"] == "none" for found in gains.values()):
-        notes.append("Too few images for an interval; a point alone claims nothing.")
-    notes.append(f"Intervals: 95 % over images; {_seeds(gains)}.")
+    if any(found["ci_low"] is None for found in gains.values()):
+        notes.append("No interval: one training seed, or too few images; a point alone claims nothing.")
+    if any(found["ci_low"] is not None for found in gains.values()):
+        notes.append("Intervals: 95 %, seeds and images both random.")
     figure = page(max(5.0, 2.3 * len(columns) + 0.3), 3.5)
     grid = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     datasets = [d["label"] for d in recipe["datasets"]]
@@ -88,10 +89,3 @@ def _statistics(rows: list[dict[str, str]], level: str, scale: int) -> dict[str,
     """The row of a level's masks; those found on LR images have one a scale factor."""
     mine = [r for r in rows if level in r["level"].split()]
     return next((r for r in mine if r["found_on"] != "lr" or r["scale"] == str(scale)), {})
-
-
-def _seeds(gains: dict[Any, dict[str, Any]]) -> str:
-    most = max(found["n_seeds"] for found in gains.values())
-    return (
-        "one training seed, so another training may differ by more" if most == 1 else f"{most} training seeds"
-    )

@@ -55,9 +55,11 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
         )
     handles = [_handle(number, name) for number, name in enumerate(datasets)]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(int(width / 1.2), len(handles)))
-    notes = ["Filled: measured; open: published, which has no interval. Bars: 95 % over images."]
+    notes = [
+        "Filled: measured; open: published, which has no interval. Bars: 95 %, seeds and images both random."
+    ]
     if any(interval is None for _, interval in claimed.values()):
-        notes.append(f"No bar: fewer than {CLAIM_FROM} images, so nothing is claimed.")
+        notes.append(f"No bar: one seed, or fewer than {CLAIM_FROM} images, so nothing is claimed.")
     if not values:
         notes.append("This study has none of the paper's data sets: values cannot be laid beside each other.")
     if not printed:

@@ -67,6 +67,11 @@ def difference(
 ) -> dict[str, Any] | None:
     """One row of a recipe minus another, from `kind` to `why_empty` of COLUMNS; None: no metric of images."""
     sides = [_images(measured, row, dataset, metric) for row in (of, minus)]
+    most = max(len(side or ()) for side in sides)
+    for k, row in enumerate((of, minus)):  # what is not trained here has no seeds: one run stands for all
+        side = sides[k]
+        if side and len(side) == 1 and row["weights"] == ["none"]:
+            sides[k] = side * most
     return None if all(side is None for side in sides) else _compare(sides, metric)
 
 
@@ -100,14 +105,11 @@ def _compare(sides: list[list[dict[str, float]] | None], metric: str) -> dict[st
     if not common:
         return {"kind": kind, "why_empty": "no image that both were scored on"}
     a, b = (np.array([[seed[name] for name in common] for seed in side or ()]) for side in sides)
-    if kind == "ratio" and not b.mean() > 0:
-        return {"kind": kind, "why_empty": "a ratio to 0"}
+    if kind == "ratio" and not min(a.mean(), b.mean()) > 0:
+        return {"kind": kind, "why_empty": "a ratio with 0"}
     result = (paired_ratio if kind == "ratio" else paired_difference)(a, b)
     words = sentence(result, entry.unit, max(entry.decimals, 2))
-    if kind == "ratio":
-        words = f"ratio {words.removeprefix('+')}"
     return {
-        "kind": kind,
         **{k: v for k, v in result.items() if k in COLUMNS},
         "n_seeds_minus": result["n_seeds_base"],
         "seed_sd_minus": result["seed_sd_base"],
