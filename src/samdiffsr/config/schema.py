@@ -429,9 +429,4 @@ class Run(Strict):
 
     @property
     def name(self) -> str:
-        return f"{self.variant}-x{self.scale}-s{self.seed}"
         return run_name(self.variant, self.scale, self.seed)
-
-def similar(name: str, known: Any) -> str:
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {match[0]!r}?)" if match else ""
