@@ -328,7 +328,7 @@ def test_after_kill_9(tmp_path, images):
     """A process killed half-way, again and again, ends with the same bytes."""
     segment(images, tmp_path / "whole", SPEC)
     slow = (
-        "import sys, time; from samdiffsr.masks import segmenters as s; f = s.Felzenszwalb.__call__;"
+        "import sys, time; from samdiffsr.masks.segmenters import kinds as s; f = s.Felzenszwalb.__call__;"
         "s.Felzenszwalb.__call__ = lambda *a: (time.sleep(0.4), f(*a))[1];"
         "from samdiffsr.cli.app import main; main(sys.argv[1:])"
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from samdiffsr.cli.app import _merged
+from samdiffsr.config.overlays import merged
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "config.yaml", "rules", "src", "envs", "profiles", "paper", "report")
@@ -23,7 +23,7 @@ TINY = ROOT / "tests" / "configs" / "tiny.yaml"
 
 def tiny(path: Path, **changes: Any) -> Path:
     """The tiny configuration with other values, written to `path`; mappings are merged key by key."""
-    config = _merged(yaml.safe_load(TINY.read_text()), changes)
+    config = merged(yaml.safe_load(TINY.read_text()), changes)
     path.write_text(yaml.safe_dump(config))
     return path
 

@@ -1,0 +1,103 @@
+"""Commands that score restored images, and that measure what a run costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samdiffsr.cli.options import (
+    Dataset,
+    Device,
+    Hr,
+    Lr,
+    Manifests,
+    Out,
+    RecipeText,
+    Run,
+    Threads,
+    device_of,
+    path,
+    paths,
+    record,
+    say,
+)
+from samdiffsr.cli.stage import Stage
+
+TOPIC = "Scores"
+app = typer.Typer()
+
+
+@app.command("score", cls=Stage, rich_help_panel=TOPIC)
+def score(
+    hr: Hr,
+    lr: Lr,
+    out: Out,
+    manifests: Manifests,
+    run: Run,
+    dataset: Dataset,
+    recipe: RecipeText,
+    weights: Annotated[Path | None, path("Folder of the metrics' weight files.")] = None,
+    device: Device = "cpu",
+    threads: Threads = 1,
+) -> None:
+    """Score restored images against their truth."""
+    from samdiffsr.evaluation.stages import score
+
+    where = device_of(device) if weights else "cpu"
+    score(run, dataset, manifests, hr, lr, out, record(recipe), weights, say, device=where)
+
+
+@app.command("score-sets", cls=Stage, rich_help_panel=TOPIC)
+def score_sets(
+    hr: Hr,
+    out: Out,
+    cache: Annotated[Path, path("Folder of what was computed of the truth.")],
+    weights: Annotated[Path, path("Folder of the metrics' weight files.")],
+    manifests: Manifests,
+    run: Run,
+    dataset: Dataset,
+    recipe: RecipeText,
+    device: Device = "cpu",
+    threads: Threads = 1,
+) -> None:
+    """FID and KID of restored images against their truth."""
+    from samdiffsr.evaluation.set import score_sets
+
+    told = record(recipe)
+    where = device_of(device)
+    score_sets(run, dataset, manifests, hr, out, told, cache, weights, device=where, say=say)
+
+
+@app.command("score-protocols", cls=Stage, rich_help_panel=TOPIC)
+def score_protocols(
+    hr: Hr,
+    out: Out,
+    manifests: Manifests,
+    run: Run,
+    dataset: Dataset,
+    recipe: RecipeText,
+    threads: Threads = 1,
+) -> None:
+    """Score restored images under several protocols."""
+    from samdiffsr.evaluation.stages import score_protocols
+
+    score_protocols(run, dataset, manifests, hr, out, record(recipe), say)
+
+
+@app.command("cost", cls=Stage, rich_help_panel=TOPIC)
+def cost(
+    out: Out,
+    samples: Annotated[list[Path], paths("Timing records of the sampling.")],
+    run: Run,
+    dataset: Dataset,
+    encoder: Annotated[Path | None, path("Model file.")] = None,
+    denoiser: Annotated[Path | None, path("Model file.")] = None,
+    training: Annotated[Path | None, path("Timing record of the training.")] = None,
+    threads: Threads = 1,
+) -> None:
+    """Parameters, times and memory of a run."""
+    from samdiffsr.evaluation.cost import cost
+
+    cost(run, dataset, out, samples, encoder, denoiser, training)

@@ -1,0 +1,127 @@
+"""Commands about masks: segment, merge, exchange, describe, encode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samdiffsr.cli.options import Device, Labels, Out, RecipeText, Shard, Threads, path, paths, record
+from samdiffsr.cli.stage import Stage
+
+TOPIC = "Masks"
+app = typer.Typer()
+
+
+@app.command("segment", cls=Stage, rich_help_panel=TOPIC)
+def segment(
+    source: Annotated[Path, path("Store of the images.")],
+    out: Out,
+    recipe: RecipeText,
+    shard: Shard = "0/1",
+    scale: Annotated[int, typer.Option(metavar="N", help="Scale factor of an LR store.")] = 1,
+    device: Device = "auto",
+    weights: Annotated[Path | None, path("Folder of weight files (SAM, MobileSAM).")] = None,
+    root: Annotated[Path | None, path("Folder that holds BSDS500 (ucm, human).")] = None,
+    state: Annotated[Path | None, path("Folder from which an interrupted call goes on.")] = None,
+    threads: Threads = 1,
+) -> None:
+    """Find the regions of a store's images."""
+    from samdiffsr.core.progress import progress_bar
+    from samdiffsr.masks.segment import segment
+    from samdiffsr.masks.segmenters.kinds import segmenter_module
+    from samdiffsr.workflow.fingerprint import fingerprint
+
+    told = record(recipe)
+    on, spec = told["image"], told["segmenter"]
+    with progress_bar(f"masks {out.name}") as progress:
+        segment(
+            source,
+            out,
+            spec,
+            on=on,
+            scale=scale if on == "lr" else 1,
+            shard=shard,
+            places={
+                "weights": None if weights is None else str(weights),
+                "root": None if root is None else str(root),
+                "device": device,
+            },
+            state=state,
+            code=fingerprint("samdiffsr.masks.segment", segmenter_module(spec.get("kind"))),
+            progress=progress,
+        )
+
+
+@app.command("masks-merge", cls=Stage, rich_help_panel=TOPIC)
+def masks_merge(
+    out: Out, shards: Annotated[list[Path], paths("In their order.")], threads: Threads = 1
+) -> None:
+    """Join the parts of a region store."""
+    from samdiffsr.masks.store import merge_shards
+
+    merge_shards(shards, out)
+
+
+@app.command("masks-export", cls=Stage, rich_help_panel=TOPIC)
+def masks_export(labels: Labels, out: Out, threads: Threads = 1) -> None:
+    """Write masks as COCO run lengths, a JSON an image."""
+    from samdiffsr.core.progress import progress_bar
+    from samdiffsr.masks.segment import export_masks
+
+    with progress_bar("export") as progress:
+        export_masks(labels, out, progress=progress)
+
+
+@app.command("masks-import", cls=Stage, rich_help_panel=TOPIC)
+def masks_import(
+    folder: Annotated[Path, path("Of the JSON files.")],
+    source: Annotated[Path, path("Store of the images.")],
+    out: Out,
+    scale: Annotated[int, typer.Option(metavar="N", help="Of masks that were made on an LR store.")] = 1,
+    threads: Threads = 1,
+) -> None:
+    """Read masks from COCO run lengths, a JSON an image."""
+    from samdiffsr.core.progress import progress_bar
+    from samdiffsr.masks.segment import segment
+
+    spec = {"kind": "imported", "folder": str(folder)}
+    with progress_bar("import") as progress:
+        on = "lr" if scale > 1 else "hr"
+        segment(source, out, spec, on=on, scale=scale, progress=progress)
+
+
+@app.command("masks-statistics", cls=Stage, rich_help_panel=TOPIC)
+def masks_statistics(
+    labels: Labels,
+    out: Annotated[Path, path("CSV with a row an image.")],
+    summary: Annotated[Path, path("CSV of the store as a whole.")],
+    recipe: RecipeText,
+    root: Annotated[Path | None, path("Folder that holds BSDS500's annotators.")] = None,
+    threads: Threads = 1,
+) -> None:
+    """Describe a region store."""
+    from samdiffsr.core.progress import progress_bar
+    from samdiffsr.masks.statistics import mask_statistics
+
+    with progress_bar("statistics") as progress:
+        mask_statistics(labels, out, summary, record(recipe), humans=root, progress=progress)
+
+
+@app.command("masks-gather", cls=Stage, rich_help_panel=TOPIC)
+def masks_gather(
+    out: Out, parts: Annotated[list[Path], paths("Summaries, in their order.")], threads: Threads = 1
+) -> None:
+    """Join the statistics of several region stores."""
+    from samdiffsr.masks.statistics import gather_statistics
+
+    gather_statistics(parts, out)
+
+
+@app.command("encode", cls=Stage, rich_help_panel=TOPIC)
+def encode(labels: Labels, out: Out, recipe: RecipeText, threads: Threads = 1) -> None:
+    """Give every region its value (paper equation 6)."""
+    from samdiffsr.masks.encode import encode
+
+    encode(labels, out, record(recipe))

@@ -1,0 +1,96 @@
+"""The types of options that several stages share. Nothing here imports a heavy package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import parse_json
+
+
+def path(about: str | None = None) -> Any:
+    """An option that takes one path."""
+    return typer.Option(metavar="PATH", help=about)
+
+
+def paths(about: str | None = None) -> Any:
+    """An option that takes any number of paths: `--parts a b c`."""
+    return typer.Option(metavar="PATH...", help=about)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """PART/PARTS."""
+    try:
+        part, parts = (int(x) for x in text.split("/"))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: must be PART/PARTS, e.g. 0/4") from None
+    if not 0 <= part < parts:
+        raise typer.BadParameter(f"{text!r}: PART must be 0 to {parts - 1}")
+    return part, parts
+
+
+def named(text: str) -> tuple[str, Path]:
+    """NAME=PATH."""
+    name, sign, place = text.partition("=")
+    if not sign:
+        raise typer.BadParameter(f"{text!r}: must be NAME=PATH")
+    return name, Path(place)
+
+
+def record(text: str) -> dict[str, Any]:
+    """The JSON object of a --recipe without a model of its own; the others are `SomeRecipe.parse(recipe)`."""
+    try:
+        value = parse_json(text, "--recipe")
+    except json.JSONDecodeError as error:
+        raise UserError(f"--recipe: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError("--recipe: must be a JSON object")
+    return value
+
+
+def device_of(name: str) -> str:
+    """ "cpu" or "cuda" where it says "auto"."""
+    if name != "auto":
+        return name
+    from samdiffsr.core.device import resolve_device
+
+    return str(resolve_device(name))
+
+
+RecipeText = Annotated[str, typer.Option("--recipe", metavar="JSON", help="What decides the outcome.")]
+Threads = Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the networks run.")]
+Shard = Annotated[Any, typer.Option(parser=shard, metavar="PART/PARTS", help="The part of the images.")]
+Out = Annotated[Path, path("What is written.")]
+Hr = Annotated[Path, path("Store of HR images.")]
+Lr = Annotated[Path, path("Store of LR images.")]
+Labels = Annotated[Path, path("Store of regions.")]
+Manifests = Annotated[list[Path], paths("Of the sampled images.")]
+Run = Annotated[str, typer.Option(metavar="RUN", help="The run's name, e.g. sam_diffsr-x4-s0.")]
+Dataset = Annotated[str, typer.Option(metavar="NAME", help="The test set's name.")]
+
+# The options by which a command chooses a study; config.overlays.configured takes them.
+ConfigFile = Annotated[Path, typer.Option("--config", metavar="PATH", help="The configuration.")]
+Overlays = Annotated[
+    list[Path] | None, typer.Option("--configfile", metavar="PATH", help="Laid over it; may be repeated.")
+]
+StudyName = Annotated[
+    str | None, typer.Option("--study", metavar="NAME", help="Instead of the one named there.")
+]
+Mirror = Annotated[
+    str | None, typer.Option("--mirror", metavar="PATH|URL", help="Searched before any address.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A top-level setting, e.g. device=cpu; may be repeated."),
+]
+Root = Annotated[Path, path("The repository's root.")]
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a log."""
+    print(line, flush=True)

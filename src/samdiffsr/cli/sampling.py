@@ -1,0 +1,71 @@
+"""Commands that restore a test set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from samdiffsr.cli.options import Device, Lr, RecipeText, Shard, Threads, path, paths, record, say
+from samdiffsr.cli.stage import Stage
+
+TOPIC = "Restored images"
+app = typer.Typer()
+
+Manifest = Annotated[Path, path("What says how each image was made.")]
+
+
+@app.command("sample", cls=Stage, rich_help_panel=TOPIC)
+def sample(
+    lr: Lr,
+    out: Annotated[Path, path("Folder of the restored images.")],
+    manifest: Manifest,
+    progress: Annotated[Path, path("Record from which an interrupted call goes on.")],
+    recipe: RecipeText,
+    encoder: Annotated[Path | None, path("Model file.")] = None,
+    denoiser: Annotated[Path | None, path("Model file.")] = None,
+    labels: Annotated[Path | None, path("Store of regions.")] = None,
+    values: Annotated[Path | None, path("The regions' values.")] = None,
+    source: Annotated[Path | None, path("What another method is made of: folder, file.")] = None,
+    shard: Shard = "0/1",
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Restore the images of an LR store."""
+    from samdiffsr.sampling.restorers import restore_dataset
+
+    told = record(recipe)
+    baseline = None
+    if told["kind"] == "baseline":
+        from samdiffsr.sampling.baselines import baseline_restorer
+
+        def baseline(lr: Any, device: Any) -> Any:
+            return baseline_restorer(told, source, lr, device)
+
+    given = {"encoder": encoder, "denoiser": denoiser}
+    restore_dataset(
+        lr,
+        out,
+        manifest,
+        progress,
+        told,
+        {kind: model for kind, model in given.items() if model is not None},
+        labels=labels,
+        values=values,
+        baseline=baseline,
+        shard=shard,
+        device=device,
+        threads=threads,
+        say=say,
+    )
+
+
+@app.command("samples-merge", cls=Stage, rich_help_panel=TOPIC)
+def samples_merge(
+    manifest: Manifest, parts: Annotated[list[Path], paths("In their order.")], threads: Threads = 1
+) -> None:
+    """Join the manifests of an LR store's parts."""
+    from samdiffsr.sampling.sample_set import merge_samples
+
+    merge_samples(parts, manifest)

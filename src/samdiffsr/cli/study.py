@@ -1,0 +1,129 @@
+"""Commands about a study as a whole: what it needs, what it costs, what of it is released."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samdiffsr.cli.options import (
+    ConfigFile,
+    Device,
+    Mirror,
+    Out,
+    Overlays,
+    RecipeText,
+    Root,
+    Settings,
+    StudyName,
+    Threads,
+    record,
+    say,
+)
+from samdiffsr.cli.stage import Stage
+from samdiffsr.core.errors import UserError
+
+TOPIC = "A study"
+CONFIG = Path("config.yaml")
+app = typer.Typer()
+
+
+@app.command("doctor", cls=Stage, rich_help_panel=TOPIC)
+def doctor(
+    config: ConfigFile = CONFIG,
+    configfile: Overlays = None,
+    study: StudyName = None,
+    mirror: Mirror = None,
+    settings: Settings = None,
+    root: Root = Path(),
+    deep: Annotated[bool, typer.Option("--deep", help="Decode and hash every file.")] = False,
+    threads: Threads = 1,
+) -> None:
+    """Say what the study needs, what is missing, and what mends it."""
+    from samdiffsr.config.overlays import configured
+    from samdiffsr.workflow.doctor import examine, healthy, report
+
+    chosen = configured(config, configfile, settings, study=study, mirror=mirror)
+    findings = examine(chosen, root, deep=deep)
+    say(report(findings))
+    if not healthy(findings):
+        raise typer.Exit(1)
+
+
+@app.command("plan", cls=Stage, rich_help_panel=TOPIC)
+def plan(
+    targets: Annotated[list[str] | None, typer.Argument(metavar="[TARGET]...", help="Default: all.")] = None,
+    config: ConfigFile = CONFIG,
+    configfile: Overlays = None,
+    study: StudyName = None,
+    mirror: Mirror = None,
+    settings: Settings = None,
+    root: Root = Path(),
+    threads: Threads = 1,
+) -> None:
+    """Say what a target will cost here; run nothing but a short timing."""
+    from samdiffsr.config.overlays import configured
+    from samdiffsr.workflow.availability import with_present_test_sets
+    from samdiffsr.workflow.plan import plan
+
+    chosen = configured(config, configfile, settings, study=study, mirror=mirror)
+    chosen = with_present_test_sets(chosen, root)
+    options = ["--configfile", *map(str, [config, *configfile])] if configfile else []
+    given = [f"study={chosen.study}", *(settings or ())]
+    given += [f"mirror={chosen.mirror}"] if chosen.mirror else []
+    for line in plan(chosen, targets or ["all"], [*options, "--config", *given], root, say):
+        say(line)
+
+
+@app.command("calibrate", cls=Stage, rich_help_panel=TOPIC)
+def calibrate(out: Out, recipe: RecipeText, device: Device = "auto", threads: Threads = 1) -> None:
+    """Time a few training steps and network calls on this device."""
+    from samdiffsr.workflow.calibration import calibrate
+
+    calibrate(record(recipe), out, device, threads)
+
+
+@app.command("release", cls=Stage, rich_help_panel=TOPIC)
+def release(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="sam_diffsr-x4-s0, or table2 for its runs."),
+    ] = None,
+    config: ConfigFile = CONFIG,
+    configfile: Overlays = None,
+    study: StudyName = None,
+    mirror: Mirror = None,
+    settings: Settings = None,
+    root: Root = Path(),
+    every: Annotated[bool, typer.Option("--all", help="Every run of the study's tables.")] = False,
+    no_dvc: Annotated[bool, typer.Option("--no-dvc", help="Copy only.")] = False,
+    remote: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Their DVC remote; default: the clone's.")
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Copy trained models to checkpoints/ and put them under DVC."""
+    from samdiffsr.checkpoints.dvc import release
+    from samdiffsr.config.overlays import configured
+
+    if not runs and not every:
+        raise UserError("name the runs to release, e.g. sam_diffsr-x4-s0, or a table, or give --all")
+    chosen = configured(config, configfile, settings, study=study, mirror=mirror)
+    release(chosen, runs or [], root, dvc=not no_dvc, remote=remote, say=say)
+
+
+@app.command("track", cls=Stage, rich_help_panel=TOPIC)
+def track(
+    root: Root = Path(),
+    drop: Annotated[bool, typer.Option("--drop", help="Take what is absent out of data.dvc.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only compare data.dvc with data.files.")] = False,
+    threads: Threads = 1,
+) -> None:
+    """Put data/ under DVC, unless a part of it is absent."""
+    from samdiffsr.checkpoints.dvc import listing_problem, track
+
+    if not check:
+        track(root, drop=drop, say=say)
+    elif problem := listing_problem(root):
+        raise UserError(problem)

@@ -1,0 +1,128 @@
+"""Commands that make models: train them, or convert others' files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from samdiffsr.cli.options import Device, Hr, Lr, Out, RecipeText, Threads, path, record
+from samdiffsr.cli.stage import Stage
+
+TOPIC = "Models"
+app = typer.Typer()
+
+State = Annotated[Path, path("Folder of resume states.")]
+Name = Annotated[str, typer.Option(metavar="NAME", help="What messages call this training.")]
+Compile = Annotated[bool, typer.Option("--compile", help="The network, with torch.compile.")]
+Processes = Annotated[int, typer.Option(min=1, metavar="N", help="That share each batch.")]
+Workers = Annotated[int, typer.Option(min=0, metavar="N", help="Threads that cut patches ahead; 0: in line.")]
+SaveEvery = Annotated[int, typer.Option(min=1, metavar="STEPS", help="Between two resume states.")]
+SlowHours = Annotated[
+    float,
+    typer.Option(
+        metavar="H", envvar="SAMDIFFSR_SLOW_HOURS", help="Refuse a training that would take longer."
+    ),
+]
+File = Annotated[Path, path("The file to convert.")]
+
+
+def _job(recipe: dict[str, Any], **how: Any) -> Any:
+    from samdiffsr.training.trainer import Job
+
+    return Job(precision=recipe["precision"], **how)
+
+
+@app.command("train-encoder", cls=Stage, rich_help_panel=TOPIC)
+def train_encoder(
+    hr: Hr,
+    lr: Lr,
+    state: State,
+    out: Out,
+    recipe: RecipeText,
+    compile: Compile = False,
+    name: Name = "training",
+    device: Device = "auto",
+    processes: Processes = 1,
+    workers: Workers = 0,
+    save_every: SaveEvery = 500,
+    slow_hours: SlowHours = float("inf"),
+    threads: Threads = 1,
+) -> None:
+    """Pretrain the RRDB encoder."""
+    from samdiffsr.training.encoder import train_encoder
+
+    told = record(recipe)
+    job = _job(
+        told,
+        state=state,
+        out=out,
+        device=device,
+        threads=threads,
+        workers=workers,
+        save_every=save_every,
+        slow_hours=slow_hours,
+        compile=compile,
+    )
+    train_encoder(job, told, hr, lr, name)
+
+
+@app.command("train-denoiser", cls=Stage, rich_help_panel=TOPIC)
+def train_denoiser(
+    hr: Hr,
+    lr: Lr,
+    encoder: Annotated[Path, path("The trained encoder.")],
+    state: State,
+    out: Out,
+    recipe: RecipeText,
+    labels: Annotated[Path | None, path("Store of regions.")] = None,
+    values: Annotated[Path | None, path("The regions' values.")] = None,
+    compile: Compile = False,
+    name: Name = "training",
+    device: Device = "auto",
+    processes: Processes = 1,
+    workers: Workers = 0,
+    save_every: SaveEvery = 500,
+    slow_hours: SlowHours = float("inf"),
+    threads: Threads = 1,
+) -> None:
+    """Train a denoiser."""
+    from samdiffsr.training.denoiser import train_denoiser
+
+    told = record(recipe)
+    job = _job(
+        told,
+        state=state,
+        out=out,
+        device=device,
+        threads=threads,
+        workers=workers,
+        save_every=save_every,
+        slow_hours=slow_hours,
+        compile=compile,
+    )
+    train_denoiser(job, told, hr, lr, encoder, labels, values, name)
+
+
+@app.command("import-encoder", cls=Stage, rich_help_panel=TOPIC)
+def import_encoder(file: File, out: Out, threads: Threads = 1) -> None:
+    """Convert others' RRDB encoder."""
+    from samdiffsr.checkpoints.imports import import_encoder
+
+    import_encoder(file, out)
+
+
+@app.command("import-denoiser", cls=Stage, rich_help_panel=TOPIC)
+def import_denoiser(
+    file: File,
+    encoder: Annotated[Path, path("The encoder that belongs to it, converted.")],
+    out: Out,
+    recipe: RecipeText,
+    threads: Threads = 1,
+) -> None:
+    """Convert others' denoiser."""
+    from samdiffsr.checkpoints.imports import import_denoiser
+    from samdiffsr.cli.options import say
+
+    import_denoiser(file, encoder, out, record(recipe), say)
