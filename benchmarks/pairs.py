@@ -40,8 +40,9 @@ from samdiffsr.models.foreign import load_foreign_rrdb, load_foreign_unet
 from samdiffsr.models.model_file import save_model
 from samdiffsr.sampling.restorers import denoiser_restorer
 from samdiffsr.training.denoiser import train_denoiser
+from samdiffsr.training.job import Job
 from samdiffsr.training.patches import PatchSource
-from samdiffsr.training.trainer import Job
+from samdiffsr.training.recipe import DenoiserRecipe, Structure
 
 SCALE = 4
 MASKS = 100  # of an image
@@ -90,8 +91,8 @@ def training_step(bench: Bench, programs: Sequence[str]) -> Result:
     batch = 16 if bench.large else 4
     released = bench.released.model(bench.device)
     recipe, encoder, _ = _models(bench, released)
-    patch = recipe["training"]["patch"]
-    recipe["training"] |= {"batch": batch, "steps": bench.repeat + 3}
+    patch = recipe.training.patch
+    recipe = recipe.but(training__batch=batch, training__steps=bench.repeat + 3)
     _stores(bench)
     rng = np.random.default_rng(0)
     hr, up = (rng.random((patch, patch, 3), dtype=np.float32) for _ in range(2))
@@ -102,7 +103,7 @@ def training_step(bench: Bench, programs: Sequence[str]) -> Result:
     step = bench.released.training_step(released, tensors)
     timings, began, warm_up = Timings(), clock(bench.device), ""
 
-    def between(_: str) -> None:  # the loop speaks after every step of so short a training
+    def between(_: int) -> None:
         nonlocal began
         timings.add("ours", clock(bench.device) - began)
         if "released" in programs:
@@ -124,7 +125,7 @@ def training_step(bench: Bench, programs: Sequence[str]) -> Result:
         )
         places = [bench.folder / name for name in ("hr", "lr")]
         structure = {"labels": bench.folder / "masks", "values": bench.folder / "values.npz"}
-        train_denoiser(job, recipe, *places, encoder, **structure, say=between)
+        train_denoiser(job, recipe, *places, encoder, **structure, on_step=between)
         if bench.compile:
             warm_up = f"compiled, which took {timings.seconds['ours'][0]:.0f} s with the first step"
         for name, seconds in timings.seconds.items():
@@ -305,10 +306,10 @@ def some_masks(k: int, height: int, width: int) -> Iterator[np.ndarray]:
             yield ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
 
 
-def paper_recipe(config: Config) -> dict[str, Any]:
+def paper_recipe(config: Config) -> DenoiserRecipe:
     """The recipe of SAM-DiffSR as it was released, at the paper's size."""
     recipe = denoiser_recipe(config, Run(variant="released", scale=SCALE, seed=0))
-    return recipe | {"structure": {"reduce": False, "mask_crop": "aligned"}}
+    return recipe.but(structure=Structure(reduce=False))
 
 
 def fresh_models(config: Config, folder: Path, changes: dict[str, Any] | None = None) -> tuple[Path, Path]:
@@ -316,25 +317,29 @@ def fresh_models(config: Config, folder: Path, changes: dict[str, Any] | None = 
     return _saved(config, folder, changes, None)[1:]
 
 
-def _models(bench: Bench, released: Any, changes: dict[str, Any] | None = None) -> tuple[dict, Path, Path]:
+def _models(
+    bench: Bench, released: Any, changes: dict[str, Any] | None = None
+) -> tuple[DenoiserRecipe, Path, Path]:
     """(denoiser recipe, encoder file, denoiser file) with the weights of their model."""
     return _saved(bench.config, bench.folder, changes, weights_of(released, bench.folder))
 
 
 def _saved(
     config: Config, folder: Path, changes: dict[str, Any] | None, checkpoint: Path | None
-) -> tuple[dict[str, Any], Path, Path]:
+) -> tuple[DenoiserRecipe, Path, Path]:
     recipe = paper_recipe(config)
-    recipe["diffusion"] = recipe["diffusion"] | (changes or {})
-    coder = encoder_recipe(config, recipe["encoder"], SCALE, 0)
+    recipe = recipe.but(diffusion=recipe.diffusion.but(**changes or {}))
+    coder = encoder_recipe(config, recipe.encoder, SCALE, 0)
     encoder, denoiser = folder / "encoder.safetensors", folder / "denoiser.safetensors"
     net = build_encoder(coder)
     unet = build_denoiser(recipe, net.cond_channels)
     state = load_foreign_rrdb(checkpoint, net) if checkpoint else net.state_dict()
-    save_model(encoder, state, state, {"recipe": coder, "digests": {}})
+    save_model(encoder, state, state, {"recipe": coder.model_dump(mode="json"), "digests": {}})
     state = load_foreign_unet(checkpoint, unet) if checkpoint else unet.state_dict()
     digests = {"encoder": load_encoder(encoder)[1].sha256}
-    save_model(denoiser, state, state, {"recipe": recipe, "digests": digests, "e_max": 1.0})
+    save_model(
+        denoiser, state, state, {"recipe": recipe.model_dump(mode="json"), "digests": digests, "e_max": 1.0}
+    )
     return recipe, encoder, denoiser
 
 
@@ -365,7 +370,7 @@ def _patches(bench: Bench) -> PatchSource:
     regions = RegionStore(bench.folder / "masks")
     hr, lr = (Store(bench.folder / name) for name in ("hr", "lr"))
     values = load_values(bench.folder / "values.npz", regions)
-    patch = paper_recipe(bench.config)["training"]["patch"]
+    patch = paper_recipe(bench.config).training.patch
     return PatchSource(hr, lr, regions.labels, values, scale=SCALE, patch=patch, seed=0)
 
 
@@ -394,7 +399,7 @@ def _apart(difference: np.ndarray) -> str:
     return f"{share:.2g} % of the values differ, by {int(difference.max())} of 255 at most"
 
 
-def _training_flops(recipe: dict[str, Any], encoder: Path, side: int) -> float:
+def _training_flops(recipe: DenoiserRecipe, encoder: Path, side: int) -> float:
     """Of one sample: the frozen encoder forward, the denoiser forward and backward."""
     coder, _ = load_encoder(encoder)
     unet = build_denoiser(recipe, coder.cond_channels)
@@ -405,7 +410,7 @@ def _training_flops(recipe: dict[str, Any], encoder: Path, side: int) -> float:
     return float(counted.get_total_flops())
 
 
-def _sampling_flops(recipe: dict[str, Any], encoder: Path, height: int, width: int, steps: int) -> float:
+def _sampling_flops(recipe: DenoiserRecipe, encoder: Path, height: int, width: int, steps: int) -> float:
     """Counted on the meta device, where nothing is computed."""
     coder, _ = load_encoder(encoder)
     with torch.device("meta"), torch.no_grad():

@@ -139,11 +139,11 @@ def test_the_papers_choices_are_the_defaults(config: Config) -> None:
         "published", "rope", "width", "region", "sum", True, "aligned",
     )  # fmt: skip
     paper = load_config({**config.model_dump(), "study": "paper"})
-    training = denoiser_recipe(paper, Run(variant="sam_diffsr", scale=4, seed=0))["training"]
+    training = denoiser_recipe(paper, Run(variant="sam_diffsr", scale=4, seed=0)).training.model_dump()
     wanted = {"steps": 400_000, "batch": 16, "patch": 160, "lr": 2e-4, "lr_schedule": "cosine", "loss": "l2"}
     assert {key: training[key] for key in wanted} == wanted
     encoder = encoder_recipe(paper, "default", 4, 0)
-    assert (encoder["blocks"], encoder["features"], encoder["growth"]) == (17, 64, 32)
+    assert (encoder.blocks, encoder.features, encoder.growth) == (17, 64, 32)
 
 
 def test_a_variant_takes_what_it_does_not_say_from_its_base(raw: dict[str, Any]) -> None:
@@ -151,8 +151,8 @@ def test_a_variant_takes_what_it_does_not_say_from_its_base(raw: dict[str, Any])
     config = load_config(raw)
     mine, released = config.variants["mine"], config.variants["released"]
     assert mine.rope_axis == released.rope_axis == "height"
-    training = denoiser_recipe(config, Run(variant="mine", scale=4, seed=0))["training"]
-    assert (training["loss"], training["batch"]) == ("l1", 4)  # base's and its own
+    training = denoiser_recipe(config, Run(variant="mine", scale=4, seed=0)).training
+    assert (training.loss, training.batch) == ("l1", 4)  # base's and its own
 
 
 def _recipes(raw: dict[str, Any]) -> dict[str, str]:
@@ -210,8 +210,8 @@ def test_crops_of_sets_that_are_not_tested_on_are_left_out_and_said(raw: dict[st
 
 def test_srdiff_and_sam_diffsr_differ_in_nothing_but_the_masks(config: Config) -> None:
     """SRDiff here is the control: the same pipeline with e_sam = 0."""
-    plain = denoiser_recipe(config, Run(variant="srdiff", scale=4, seed=0))
-    modulated = denoiser_recipe(config, Run(variant="sam_diffsr", scale=4, seed=0))
+    plain = dict(denoiser_recipe(config, Run(variant="srdiff", scale=4, seed=0)))
+    modulated = dict(denoiser_recipe(config, Run(variant="sam_diffsr", scale=4, seed=0)))
     assert {key for key in plain if plain[key] != modulated[key]} == {"formulation", "structure"}
 
 

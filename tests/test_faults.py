@@ -19,7 +19,7 @@ import pytest
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.fetch.download import download
-from samdiffsr.training import trainer as loop
+from samdiffsr.training.trainer import Trainer
 from tests.test_fetch import CONTENT, QUICK, WANTED, Server, silent
 from tests.workflow import Result, Workflow, tiny
 from tests.world import RECIPES, RUNNABLE, World, files
@@ -153,19 +153,19 @@ def test_a_damaged_state_is_refused_and_the_one_before_gives_the_same_network(
         return training
 
     command("whole").run()
-    rate = loop.learning_rate
+    advance = Trainer.advance
 
     class Killed(BaseException):
         pass
 
-    def dying(step: int, training: dict[str, Any]) -> float:
-        if step == 7:
+    def dying(trainer: Trainer, arrays: Any) -> None:
+        if trainer.done == 7:
             raise Killed
-        return rate(step, training)
+        advance(trainer, arrays)
 
     for damage in ("flipped", "cut"):
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "learning_rate", dying)
+            patch.setattr(Trainer, "advance", dying)
             with pytest.raises(Killed):
                 command(damage).run()
         newest = here / damage / "state" / "state-00000006.pt"

@@ -17,15 +17,13 @@ from samdiffsr.checkpoints.imports import import_denoiser, import_encoder
 from samdiffsr.config.load import load_config
 from samdiffsr.core.errors import UserError
 from samdiffsr.diffusion.schedule import cosine_schedule
+from samdiffsr.models.recipe import ImportRecipe
 from samdiffsr.sampling.restorers import denoiser_restorer
 from tests.test_baselines import tiny_ldm
 from tests.test_foreign import KEYS, shrink
 from tests.workflow import TINY, Workflow
 
-DIFFUSION = {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0}
-RECIPE = {
-    "scale": 4, "formulation": "released", "lr_divisor": 256, "diffusion": DIFFUSION, "precision": "float32",
-}  # fmt: skip
+RECIPE = ImportRecipe(scale=4, formulation="released", lr_divisor=256, precision="float32")
 
 
 def authors_file(path: Path, beta: torch.Tensor | None = None) -> Path:
@@ -64,15 +62,15 @@ def test_an_imported_denoiser_is_sampled_like_any_other(imported: tuple[Path, Pa
     [
         ({"scale": 2}, "its denoiser has scale 4, the run needs 2"),
         ({"formulation": "condition"}, "its denoiser has mask_channels 0, the run needs 1"),
-        ({"diffusion": {**DIFFUSION, "beta_max": 0.5}}, "its noise schedule is not config.yaml's"),
-        ({"diffusion": {**DIFFUSION, "steps": 50}}, "its noise schedule is not config.yaml's"),
+        ({"diffusion__beta_max": 0.5}, "its noise schedule is not config.yaml's"),
+        ({"diffusion__steps": 50}, "its noise schedule is not config.yaml's"),
     ],
 )
 def test_what_does_not_fit_the_run_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     file, encoder = authors_file(tmp_path / "theirs.ckpt"), tmp_path / "encoder.safetensors"
     import_encoder(file, encoder)
     with pytest.raises(UserError, match=words):
-        import_denoiser(file, encoder, tmp_path / "out.safetensors", RECIPE | change)
+        import_denoiser(file, encoder, tmp_path / "out.safetensors", RECIPE.but(**change))
     assert not (tmp_path / "out.safetensors").exists()
 
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from samdiffsr.config.load import Config, load_config
-from samdiffsr.config.recipes.stages import recipe_text
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, write_json
+from samdiffsr.training.recipe import CalibrationRecipe
 from samdiffsr.workflow import plan as planning
 from samdiffsr.workflow.calibration import calibrate
 from tests.workflow import TINY, Workflow
@@ -29,11 +29,11 @@ def _config(root: Path, **top: Any) -> Config:
 
 
 @pytest.fixture
-def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[CalibrationRecipe]:
     """Calibration answers at once; the recipes that were asked for."""
-    asked: list[dict[str, Any]] = []
+    asked: list[CalibrationRecipe] = []
 
-    def answer(config: Config, recipe: dict[str, Any], root: Path, say: Any) -> dict[str, Any]:
+    def answer(config: Config, recipe: CalibrationRecipe, root: Path, say: Any) -> dict[str, Any]:
         asked.append(recipe)
         return FOUND
 
@@ -44,10 +44,10 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_variants_that_cost_the_same_share_a_calibration(root: Path) -> None:
     config = _config(root)
     runs = ("srdiff-x4-s0", "sam_diffsr-x4-s0", "released-x4-s3", "no_reduce-x4-s0")
-    recipes = {recipe_text(planning.training_of(config, "denoiser", run).recipe) for run in runs}
+    recipes = {planning.training_of(config, "denoiser", run).recipe.text() for run in runs}
     assert len(recipes) == 1
     for run in ("srdiff-x2-s0", "srdiff_small-x4-s0"):
-        assert recipe_text(planning.training_of(config, "denoiser", run).recipe) not in recipes
+        assert planning.training_of(config, "denoiser", run).recipe.text() not in recipes
 
 
 def test_steps_that_are_saved_are_not_counted_again(root: Path, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_calibration_times_the_real_stages(tmp_path: Path, root: Path) -> None:
     assert found.keys() == FOUND.keys()
     assert all(found[key] > 0 for key in ("step_seconds", "image_seconds", "model_bytes"))
     assert found["measured_batch"] == 3
-    calibrate({**recipe, "denoiser": None}, tmp_path / "encoder.json", "cpu", 1)
+    calibrate(recipe.but(denoiser=None), tmp_path / "encoder.json", "cpu", 1)
     assert read_json(tmp_path / "encoder.json")["model_bytes"] != found["model_bytes"]
 
 

@@ -89,7 +89,7 @@ def info_of(config: Config, kind: str, run: Run) -> dict[str, Any]:
         else denoiser_recipe(config, run)
     )
     digests = {"images": config.images_digest(config.chosen.train_set), "labels": "L" * 64}
-    return {"recipe": recipe, "digests": digests}
+    return {"recipe": recipe.model_dump(mode="json"), "digests": digests}
 
 
 # ---- the head of a model file ----

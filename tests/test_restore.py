@@ -20,6 +20,7 @@ from samdiffsr.masks.store import RegionStoreWriter
 from samdiffsr.models.denoiser import build_denoiser
 from samdiffsr.models.encoder import build_encoder
 from samdiffsr.models.model_file import save_model
+from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork, UNet
 from samdiffsr.sampling.restorers import (
     bicubic_restorer,
     denoiser_restorer,
@@ -35,17 +36,17 @@ RECIPE = {"kind": "denoiser", "scale": 4, "seed": 0, "weights": "ema", "steps": 
 
 def _models(folder: Path, scale: int = 4, formulation: str = "published") -> tuple[Path, Path]:
     torch.manual_seed(0)
-    encoder_recipe = {"kind": "encoder", "blocks": 2, "features": 8, "growth": 4, "scale": scale}
-    encoder = build_encoder(encoder_recipe)
-    save_model(folder / "encoder", encoder.state_dict(), encoder.state_dict(), {"recipe": encoder_recipe})
-    recipe = {
-        "kind": "denoiser", "scale": scale, "formulation": formulation, "lr_divisor": 255,
-        "unet": {"dim": 8, "mults": [1, 2, 2]},
-        "diffusion": {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0},
-    }  # fmt: skip
+    size = EncoderNetwork(blocks=2, features=8, growth=4, scale=scale)
+    encoder = build_encoder(size)
+    save_model(folder / "encoder", encoder.state_dict(), encoder.state_dict(), {"recipe": size.model_dump()})
+    recipe = DenoiserNetwork(scale=scale, formulation=formulation, unet=UNet(dim=8, mults=(1, 2, 2)))
     unet = build_denoiser(recipe, encoder.cond_channels)
     raw = {k: v * 0.5 for k, v in unet.state_dict().items()}
-    info = {"recipe": recipe, "e_max": 1.4, "digests": {"encoder": sha256_file(folder / "encoder")}}
+    info = {
+        "recipe": recipe.model_dump(),
+        "e_max": 1.4,
+        "digests": {"encoder": sha256_file(folder / "encoder")},
+    }
     save_model(folder / "denoiser", raw, unet.state_dict(), info)
     return folder / "encoder", folder / "denoiser"
 
@@ -126,9 +127,9 @@ def test_models_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     encoder, denoiser = _models(tmp_path / "a")
     other = tmp_path / "other"
     torch.manual_seed(1)
-    recipe = {"kind": "encoder", "blocks": 2, "features": 8, "growth": 4, "scale": 4}
-    net = build_encoder(recipe)
-    save_model(other, net.state_dict(), net.state_dict(), {"recipe": recipe})
+    size = EncoderNetwork(blocks=2, features=8, growth=4, scale=4)
+    net = build_encoder(size)
+    save_model(other, net.state_dict(), net.state_dict(), {"recipe": size.model_dump()})
     with pytest.raises(UserError, match=r"denoiser: was trained with another encoder than .*other"):
         _denoiser(other, denoiser)
     with pytest.raises(UserError, match="holds the weights of a encoder"):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 
-from samdiffsr.config.schema import Training
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.randomness import sample_generator
 from samdiffsr.data.store import Store, StoreWriter
@@ -24,9 +24,11 @@ from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.store import RegionStoreWriter
 from samdiffsr.models.model_file import open_model
 from samdiffsr.training import trainer as loop
-from samdiffsr.training.trainer import Job, learning_rate
+from samdiffsr.training.job import Job, learning_rate
+from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure, Training
 
 STEPS = 9
+Recipe = EncoderRecipe | DenoiserRecipe
 
 
 @pytest.fixture(scope="module")
@@ -51,54 +53,56 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _training(**changes: Any) -> dict[str, Any]:
+def _training(**changes: Any) -> Training:
     base = {"steps": STEPS, "batch": 2, "patch": 32, "lr": 1e-3, "ema": 0.9, "augment": True}
-    return Training.model_validate({**base, **changes}).model_dump()
+    return Training(**{**base, **changes})
 
 
-def _encoder_recipe(**changes: Any) -> dict[str, Any]:
-    return {
-        "kind": "encoder", "blocks": 2, "features": 8, "growth": 4, "scale": 4, "seed": 0,
-        "training": _training(loss="l1", **changes), "precision": "float32",
-    }  # fmt: skip
+def _encoder_recipe(**changes: Any) -> EncoderRecipe:
+    return EncoderRecipe(
+        blocks=2, features=8, growth=4, scale=4, training=_training(loss="l1", **changes), precision="float32"
+    )
 
 
-def _denoiser_recipe(formulation: str = "published", **changes: Any) -> dict[str, Any]:
-    return {
-        "kind": "denoiser", "scale": 4, "seed": 0, "formulation": formulation, "lr_divisor": 255,
-        "unet": {"dim": 8, "mults": [1, 2]}, "training": _training(**changes), "precision": "float32",
-        "diffusion": {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0},
-        "structure": None if formulation == "none" else {"reduce": True, "mask_crop": "aligned"},
-    }  # fmt: skip
+def _denoiser_recipe(formulation: str = "published", **changes: Any) -> DenoiserRecipe:
+    return DenoiserRecipe(
+        scale=4, formulation=formulation, unet={"dim": 8, "mults": [1, 2]}, precision="float32",
+        training=_training(**changes), structure=None if formulation == "none" else Structure(),
+    )  # fmt: skip
 
 
-def _command(data: Path, out: Path, kind: str, recipe: dict[str, Any], *more: str) -> list[str]:
+def _command(data: Path, out: Path, kind: str, recipe: Recipe, *more: str) -> list[str]:
     command = [
         sys.executable, "-m", "samdiffsr", f"train-{kind}", "--name", f"my-{kind}", "--device", "cpu",
         "--hr", str(data / "hr"), "--lr", str(data / "lr"), "--state", str(out / "state"),
-        "--out", str(out / "model.safetensors"), "--recipe", json.dumps(recipe), *more,
+        "--out", str(out / "model.safetensors"), "--recipe", recipe.text(), *more,
     ]  # fmt: skip
     if kind == "denoiser":
         command += ["--encoder", str(data / "encoder.safetensors")]
-        if recipe["structure"] is not None:
+        if recipe.structure is not None:
             command += ["--labels", str(data / "labels"), "--values", str(data / "values.npz")]
     return command
 
 
-def _train(data: Path, out: Path, kind: str, recipe: dict[str, Any], **job: Any) -> None:
+def _train(
+    data: Path,
+    out: Path,
+    kind: str,
+    recipe: Recipe,
+    on_step: Callable[[int], None] = lambda step: None,
+    **job: Any,
+) -> None:
     from samdiffsr.training.denoiser import train_denoiser
     from samdiffsr.training.encoder import train_encoder
 
-    settings = Job(
-        out / "state", out / "model.safetensors", device="cpu", precision=recipe["precision"], **job
-    )
+    settings = Job(out / "state", out / "model.safetensors", device="cpu", precision=recipe.precision, **job)
     if kind == "encoder":
-        train_encoder(settings, recipe, data / "hr", data / "lr")
+        train_encoder(settings, recipe, data / "hr", data / "lr", on_step=on_step)
     else:
-        masks = (
-            {} if recipe["structure"] is None else {"labels": data / "labels", "values": data / "values.npz"}
+        masks = {} if recipe.structure is None else {"labels": data / "labels", "values": data / "values.npz"}
+        train_denoiser(
+            settings, recipe, data / "hr", data / "lr", data / "encoder.safetensors", **masks, on_step=on_step
         )
-        train_denoiser(settings, recipe, data / "hr", data / "lr", data / "encoder.safetensors", **masks)
 
 
 @pytest.fixture(scope="module")
@@ -113,21 +117,16 @@ def _same(a: Path, b: Path) -> bool:
     return all((a / n).read_bytes() == (b / n).read_bytes() for n in ("model.safetensors", "model.curve.csv"))
 
 
-def _interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """Make the training die, as by `kill -9`, once `after` steps are done."""
+class Killed(BaseException):
+    """As by `kill -9`: nothing is said and nothing is saved."""
 
-    class Killed(BaseException):
-        pass
 
-    rate = loop.learning_rate
-
-    def dying(step: int, training: dict[str, Any]) -> float:
+def _kill(after: int) -> Callable[[int], None]:
+    def on_step(step: int) -> None:
         if step == after:
             raise Killed
-        return rate(step, training)
 
-    monkeypatch.setattr(loop, "learning_rate", dying)
-    monkeypatch.setattr(loop, "Killed", Killed, raising=False)
+    return on_step
 
 
 @pytest.mark.parametrize("kind", ["encoder", "denoiser"])
@@ -138,11 +137,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     recipe = _encoder_recipe() if kind == "encoder" else _denoiser_recipe()
     monkeypatch.setattr(loop, "POINTS", 4)  # a point every 2 steps, a state every 3
     _train(data, tmp_path / "whole", kind, recipe, save_every=3)
-    with monkeypatch.context() as broken:
-        _interrupt(broken, after=8)
-        with pytest.raises(BaseException) as killed:  # noqa: PT011
-            _train(data, tmp_path / "pieces", kind, recipe, save_every=3)
-        assert killed.typename == "Killed"
+    with pytest.raises(Killed):
+        _train(data, tmp_path / "pieces", kind, recipe, on_step=_kill(after=8), save_every=3)
     assert not (tmp_path / "pieces" / "model.safetensors").exists()
     assert sorted(p.name for p in (tmp_path / "pieces/state").glob("*.pt")) == [
         "state-00000003.pt",
@@ -207,7 +203,7 @@ def test_a_sample_is_the_same_whatever_batch_it_falls_into() -> None:
     ],
 )
 def test_learning_rates(changes: dict[str, Any], expected: dict[int, float]) -> None:
-    training = Training.model_validate({"steps": 100, **changes}).model_dump()
+    training = Training(steps=100, **changes)
     for step, lr in expected.items():
         assert learning_rate(step, training) == pytest.approx(lr, rel=1e-12)
 
@@ -284,7 +280,7 @@ def test_a_training_that_would_take_too_long_is_refused_after_its_first_steps(
     data: Path, encoder: Path, tmp_path: Path
 ) -> None:
     recipe = _denoiser_recipe("none")
-    assert recipe["training"]["steps"] > loop.TIMED
+    assert recipe.training.steps > loop.TIMED
     with pytest.raises(UserError, match=r"denoiser: the training would take about .* hours.*allow_slow"):
         _train(data, tmp_path / "slow", "denoiser", recipe, slow_hours=1e-9)
     assert not (tmp_path / "slow/model.safetensors").exists()

@@ -13,26 +13,24 @@ import pytest
 from PIL import Image
 
 from samdiffsr.cli.app import main
-from samdiffsr.config.schema import Training
+from samdiffsr.diffusion.recipe import Diffusion
+from samdiffsr.models.recipe import UNet
+from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure, Training
 from tests.workflow import ROOT
 
 STEPS = {"steps": 2, "batch": 2, "patch": 32, "ema": 0.5}
-DIFFUSION = {"steps": 4, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0}
 FELZENSZWALB = {"kind": "felzenszwalb", "scale": 50, "sigma": 0.8, "min_size": 20}
 RECIPES: dict[str, dict[str, Any]] = {
     "lr": {"scale": 4, "rounding": "each_axis"},
     "masks": {"image": "hr", "segmenter": FELZENSZWALB},
     "encode": {"position": "rope"},
-    "encoder": {
-        "kind": "encoder", "blocks": 2, "features": 4, "growth": 2, "scale": 4, "seed": 0,
-        "training": Training(**STEPS, loss="l1").model_dump(), "precision": "float32",
-    },
-    "denoiser": {
-        "kind": "denoiser", "scale": 4, "seed": 0, "formulation": "published", "lr_divisor": 255,
-        "unet": {"dim": 8, "mults": [1, 2]}, "training": Training(**STEPS).model_dump(),
-        "precision": "float32", "diffusion": DIFFUSION,
-        "structure": {"reduce": True, "mask_crop": "aligned"},
-    },
+    "encoder": EncoderRecipe(
+        blocks=2, features=4, growth=2, scale=4, training=Training(**STEPS, loss="l1"), precision="float32",
+    ).model_dump(mode="json"),
+    "denoiser": DenoiserRecipe(
+        scale=4, formulation="published", unet=UNet(dim=8, mults=(1, 2)), diffusion=Diffusion(steps=4),
+        training=Training(**STEPS), structure=Structure(), precision="float32",
+    ).model_dump(mode="json"),
     "sample": {
         "kind": "denoiser", "scale": 4, "weights": "ema", "seed": 0, "steps": None, "start": None,
         "precision": "float32",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,23 +24,26 @@ from samdiffsr.models.foreign import (
     unet_arguments,
 )
 from samdiffsr.models.model_file import save_model
+from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork, ImportRecipe, UNet
 
 
 def import_encoder(file: Path, out: Path) -> None:
     """Write the model file `out` of the RRDB encoder in `file`. UserError if it holds none."""
     state = load_foreign_rrdb(file)
-    recipe = {"kind": "encoder", **rrdb_arguments(state)}
+    recipe = EncoderNetwork(**rrdb_arguments(state))
     # one kind of weights: the denoiser's stages ask for the averaged ones
-    save_model(out, state, state, {"recipe": recipe, "digests": {"file": sha256_file(file)}})
+    save_model(
+        out, state, state, {"recipe": recipe.model_dump(mode="json"), "digests": {"file": sha256_file(file)}}
+    )
 
 
 def import_denoiser(
-    file: Path, encoder: Path, out: Path, recipe: dict[str, Any], say: Callable[[str], None] = print
+    file: Path, encoder: Path, out: Path, recipe: ImportRecipe, say: Callable[[str], None] = print
 ) -> None:
     """Write the model file `out` of the denoiser in `file`.
 
     Args:
-        encoder: the model file that `import_encoder` made. recipe: Config.import_recipe.
+        encoder: the model file that `import_encoder` made.
 
     Raises:
         UserError: the file holds no denoiser, or one of another scale, another encoder, another schedule than
@@ -49,11 +51,11 @@ def import_denoiser(
     """
     state = load_foreign_unet(file)
     sizes = unet_arguments(state)
-    network, model = load_encoder(encoder)
+    coder, model = load_encoder(encoder)
     expected = {
-        "scale": recipe["scale"],
-        "cond_channels": network.cond_channels,
-        "mask_channels": int(recipe["formulation"] == "condition"),
+        "scale": recipe.scale,
+        "cond_channels": coder.cond_channels,
+        "mask_channels": int(recipe.formulation == "condition"),
     }
     for what, value in expected.items():
         if sizes[what] != value:
@@ -63,12 +65,15 @@ def import_denoiser(
     except UserError:
         say(f"{file}: holds no noise schedule; config.yaml's is taken")
     else:
-        ours = build_formulation(recipe).schedule.beta.float()
+        ours = build_formulation(recipe.formulation, recipe.diffusion).schedule.beta.float()
         if beta.shape != ours.shape or not torch.allclose(beta, ours, atol=1e-4):
             raise UserError(f"{file}: its noise schedule is not config.yaml's; correct `diffusion` there")
-    unet = {"dim": sizes["dim"], "mults": list(sizes["mults"])}
+    network = DenoiserNetwork(
+        unet=UNet(dim=sizes["dim"], mults=tuple(sizes["mults"])),
+        **recipe.model_dump(exclude={"precision"}),
+    )
     info = {
-        "recipe": {**recipe, "kind": "denoiser", "unet": unet, "structure": None},
+        "recipe": network.model_dump(mode="json") | {"precision": recipe.precision, "structure": None},
         "digests": {"encoder": model.sha256, "file": sha256_file(file)},
         "e_max": 0.0,  # unused by the formulations that can be imported
     }

@@ -106,7 +106,7 @@ def check_model(path: Path, config: Config, kind: Kind, run: Run, root: Path = P
     cure = (
         "train it anew (--config checkpoint_source=trained), or get the release that belongs to this commit"
     )
-    different = differences(info["recipe"], json.loads(json.dumps(recipe)))
+    different = differences(info["recipe"], recipe.model_dump(mode="json"))
     if different:
         key, was, now = different[0]
         more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""

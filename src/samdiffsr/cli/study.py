@@ -18,7 +18,6 @@ from samdiffsr.cli.options import (
     Settings,
     StudyName,
     Threads,
-    record,
     say,
 )
 from samdiffsr.cli.stage import Stage
@@ -79,9 +78,10 @@ def plan(
 @app.command("calibrate", cls=Stage, rich_help_panel=TOPIC)
 def calibrate(out: Out, recipe: RecipeText, device: Device = "auto", threads: Threads = 1) -> None:
     """Time a few training steps and network calls on this device."""
+    from samdiffsr.training.recipe import CalibrationRecipe
     from samdiffsr.workflow.calibration import calibrate
 
-    calibrate(record(recipe), out, device, threads)
+    calibrate(CalibrationRecipe.parse(recipe), out, device, threads)
 
 
 @app.command("release", cls=Stage, rich_help_panel=TOPIC)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from samdiffsr.cli.options import Device, Hr, Lr, Out, RecipeText, Threads, path, record
+from samdiffsr.cli.options import Device, Hr, Lr, Out, RecipeText, Threads, path
 from samdiffsr.cli.stage import Stage
 
 TOPIC = "Models"
@@ -28,12 +28,6 @@ SlowHours = Annotated[
 File = Annotated[Path, path("The file to convert.")]
 
 
-def _job(recipe: dict[str, Any], **how: Any) -> Any:
-    from samdiffsr.training.trainer import Job
-
-    return Job(precision=recipe["precision"], **how)
-
-
 @app.command("train-encoder", cls=Stage, rich_help_panel=TOPIC)
 def train_encoder(
     hr: Hr,
@@ -52,13 +46,15 @@ def train_encoder(
 ) -> None:
     """Pretrain the RRDB encoder."""
     from samdiffsr.training.encoder import train_encoder
+    from samdiffsr.training.job import Job
+    from samdiffsr.training.recipe import EncoderRecipe
 
-    told = record(recipe)
-    job = _job(
-        told,
+    told = EncoderRecipe.parse(recipe)
+    job = Job(
         state=state,
         out=out,
         device=device,
+        precision=told.precision,
         threads=threads,
         workers=workers,
         save_every=save_every,
@@ -89,13 +85,15 @@ def train_denoiser(
 ) -> None:
     """Train a denoiser."""
     from samdiffsr.training.denoiser import train_denoiser
+    from samdiffsr.training.job import Job
+    from samdiffsr.training.recipe import DenoiserRecipe
 
-    told = record(recipe)
-    job = _job(
-        told,
+    told = DenoiserRecipe.parse(recipe)
+    job = Job(
         state=state,
         out=out,
         device=device,
+        precision=told.precision,
         threads=threads,
         workers=workers,
         save_every=save_every,
@@ -124,5 +122,6 @@ def import_denoiser(
     """Convert others' denoiser."""
     from samdiffsr.checkpoints.imports import import_denoiser
     from samdiffsr.cli.options import say
+    from samdiffsr.models.recipe import ImportRecipe
 
-    import_denoiser(file, encoder, out, record(recipe), say)
+    import_denoiser(file, encoder, out, ImportRecipe.parse(recipe), say)

@@ -20,7 +20,6 @@ from samdiffsr.config.schema import (
     AnyFigure,
     Baseline,
     Dataset,
-    Diffusion,
     FigureName,
     MaskSet,
     Name,
@@ -29,17 +28,18 @@ from samdiffsr.config.schema import (
     Run,
     Study,
     Table,
-    Training,
     Variant,
 )
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import mask_name
-from samdiffsr.core.recipe import Strict
+from samdiffsr.core.recipe import Precision, Strict
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import baselines
 from samdiffsr.data.manifest import Entry, expected_images, images_digest
 from samdiffsr.data.recipe import Degradation
+from samdiffsr.diffusion.recipe import Diffusion
 from samdiffsr.evaluation.metrics import Metric, of_kind
+from samdiffsr.training.recipe import Training
 
 
 class Config(Strict):
@@ -49,7 +49,7 @@ class Config(Strict):
     checkpoint_source: Literal["trained", "released"] = "trained"
     mirror: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "bf16", "float32"] = "auto"
+    precision: Precision = "auto"
     compile: bool = False  # the networks in training, with torch.compile
     missing_test_sets: Literal["skip", "fail"] = "skip"
     missing_weights: Literal["skip", "fail"] = "skip"

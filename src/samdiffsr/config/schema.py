@@ -11,15 +11,17 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from samdiffsr.core.layout import run_name
-from samdiffsr.core.recipe import NotNegative, Positive, Strict
+from samdiffsr.core.recipe import NotNegative, Positive, Scale, Strict
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import sources
+from samdiffsr.diffusion.recipe import FormulationName
 from samdiffsr.evaluation.metrics import METRICS, ImageMetric, known
 from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.masks.segmenters.kinds import KINDS, unknown_setting
+from samdiffsr.models.recipe import EncoderSize, UNet
+from samdiffsr.training.recipe import Training
 
 Level = Literal["high", "medium", "low"]
-Scale = Literal[2, 4, 8]
 MetricOfImages = Annotated[str, AfterValidator(lambda name: known(name, ImageMetric))]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 FigureName = Annotated[str, Field(pattern=r"^figure[a-z0-9_]+$")]
@@ -69,45 +71,10 @@ class MaskSet(Strict):
         return self
 
 
-class Training(Strict):
-    """One optimisation. The defaults are the paper's (section 5.1)."""
-
-    steps: Positive = 400_000
-    batch: Positive = 16
-    patch: Positive = 160  # HR pixels
-    lr: Annotated[float, Field(gt=0)] = 2e-4
-    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
-    lr_step: Positive = 200_000  # `step`: halve every so many steps
-    warmup: Annotated[int, Field(ge=0)] = 0
-    loss: Literal["l2", "l1"] = "l2"
-    augment: bool = False  # flips and quarter turns
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
-    clip_grad: Annotated[float, Field(ge=0)] = 0.0  # largest gradient norm; 0 is no limit
-
-
-class Encoder(Strict):
+class Encoder(EncoderSize):
     """RRDB size, and how it is pretrained."""
 
-    blocks: Annotated[int, Field(ge=2)] = 17
-    features: Positive = 64
-    growth: Positive = 32
     training: Training = Training(steps=100_000, batch=64, loss="l1")
-
-
-class UNet(Strict):
-    """Denoiser size."""
-
-    dim: Annotated[int, Field(gt=0, multiple_of=2)] = 64
-    mults: tuple[Positive, ...] = (1, 2, 3, 4)
-
-
-class Diffusion(Strict):
-    """The schedule (paper 5.1, after Nichol & Dhariwal) and the residual that is diffused (after SRDiff)."""
-
-    steps: Positive = 100  # T
-    s: float = 0.008
-    beta_max: float = 0.999
-    residual_scale: float = 2.0  # x_0 = residual_scale * (HR - upsampled LR), images in [-1, 1]
 
 
 class Sampling(Strict):
@@ -177,9 +144,7 @@ class Variant(Strict):
     published: str = ""  # row name in the published tables; the label if empty
     encoder: Name = "default"
     # the diffusion (docs/formulations.md)
-    formulation: Literal[
-        "none", "published", "released", "released_nocoef", "coefficient_fix", "consistent", "condition"
-    ] = "published"
+    formulation: FormulationName = "published"
     # the structure encoding (paper 4.2)
     masks: Level | None = None
     position: Literal["rope", "cosine", "linear"] = "rope"

@@ -8,7 +8,7 @@ what it makes.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,12 +16,22 @@ from samdiffsr.core.errors import UserError
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
+Scale = Literal[2, 4, 8]  # SR size over LR size
+Precision = Literal["auto", "bf16", "float32"]
 
 
 class Strict(BaseModel):
     """Unknown keys are errors, numbers are finite, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def but(self, **changes: Any) -> Self:
+        """A copy with other values, checked as if it were new; `block__key` is a key inside a block."""
+        values = dict(self)
+        for name, value in changes.items():
+            block, _, key = name.partition("__")
+            values[block] = values[block].but(**{key: value}) if key else value
+        return type(self).model_validate(values)
 
 
 class Recipe(Strict):

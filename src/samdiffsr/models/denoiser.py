@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.diffusion.process import Formulation, formulation
+from samdiffsr.diffusion.recipe import Diffusion, FormulationName
 from samdiffsr.diffusion.schedule import cosine_schedule
 from samdiffsr.models.model_file import ModelFile, open_model
+from samdiffsr.models.recipe import DenoiserNetwork
 from samdiffsr.models.unet import DenoisingUNet
 
 
-def build_denoiser(recipe: dict[str, Any], cond_channels: int) -> DenoisingUNet:
-    """The network of a denoiser recipe, with fresh weights; `cond_channels` is the encoder's."""
+def build_denoiser(network: DenoiserNetwork, cond_channels: int) -> DenoisingUNet:
+    """The network with fresh weights; `cond_channels` is the encoder's."""
     return DenoisingUNet(
-        recipe["unet"]["dim"],
-        recipe["unet"]["mults"],
+        network.unet.dim,
+        network.unet.mults,
         cond_channels,
-        recipe["scale"],
-        mask_channels=1 if recipe["formulation"] == "condition" else 0,
+        network.scale,
+        mask_channels=1 if network.formulation == "condition" else 0,
     )
 
 
-def build_formulation(recipe: dict[str, Any]) -> Formulation:
-    """The diffusion process of a denoiser recipe."""
-    process = recipe["diffusion"]
-    schedule = cosine_schedule(process["steps"], process["s"], process["beta_max"])
-    return formulation(recipe["formulation"], schedule)
+def build_formulation(name: FormulationName, diffusion: Diffusion) -> Formulation:
+    """The diffusion process."""
+    return formulation(name, cosine_schedule(diffusion.steps, diffusion.s, diffusion.beta_max))
 
 
 def load_denoiser(
@@ -43,6 +42,6 @@ def load_denoiser(
         raise UserError(
             f"{path}: was trained with another encoder than {encoder.path}; use the one it belongs to"
         )
-    unet = build_denoiser(file.info["recipe"], cond_channels)
+    unet = build_denoiser(file.network(DenoiserNetwork), cond_channels)
     unet.load_state_dict(file.weights(weights))
     return unet.eval().requires_grad_(False), file

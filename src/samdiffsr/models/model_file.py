@@ -9,15 +9,19 @@ import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, sha256_file
+from samdiffsr.core.recipe import Recipe
+
+Network = TypeVar("Network", bound=Recipe)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,20 @@ class ModelFile:
         with _opened(self.path) as file:
             prefix = f"{kind}."
             return {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+
+    def network(self, kind: type[Network]) -> Network:
+        """What the recipe says of the network itself, e.g. an `EncoderNetwork`.
+
+        Raises:
+            UserError: a key of it is missing or wrong.
+        """
+        recipe = self.info["recipe"]
+        try:
+            return kind.model_validate({key: recipe[key] for key in kind.model_fields if key in recipe})
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{self.path}: its recipe is no {kind.__name__}: {key}: {first['msg']}") from None
 
 
 def save_model(path: Path, raw: dict[str, Tensor], ema: dict[str, Tensor], info: dict[str, Any]) -> None:

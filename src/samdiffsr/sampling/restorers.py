@@ -31,6 +31,7 @@ from samdiffsr.models.bands import BandedDenoiser, encode
 from samdiffsr.models.denoiser import build_formulation, load_denoiser
 from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.quick import quicken
+from samdiffsr.models.recipe import DenoiserNetwork
 from samdiffsr.sampling.sample_set import timing_path
 
 Restorer = Callable[
@@ -96,15 +97,15 @@ def denoiser_restorer(
     """
     encoder, encoder_file = load_encoder(encoder_path)
     unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, recipe["weights"])
-    trained = file.info["recipe"]
-    process = build_formulation(trained)
-    if trained["formulation"] == "condition" and structure is None:
+    trained = file.network(DenoiserNetwork)
+    process = build_formulation(trained.formulation, trained.diffusion)
+    if trained.formulation == "condition" and structure is None:
         raise UserError(f"{path}: this network takes region masks as an input; give --labels and --values")
     encoder.to(device, memory_format=torch.channels_last)
     unet.to(device, memory_format=torch.channels_last)
     if device.type == "cpu":
         quicken(unet)
-    scale, shrink = trained["scale"], trained["diffusion"]["residual_scale"]
+    scale, shrink = trained.scale, trained.diffusion.residual_scale
     start = recipe["start"] or process.start
     margin = recipe.get("pad", 0)
     itemsize = _itemsize(precision)
@@ -122,7 +123,7 @@ def denoiser_restorer(
                     e_sam = _reflect(structure(name), margin * scale)
                     grow = [(0, padded.shape[i] * scale - e_sam.shape[i]) for i in range(2)]
                     mask = torch.from_numpy(np.pad(e_sam, grow, mode="edge"))[None, None].to(device)
-            up = upsampled(small, scale, trained["lr_divisor"])
+            up = upsampled(small, scale, trained.lr_divisor)
             key = image_index(name) * 1024
 
             def noise(i: int) -> Tensor:

@@ -14,15 +14,19 @@ from samdiffsr.core.files import sha256_file
 from samdiffsr.core.randomness import sample_generator, seed_weights
 from samdiffsr.data.resize import upsampled
 from samdiffsr.data.store import Store
-from samdiffsr.diffusion.process import residual
+from samdiffsr.diffusion.process import Formulation, residual
 from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.models.denoiser import build_denoiser, build_formulation
 from samdiffsr.models.encoder import load_encoder
+from samdiffsr.models.rrdb import RRDBEncoder
 from samdiffsr.models.unet import DenoisingUNet
 from samdiffsr.training.encoder import pixel_loss
+from samdiffsr.training.job import Job
 from samdiffsr.training.patches import PatchSource
-from samdiffsr.training.trainer import Job, train
+from samdiffsr.training.recipe import DenoiserRecipe
+from samdiffsr.training.step import Batch, Task
+from samdiffsr.training.trainer import Trainer
 
 NOISE = 1  # keeps the noise's random numbers apart from those of the patches
 
@@ -38,25 +42,59 @@ class Conditioned(nn.Module):
         return self.unet(x_t, t, self.unet.project(features, mask))
 
 
-def train_denoiser(
-    job: Job,
-    recipe: dict[str, Any],
+class NoiseLoss:
+    """What a denoiser is trained by: the distance of its output from the target, at one t a sample.
+
+    Args:
+        frozen: the encoder whose features condition the denoiser.
+    """
+
+    def __init__(self, recipe: DenoiserRecipe, process: Formulation, frozen: RRDBEncoder) -> None:
+        self.recipe, self.process, self.frozen = recipe, process, frozen
+
+    def draw(self, samples: range, device: torch.device) -> Batch:
+        """t, int64 (B,), and epsilon, float32 (B, 3, patch, patch), of these samples."""
+        recipe, patch = self.recipe, self.recipe.training.patch
+        # t is drawn where the tables are, epsilon where it is used
+        t = [
+            torch.randint(self.process.schedule.T, (), generator=sample_generator(recipe.seed, i))
+            for i in samples
+        ]
+        epsilon = [
+            torch.randn(
+                (3, patch, patch),
+                generator=sample_generator(recipe.seed ^ NOISE << 32, i, device),
+                device=device,
+            )
+            for i in samples
+        ]
+        return {"t": torch.stack(t), "epsilon": torch.stack(epsilon)}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean loss of a batch: uint8 `lr` and `hr`, float `e_sam` if there are masks, and what was drawn."""
+        recipe, process = self.recipe, self.process
+        t, epsilon, e_sam = batch["t"], batch["epsilon"], batch.get("e_sam")
+        with torch.no_grad():
+            features = self.frozen.features(batch["lr"].float() / 255)
+            up = upsampled(batch["lr"], recipe.scale, recipe.lr_divisor)
+            x_0 = residual(batch["hr"].float() / 255, up, recipe.diffusion.residual_scale)
+        x_t = process.noisy(x_0, e_sam, epsilon, t)
+        mask = e_sam if recipe.formulation == "condition" else None
+        prediction = model(x_t, t.to(x_t.device), features, mask)
+        return pixel_loss(recipe.training.loss, prediction, process.target(e_sam, epsilon, t))
+
+
+def denoiser_task(
+    recipe: DenoiserRecipe,
     hr: Path,
     lr: Path,
     encoder: Path,
     labels: Path | None = None,
     values: Path | None = None,
     name: str = "denoiser",
-    say: Callable[[str], None] = print,
-) -> None:
-    """Train the denoiser of `recipe`; writes `job.out`.
-
-    Args:
-        hr, lr: stores of the training set. encoder: a trained encoder's model file; its EMA weights are
-        used, frozen.
-        labels, values: region maps and values per region, where the recipe has a structure.
-    """
-    training, seed, structure = recipe["training"], recipe["seed"], recipe["structure"]
+) -> Task:
+    """The training of `recipe`; arguments as of `train_denoiser`."""
+    training = recipe.training
     hr_store, lr_store = Store(hr), Store(lr)
     digests = {
         "hr": hr_store.digest,
@@ -65,7 +103,7 @@ def train_denoiser(
     }
     options: dict[str, Any] = {"labels": None, "values": None}
     e_max = 0.0
-    if structure is not None:
+    if recipe.structure is not None:
         if labels is None or values is None:
             raise UserError(f"{name}: its recipe has a structure; give --labels and --values")
         regions = RegionStore(labels)
@@ -77,52 +115,55 @@ def train_denoiser(
         options = {
             "labels": regions.labels,
             "values": e_values,
-            "reduce": structure["reduce"],
-            "mask_crop": structure["mask_crop"],
+            "reduce": recipe.structure.reduce,
+            "mask_crop": recipe.structure.mask_crop,
         }
         digests |= {"labels": regions.digest, "values": sha256_file(values)}
     patches = PatchSource(
         hr_store,
         lr_store,
-        scale=recipe["scale"],
-        patch=training["patch"],
-        seed=seed,
-        augment=training["augment"],
+        scale=recipe.scale,
+        patch=training.patch,
+        seed=recipe.seed,
+        augment=training.augment,
         **options,
     )
     frozen, encoder_file = load_encoder(encoder)
     digests["encoder"] = encoder_file.sha256
-    seed_weights(seed)
+    seed_weights(recipe.seed)
     net = build_denoiser(recipe, frozen.cond_channels)
-    process = build_formulation(recipe)
-    T = process.schedule.T
-    residual_scale = recipe["diffusion"]["residual_scale"]
+    loss = NoiseLoss(recipe, build_formulation(recipe.formulation, recipe.diffusion), frozen)
+    return Task(
+        name,
+        recipe,
+        digests,
+        net,
+        patches.batch,
+        loss,
+        loss.draw,
+        module=Conditioned(net),
+        frozen=(frozen,),
+        facts={"e_max": e_max},
+    )
 
-    def loss(model: nn.Module, batch: dict[str, Tensor], indices: list[int]) -> Tensor:
-        device = batch["lr"].device
-        mixed = torch.is_autocast_enabled(device.type)  # then cast once, not every weight in every step
-        frozen.to(device, torch.get_autocast_dtype(device.type) if mixed else None)
-        with torch.no_grad():
-            features = frozen.features(batch["lr"].float() / 255)
-            up = upsampled(batch["lr"], recipe["scale"], recipe["lr_divisor"])
-            x_0 = residual(batch["hr"].float() / 255, up, residual_scale)
-        # t is drawn where the tables are, epsilon where it is used
-        t = torch.stack([torch.randint(T, (), generator=sample_generator(seed, i)) for i in indices])
-        epsilon = torch.stack(
-            [
-                torch.randn(
-                    x_0.shape[1:],
-                    generator=sample_generator(seed ^ NOISE << 32, i, x_0.device),
-                    device=x_0.device,
-                )
-                for i in indices
-            ]
-        )
-        e_sam = batch.get("e_sam")
-        x_t = process.noisy(x_0, e_sam, epsilon, t)
-        mask = e_sam if recipe["formulation"] == "condition" else None
-        prediction = model(x_t, t.to(x_t.device), features, mask)
-        return pixel_loss(training["loss"], prediction, process.target(e_sam, epsilon, t))
 
-    module = Conditioned(net)
-    train(job, name, recipe, digests, net, patches.batch, loss, module, {"e_max": e_max}, say)
+def train_denoiser(
+    job: Job,
+    recipe: DenoiserRecipe,
+    hr: Path,
+    lr: Path,
+    encoder: Path,
+    labels: Path | None = None,
+    values: Path | None = None,
+    name: str = "denoiser",
+    on_step: Callable[[int], None] = lambda step: None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Train the denoiser of `recipe`; writes `job.out`.
+
+    Args:
+        hr, lr: stores of the training set. encoder: a trained encoder's model file; its EMA weights are
+        used, frozen.
+        labels, values: region maps and values per region, where the recipe has a structure.
+    """
+    Trainer(job, denoiser_task(recipe, hr, lr, encoder, labels, values, name), on_step, say).run()

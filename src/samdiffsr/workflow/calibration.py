@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,44 +28,43 @@ from samdiffsr.models.model_file import save_model
 from samdiffsr.sampling.restorers import denoiser_restorer
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.encoder import train_encoder
-from samdiffsr.training.trainer import Job, side_files
+from samdiffsr.training.job import Job, side_files
+from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
 
+Trained = EncoderRecipe | DenoiserRecipe
 STEPS = 5  # at the largest batch; the first is a warm-up
 BUDGET = 2.0  # seconds that a step may take for there to be a larger batch to try
 SAMPLE = 256  # side of the sampled image, HR pixels
 
 
-def calibrate(recipe: dict[str, Any], out: Path, device: str = "auto", threads: int = 1) -> None:
+def calibrate(recipe: CalibrationRecipe, out: Path, device: str = "auto", threads: int = 1) -> None:
     """Time one kind of training, and of a denoiser the sampling too, into the JSON file `out`.
 
-    Args:
-        recipe: {"encoder": Config.encoder_recipe, "denoiser": Config.denoiser_recipe or None}; the denoiser's
-            training is timed if there is one, else the encoder's. Region masks are left out: they cost
-            nothing beside the networks.
+    Region masks are left out: they cost nothing beside the networks.
 
     Writes: device, threads, precision; `step_seconds` and `peak_bytes` at the recipe's batch, extrapolated
     from `measured_batch`; `model_bytes` of the file; `memory_bytes` that the device has. Of a denoiser also
     `image_seconds` and `call_seconds` for an HR pixel: drawing it takes image_seconds + calls x call_seconds.
     """
-    what = "encoder" if recipe["denoiser"] is None else "denoiser"
-    trained = dict(recipe[what])
-    if what == "denoiser":
-        trained |= {"structure": None, "formulation": "none"}
-    where, wanted = resolve_device(device), trained["training"]["batch"]
+    trained = recipe.timed
+    if isinstance(trained, DenoiserRecipe):
+        trained = trained.but(structure=None, formulation="none")
+    where, wanted = resolve_device(device), trained.training.batch
     with tempfile.TemporaryDirectory(prefix="samdiffsr-") as name:
         folder = Path(name)
-        _images(folder, trained["training"]["patch"], trained["scale"])
+        _images(folder, trained.training.patch, trained.scale)
         encoder = folder / "encoder.safetensors"
-        if what == "denoiser":
-            _fresh_encoder(recipe["encoder"], encoder)
+        if recipe.denoiser is not None:
+            _fresh_encoder(recipe.encoder, encoder)
 
-        def train(job: Job, measured: dict[str, Any], say: Callable[[str], None]) -> None:
-            if what == "encoder":
-                train_encoder(job, measured, folder / "hr", folder / "lr", say=say)
+        def train(job: Job, measured: Trained, on_step: Callable[[int], None]) -> None:
+            stores = folder / "hr", folder / "lr"
+            if isinstance(measured, EncoderRecipe):
+                train_encoder(job, measured, *stores, on_step=on_step, say=_silent)
             else:
-                train_denoiser(job, measured, folder / "hr", folder / "lr", encoder, say=say)
+                train_denoiser(job, measured, *stores, encoder, on_step=on_step, say=_silent)
 
-        job = Job(folder / "state", folder / "model.safetensors", device, trained["precision"])
+        job = Job(folder / "state", folder / "model.safetensors", device, trained.precision)
         clock = _clock(where, threads)
         found = [_measure(train, job, trained, clock, batch, 2) for batch in (1, 2) if batch <= wanted]
         most = min(wanted, int(BUDGET * found[-1][0] / found[-1][1]))
@@ -78,33 +76,33 @@ def calibrate(recipe: dict[str, Any], out: Path, device: str = "auto", threads: 
         result = {
             "device": device_name(where),
             "threads": threads,
-            "precision": resolve_precision(trained["precision"], where),
+            "precision": resolve_precision(trained.precision, where),
             "measured_batch": batch,
             "step_seconds": seconds * wanted / batch,
             "peak_bytes": int(peak + slope * (wanted - batch)),
             "model_bytes": job.out.stat().st_size,
             "memory_bytes": _memory(where),
         }
-        if what == "denoiser":
-            result |= _sampling(job.out, encoder, trained, folder, where, result["precision"], clock)
+        if recipe.denoiser is not None:
+            result |= _sampling(job.out, encoder, trained.scale, folder, where, result["precision"], clock)
     write_json(out, result)
 
 
+def _silent(line: str) -> None:
+    pass
+
+
 def _measure(
-    train: Callable[[Job, dict[str, Any], Callable[[str], None]], None],
+    train: Callable[[Job, Trained, Callable[[int], None]], None],
     job: Job,
-    recipe: dict[str, Any],
+    recipe: Trained,
     clock: Callable[[], float],
     batch: int,
     steps: int,
 ) -> tuple[int, float, int]:
-    """(batch, seconds a step, peak bytes). The loop speaks after every step of so short a training."""
+    """(batch, seconds a step, peak bytes)."""
     ticks: list[float] = []
-
-    def tick(line: str) -> None:
-        ticks.append(clock())
-
-    train(job, recipe | {"training": recipe["training"] | {"batch": batch, "steps": steps}}, tick)
+    train(job, recipe.but(training__batch=batch, training__steps=steps), lambda step: ticks.append(clock()))
     pace = min(b - a for a, b in pairwise(ticks))
     return batch, pace, read_json(side_files(job.out)[1])["peak_bytes"]
 
@@ -131,22 +129,22 @@ def _images(folder: Path, patch: int, scale: int) -> None:
     build_lr_store(folder / "hr", folder / "lr", scale)
 
 
-def _fresh_encoder(recipe: dict[str, Any], path: Path) -> None:
+def _fresh_encoder(recipe: EncoderRecipe, path: Path) -> None:
     state = build_encoder(recipe).state_dict()
-    save_model(path, state, state, {"recipe": recipe, "digests": {}})
+    save_model(path, state, state, {"recipe": recipe.model_dump(mode="json"), "digests": {}})
 
 
 def _sampling(
     model: Path,
     encoder: Path,
-    recipe: dict[str, Any],
+    scale: int,
     folder: Path,
     where: torch.device,
     precision: str,
     clock: Callable[[], float],
 ) -> dict[str, float]:
     lr = Store(folder / "lr")[0]
-    reach = -(-SAMPLE // recipe["scale"])
+    reach = -(-SAMPLE // scale)
     lr = np.pad(lr, [(0, max(0, reach - n)) for n in lr.shape[:2]] + [(0, 0)], mode="wrap")[:reach, :reach]
 
     def seconds(steps: int) -> float:
@@ -155,7 +153,7 @@ def _sampling(
         restore(lr, "warm-up")
         began = clock()
         restore(lr, "timed")
-        return (clock() - began) / (lr.shape[0] * lr.shape[1] * recipe["scale"] ** 2)
+        return (clock() - began) / (lr.shape[0] * lr.shape[1] * scale**2)
 
     one, three = seconds(1), seconds(3)
     call = max(0.0, (three - one) / 2)

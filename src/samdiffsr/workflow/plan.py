@@ -14,20 +14,23 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from samdiffsr.checkpoints.dvc import runs_named
 from samdiffsr.config.load import Config
-from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe, recipe_text
+from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_json
 from samdiffsr.core.layout import Kind, Layout
 from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.images import list_images
+from samdiffsr.training.job import too_slow
+from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
 from samdiffsr.workflow.fingerprint import fingerprint
 
 Say = Callable[[str], None]
+Costly = TypeVar("Costly", EncoderRecipe, DenoiserRecipe)
 # A training that shows the network fewer pixels in `slow_hours` than at this speed is not slow anywhere, so
 # it needs no calibration: the paper's networks do 25 000 pixels a second on two cores.
 PIXELS_PER_SECOND = 4_000
@@ -47,13 +50,13 @@ class Training:
     """One training that is yet to run; `recipe` is that of its calibration."""
 
     name: str
-    recipe: dict[str, Any]
+    recipe: CalibrationRecipe
     steps: int  # that are left
 
     @property
     def pixels(self) -> int:
-        training = (self.recipe["denoiser"] or self.recipe["encoder"])["training"]
-        return self.steps * training["batch"] * training["patch"] ** 2
+        training = self.recipe.timed.training
+        return self.steps * training.batch * training.patch**2
 
 
 def jobs_of(targets: Sequence[str], options: Sequence[str], root: Path) -> list[Job]:
@@ -89,44 +92,40 @@ def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> Tr
         assert found is not None, name
         denoiser = None
         sizes = encoder_recipe(config, *found)
-        steps = sizes["training"]["steps"]
     else:
         (run,) = runs_named(config, name)
         denoiser = denoiser_recipe(config, run)
-        sizes = encoder_recipe(config, denoiser["encoder"], run.scale, run.seed)
-        steps = denoiser["training"]["steps"]
+        sizes = encoder_recipe(config, denoiser.encoder, run.scale, run.seed)
     folder = Layout(config.study).training_state("encoders" if kind == "encoder" else "runs", name)
     states = (root / folder).glob("state-*.json")
     done = max((read_json(seal)["step"] for seal in states), default=0)
-    return Training(name, {"encoder": _costly(sizes), "denoiser": _costly(denoiser)}, steps - done)
+    recipe = CalibrationRecipe(encoder=_costly(sizes), denoiser=denoiser and _costly(denoiser))
+    return Training(name, recipe, (denoiser or sizes).training.steps - done)
 
 
-def _costly(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
+def _costly(recipe: Costly) -> Costly:
     """A training recipe without what decides nothing about its cost, so that variants share a calibration."""
-    if recipe is None:
-        return None
-    same = {"seed": 0, "train_set": "", "encoder": "", "formulation": "none", "lr_divisor": 255}
-    same |= {"structure": None}
-    training = recipe["training"]
-    sizes = {key: training[key] for key in ("batch", "patch")}
-    plain = {"lr": 1e-4, "lr_schedule": "constant", "warmup": 0, "loss": "l2", "augment": False}
-    plain |= {"steps": 0, "ema": 0.9, "clip_grad": 0.0}
-    return {**recipe, **{k: v for k, v in same.items() if k in recipe}, "training": {**sizes, **plain}}
+    training = recipe.training
+    plain = type(training)(steps=1, batch=training.batch, patch=training.patch)
+    recipe = recipe.but(seed=0, train_set="", training=plain)
+    if isinstance(recipe, DenoiserRecipe):
+        recipe = recipe.but(encoder="", formulation="none", lr_divisor=255, structure=None)
+    return recipe
 
 
-def calibration(config: Config, recipe: dict[str, Any], root: Path, say: Say) -> dict[str, Any]:
+def calibration(config: Config, recipe: CalibrationRecipe, root: Path, say: Say) -> dict[str, Any]:
     """What `calibration.calibrate` found for a recipe on this device; measured if it is not known yet."""
     from samdiffsr.core.device import device_name, resolve_device
 
     device, threads = resolve_device(config.device), config.chosen.threads
     place = [device_name(device), threads if device.type == "cpu" else None]
-    key = sha256_json([recipe, place, fingerprint("samdiffsr.workflow.calibration")])[:16]
+    key = sha256_json([recipe.text(), place, fingerprint("samdiffsr.workflow.calibration")])[:16]
     path = root / layout.calibration(key)
     if not path.exists():
-        what = "encoder" if recipe["denoiser"] is None else "denoiser"
+        what = "encoder" if recipe.denoiser is None else "denoiser"
         say(f"timing a few steps of the {what}'s training ...")
         command = [sys.executable, "-m", "samdiffsr", "calibrate", "--out", str(path.resolve())]
-        command += ["--recipe", recipe_text(recipe), "--device", device.type, "--threads", str(threads)]
+        command += ["--recipe", recipe.text(), "--device", device.type, "--threads", str(threads)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
@@ -144,8 +143,6 @@ def refuse_slow(config: Config, trainings: Sequence[Training], root: Path, say: 
         found = calibration(config, training.recipe, root, say)
         hours = training.steps * found["step_seconds"] / 3600
         if hours > config.slow_hours:
-            from samdiffsr.training.trainer import too_slow
-
             among = f" (one of {len(trainings)} trainings)" if len(trainings) > 1 else ""
             raise too_slow(training.name + among, hours, found["device"])
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from samdiffsr.config.load import Config
 from samdiffsr.config.schema import Run, Steps
-from samdiffsr.core.recipe import Recipe
+from samdiffsr.core.recipe import Recipe, Scale
 from samdiffsr.data.recipe import HrRecipe, LrRecipe
 from samdiffsr.evaluation.metrics import ImageMetric, SetMetric, of_kind
+from samdiffsr.models.recipe import ImportRecipe
+from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure
 
 
 def recipe_text(recipe: Recipe | dict[str, Any]) -> str:
@@ -61,56 +63,53 @@ def encoding_name(config: Config, variant: str) -> str:
     return f"{v.position}-{v.rope_axis}-{v.mean_over}-{v.overlap}-{v.uncovered}"
 
 
-def encoder_recipe(config: Config, encoder: str, scale: int, seed: int) -> dict[str, Any]:
+def encoder_recipe(config: Config, encoder: str, scale: Scale, seed: int) -> EncoderRecipe:
     """L1 pretraining of the RRDB encoder."""
-    sizes = config.chosen.encoders[encoder].model_dump()
-    return {
-        "kind": "encoder",
-        **sizes,
-        "scale": scale,
-        "seed": seed,
-        "train_set": config.chosen.train_set,
-        "precision": config.precision,
-    }
+    return EncoderRecipe(
+        **dict(config.chosen.encoders[encoder]),
+        scale=scale,
+        seed=seed,
+        train_set=config.chosen.train_set,
+        precision=config.precision,
+    )
 
 
-def denoiser_recipe(config: Config, run: Run) -> dict[str, Any]:
+def denoiser_recipe(config: Config, run: Run) -> DenoiserRecipe:
     """Training of one variant's denoiser."""
     v = config.variants[run.variant]
-    recipe = {
-        "kind": "denoiser",
-        "scale": run.scale,
-        "seed": run.seed,
-        "train_set": config.chosen.train_set,
-        "encoder": v.encoder,
-        "unet": config.chosen.unet.model_dump(),
-        "diffusion": config.diffusion.model_dump(),
-        "formulation": v.formulation,
-        "lr_divisor": v.lr_divisor,
-        "training": config.training(run.variant).model_dump(),
-        "precision": config.precision,
-        "structure": None,
-    }
+    structure = None
     if v.structured:
-        recipe["structure"] = {
-            "mask_set": config.mask_set(run.variant),
+        structure = Structure(
+            mask_set=config.mask_set(run.variant),
             **encoding_recipe(config, run.variant),
-            "reduce": v.reduce,
-            "mask_crop": v.mask_crop,
-        }
-    return recipe
+            reduce=v.reduce,
+            mask_crop=v.mask_crop,
+        )
+    return DenoiserRecipe(
+        scale=run.scale,
+        seed=run.seed,
+        train_set=config.chosen.train_set,
+        encoder=v.encoder,
+        unet=config.chosen.unet,
+        diffusion=config.diffusion,
+        formulation=v.formulation,
+        lr_divisor=v.lr_divisor,
+        training=config.training(run.variant),
+        precision=config.precision,
+        structure=structure,
+    )
 
 
-def import_recipe(config: Config, run: Run) -> dict[str, Any]:
+def import_recipe(config: Config, run: Run) -> ImportRecipe:
     """Bringing others' networks into this project's format."""
     v = config.variants[run.variant]
-    return {
-        "scale": run.scale,
-        "formulation": v.formulation,
-        "lr_divisor": v.lr_divisor,
-        "diffusion": config.diffusion.model_dump(),
-        "precision": config.precision,
-    }
+    return ImportRecipe(
+        scale=run.scale,
+        formulation=v.formulation,
+        lr_divisor=v.lr_divisor,
+        diffusion=config.diffusion,
+        precision=config.precision,
+    )
 
 
 def sampling_recipe(config: Config, run: Run, weights: str) -> dict[str, Any]:

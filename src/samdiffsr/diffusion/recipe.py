@@ -1,0 +1,20 @@
+"""What a diffusion process is told: its schedule, the residual that it diffuses, and how e_sam enters."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from samdiffsr.core.recipe import Positive, Strict
+
+FormulationName = Literal[
+    "none", "published", "released", "released_nocoef", "coefficient_fix", "consistent", "condition"
+]  # docs: formulations
+
+
+class Diffusion(Strict):
+    """The schedule (paper 5.1, after Nichol & Dhariwal) and the residual that is diffused (after SRDiff)."""
+
+    steps: Positive = 100  # T
+    s: float = 0.008
+    beta_max: float = 0.999
+    residual_scale: float = 2.0  # x_0 = residual_scale * (HR - upsampled LR), images in [-1, 1]

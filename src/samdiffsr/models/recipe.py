@@ -1,0 +1,53 @@
+"""What a model file says of its network, enough to build it again. The paper's sizes are the defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from samdiffsr.core.recipe import Positive, Precision, Recipe, Scale, Strict
+from samdiffsr.diffusion.recipe import Diffusion, FormulationName
+
+
+class EncoderSize(Strict):
+    """RRDB size."""
+
+    blocks: Annotated[int, Field(ge=2)] = 17
+    features: Positive = 64
+    growth: Positive = 32
+
+
+class UNet(Strict):
+    """Denoiser size."""
+
+    dim: Annotated[int, Field(gt=0, multiple_of=2)] = 64
+    mults: tuple[Positive, ...] = (1, 2, 3, 4)
+
+
+class EncoderNetwork(Recipe, EncoderSize):
+    """An encoder, as part of its training's recipe."""
+
+    kind: Literal["encoder"] = "encoder"
+    scale: Scale
+
+
+class DenoiserNetwork(Recipe):
+    """A denoiser and the diffusion process that it belongs to, as part of its training's recipe."""
+
+    kind: Literal["denoiser"] = "denoiser"
+    scale: Scale
+    formulation: FormulationName
+    lr_divisor: Literal[255, 256] = 255  # the released code up-samples LR / 256
+    unet: UNet = UNet()
+    diffusion: Diffusion = Diffusion()
+
+
+class ImportRecipe(Recipe):
+    """What cannot be read off a file that others trained."""
+
+    scale: Scale
+    formulation: FormulationName
+    lr_divisor: Literal[255, 256] = 255
+    diffusion: Diffusion = Diffusion()
+    precision: Precision = "auto"

@@ -1,0 +1,70 @@
+"""What a training is told: everything that decides the weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from samdiffsr.core.recipe import NotNegative, Positive, Precision, Recipe, Strict
+from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork
+
+
+class Training(Strict):
+    """One optimisation. The defaults are the paper's (section 5.1)."""
+
+    steps: Positive = 400_000
+    batch: Positive = 16
+    patch: Positive = 160  # HR pixels
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
+    lr_step: Positive = 200_000  # `step`: halve every so many steps
+    warmup: NotNegative = 0
+    loss: Literal["l2", "l1"] = "l2"
+    augment: bool = False  # flips and quarter turns
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
+    clip_grad: Annotated[float, Field(ge=0)] = 0.0  # largest gradient norm; 0 is no limit
+
+
+class Structure(Strict):
+    """The region masks of a training, and how they become e_sam (paper 4.2)."""
+
+    mask_set: str = ""
+    position: str = "rope"
+    rope_axis: Literal["width", "height"] = "width"  # the sequence axis; the released code: height
+    mean_over: Literal["region", "image"] = "region"  # the released code: image
+    overlap: str = "sum"  # the released code: overwrite
+    uncovered: Literal["zero", "own_region"] = "zero"
+    reduce: bool = True  # paper appendix B
+    mask_crop: Literal["aligned", "released"] = "aligned"  # the released script cuts the mask elsewhere
+
+
+class EncoderRecipe(EncoderNetwork):
+    """L1 pretraining of the RRDB encoder."""
+
+    training: Training = Training(steps=100_000, batch=64, loss="l1")
+    seed: int = 0
+    train_set: str = ""
+    precision: Precision = "auto"
+
+
+class DenoiserRecipe(DenoiserNetwork):
+    """Training of one variant's denoiser."""
+
+    training: Training = Training()
+    structure: Structure | None = None  # None: no masks take part
+    encoder: str = "default"
+    seed: int = 0
+    train_set: str = ""
+    precision: Precision = "auto"
+
+
+class CalibrationRecipe(Recipe):
+    """A training whose cost is to be measured: the denoiser's if there is one, else the encoder's."""
+
+    encoder: EncoderRecipe
+    denoiser: DenoiserRecipe | None = None
+
+    @property
+    def timed(self) -> EncoderRecipe | DenoiserRecipe:
+        return self.denoiser or self.encoder
