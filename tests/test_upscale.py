@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from samdiffsr.config.schema import Training
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.resize import downscale, upscale
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.models.model_file import open_model, save_model
+from samdiffsr.models.recipe import UNet
 from samdiffsr.sampling import restorers as restore_module
 from samdiffsr.sampling.restorers import denoiser_restorer, restore_dataset
 from samdiffsr.sampling.upscale import command
@@ -25,7 +25,8 @@ from samdiffsr.sampling.upscale.models import find_models
 from samdiffsr.sampling.upscale.picture import read_picture
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.encoder import train_encoder
-from samdiffsr.training.trainer import Job
+from samdiffsr.training.job import Job
+from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Training
 
 CPU = torch.device("cpu")
 ORIENTATION = 0x0112
@@ -38,9 +39,9 @@ def scene(height: int, width: int) -> np.ndarray:
     return (127.5 + 90 * np.stack(planes, 2) + 30 * (x - 2 * y)[..., None]).clip(0, 255).astype(np.uint8)
 
 
-def _training(**more: Any) -> dict[str, Any]:
+def _training(**more: Any) -> Training:
     base = {"steps": 30, "batch": 2, "patch": 32, "lr": 2e-3, "ema": 0.9, "warmup": 2, "augment": True}
-    return Training.model_validate(base | more).model_dump()
+    return Training(**base | more)
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +60,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stores = folder / "hr", folder / f"lr{scale}"
         train_encoder(
             Job(folder / "state", encoder, device="cpu"),
-            {"kind": "encoder", "blocks": 2, "features": 8, "growth": 4, **common}
-            | {"training": _training(loss="l1")},
+            EncoderRecipe(blocks=2, features=8, growth=4, training=_training(loss="l1"), **common),
             *stores,
         )
-        recipe = {
-            "kind": "denoiser", "formulation": "none", "lr_divisor": 255, "structure": None, **common,
-            "unet": {"dim": 8, "mults": [1, 2]}, "training": _training(),
-            "diffusion": {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0},
-        }  # fmt: skip
+        unet = UNet(dim=8, mults=(1, 2))
+        recipe = DenoiserRecipe(formulation="none", unet=unet, training=_training(), **common)
         out = demo / f"runs/srdiff-x{scale}-s0/model.safetensors"
         train_denoiser(Job(folder / "state", out, device="cpu"), recipe, *stores, encoder)
     return demo

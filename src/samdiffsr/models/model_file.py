@@ -19,7 +19,7 @@ from torch import Tensor
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, sha256_file
-from samdiffsr.core.recipe import Recipe
+from samdiffsr.core.recipe import Recipe, problem
 
 Network = TypeVar("Network", bound=Recipe)
 
@@ -48,9 +48,9 @@ class ModelFile:
         try:
             return kind.model_validate({key: recipe[key] for key in kind.model_fields if key in recipe})
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{self.path}: its recipe is no {kind.__name__}: {key}: {first['msg']}") from None
+            raise UserError(
+                f"{self.path}: its recipe says not which network it is: {problem(error)}"
+            ) from None
 
 
 def save_model(path: Path, raw: dict[str, Tensor], ema: dict[str, Tensor], info: dict[str, Any]) -> None:
