@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 from tests.world import build
 
+CACHE = tempfile.TemporaryDirectory(prefix="samdiffsr-cache-")  # until the interpreter ends
+os.environ["SAMDIFFSR_CACHE"] = CACHE.name
 COUNTS = pytest.StashKey[Counter[str]]()
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +201,37 @@ def test_index_is_plain_json(tmp_path: Path) -> None:
         {"name": "a", "offset": 0, "shape": [2, 3]},
         {"name": "b", "offset": 12, "shape": [1, 1]},
     ]
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[5] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    write(tmp_path / "s", {"a": np.ones((4, 4, 3), np.uint8)})
+    _flip(tmp_path / "s.bin")
+    with pytest.raises(UserError, match=r"s\.bin: its bytes are not those of the index; rebuild the store"):
+        Store(tmp_path / "s")
+    _flip(tmp_path / "s.bin")
+    assert Store(tmp_path / "s")[0].all()
+
+
+def test_data_are_read_once_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from samdiffsr.core import files
+
+    read: list[Path] = []
+    hashed = files.sha256_file
+    monkeypatch.setattr(files, "sha256_file", lambda path: (read.append(path), hashed(path))[1])
+    write(tmp_path / "s", {"a": np.ones((4, 4, 3), np.uint8)})
+    data = tmp_path / "s.bin"
+    assert read == []  # who wrote them knows it
+    os.utime(data, ns=(1, 1))
+    Store(tmp_path / "s")
+    Store(tmp_path / "s")
+    assert read == [data]
+    shutil.copy2(data, tmp_path / "copy")
+    os.replace(tmp_path / "copy", data)
+    Store(tmp_path / "s")
+    assert read == [data, data]  # another file, though of the same time

@@ -41,8 +41,10 @@ def doctor(
 ) -> None:
     """Say what the study needs, what is missing, and what mends it."""
     from samdiffsr.config.overlays import configured
-    from samdiffsr.workflow.doctor import examine, healthy, report
+    from samdiffsr.workflow.doctor import examine, healthy, remove_leftovers, report
 
+    for path in remove_leftovers(root):
+        say(f"removed {path}: a killed process left it")
     chosen = configured(config, configfile, settings, study=study, mirror=mirror)
     findings = examine(chosen, root, deep=deep)
     say(report(findings))

@@ -5,42 +5,134 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
+import re
+import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.locks import here, runs
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EROFS, errno.EPERM)
 
 
+# Names of temporary files: .<name>.part-<machine>-<process>-<random digits><suffix>
+_LEFT = re.compile(r"\..*\.part-(?:(?P<host>\w{1,20})-)?(?P<pid>\d+)(?:-[0-9a-f]{8})?(?:\.[^.]{1,15})?")
+DAY = 86400.0  # seconds
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds, else remove it.
+    """Yield a new temporary file beside `path`; rename it onto `path` if the block succeeds, else remove it.
 
-    The suffix is kept, since some writers choose the format by it.
-    Raises UserError naming `path` when the disk is full or the folder cannot be written.
+    The suffix is kept, since some writers choose the format by it. The file and its folder are synced, so a
+    power failure leaves the old file or the new one. While the block runs, the file is locked (`leftovers`).
+    Raises UserError naming `path`: its name is too long, the disk is full, the folder cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
+    part: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        with open(part, "rb+") as file:  # the rename must not overtake the data
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with contextlib.ExitStack() as stack:
+            folders = _make_folder(path.parent)
+            part = _temporary(path)
+            file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            stack.callback(os.close, file)
+            with contextlib.suppress(OSError):  # a disk that knows no locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield part
+            _fsync(part)  # the rename must not overtake the data
+            os.replace(part, path)
+            for folder in folders:
+                _fsync(folder)
     except OSError as error:
         if error.errno in FULL + DENIED:
             raise UserError(explained(error, path)) from error
         raise
     finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder; returns those that hold a new entry once a file is in it."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return [folder, *(place.parent for place in made)]
+
+
+def _temporary(path: Path) -> Path:
+    """A name that no other process takes, on this machine or another that has the folder too."""
+    try:
+        limit = os.pathconf(path.parent, "PC_NAME_MAX")
+    except OSError:
+        limit = 255
+    if (size := len(os.fsencode(path.name))) > limit:
+        raise UserError(f"{path}: the name has {size} bytes and this disk allows {limit}; shorten it")
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= 16 else ""
+    stem = path.name.removesuffix(suffix)
+    tail = f".part-{here()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+    while stem and len(os.fsencode(f".{stem}{tail}")) > limit:
+        stem = stem[:-1]
+    return path.with_name(f".{stem}{tail}")
+
+
+def _fsync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if not path.is_dir() or error.errno in FULL:  # some disks cannot sync a folder
+            raise
+    finally:
+        os.close(file)
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Have files and their places in their folders survive a power failure."""
+    folders = set()
+    for path in paths:
+        _fsync(path)
+        folders.add(path.parent)
+    for folder in folders:
+        _fsync(folder)
+
+
+def leftovers(folders: Iterable[Path]) -> Iterator[Path]:
+    """Temporary files under `folders` whose process was killed.
+
+    A live one holds a lock on its file. Where a lock may not reach (another machine's file) or the process
+    number is in use again, a file counts once it is a day old.
+    """
+    for folder in folders:
+        for place, _, names in os.walk(folder):
+            for name in names:
+                if (match := _LEFT.fullmatch(name)) and _is_left(Path(place, name), match):
+                    yield Path(place, name)
+
+
+def _is_left(path: Path, match: re.Match[str]) -> bool:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # renamed meanwhile, or another user's
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if match["host"] == here() and not runs(int(match["pid"])):
+            return True
+        return time.time() - os.fstat(file).st_mtime > DAY
+    except OSError:
+        return False
+    finally:
+        os.close(file)
 
 
 def explained(error: OSError, path: str | Path) -> str:
@@ -102,6 +194,35 @@ def sha256_file(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_sha256(path: Path, sha256: str) -> bool:
+    """Whether a file's bytes have this hash; they are read once a change of the file (size, time, inode)."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # RuntimeError: a user without a home
+        if json.loads(_note(path).read_text(encoding="utf-8")) == _identity(path, sha256):
+            return True
+    if sha256_file(path) != sha256:
+        return False
+    remember_sha256(path, sha256)
+    return True
+
+
+def remember_sha256(path: Path, sha256: str) -> None:
+    """Spare `has_sha256` the reading: the caller knows the hash. No error where nothing can be kept."""
+    with contextlib.suppress(OSError, UserError, RuntimeError):
+        write_json(_note(path), _identity(path, sha256))
+
+
+def _note(path: Path) -> Path:
+    """Outside the project: what lies in data/ is versioned, and others' stores may be read-only."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samdiffsr"
+    folder = Path(os.environ.get("SAMDIFFSR_CACHE") or cache)
+    return folder / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.json"
+
+
+def _identity(path: Path, sha256: str) -> list[Any]:
+    stat = path.stat()
+    return [sha256, stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
 def sha256_json(value: Any) -> str:

@@ -27,6 +27,17 @@ def here() -> str:
     return re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:20] or "localhost"
 
 
+def runs(process: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
 class Lock:
     """A lock on the file `path`, taken by `locked` or `shared`."""
 

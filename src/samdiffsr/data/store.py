@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import atomic_path, read_json, write_json
+from samdiffsr.core.files import atomic_path, has_sha256, read_json, remember_sha256, write_json
 
 FORMAT = 1
 
@@ -73,14 +73,15 @@ class StoreWriter:
                 "meta": self.meta,
             }
             write_json(_index(self.path), index)
+            remember_sha256(_data(self.path), index["digest"])
 
 
 class Store:
     """Read-only view of a store.
 
     `store[i]` is an array backed by the file: (H, W) or (H, W, C) of the store's dtype, not to be written to.
-    Raises UserError if the store is missing, unfinished, of another format, or its data file has the wrong
-    size.
+    Raises UserError if the store is missing, unfinished, of another format, or its data are not those of the
+    index: their size is looked at each time, their hash once a change of the file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -101,6 +102,8 @@ class Store:
             raise UserError(
                 f"{_data(self.path)}: {size} bytes, the index says {index['bytes']}; rebuild the store"
             )
+        if not has_sha256(_data(self.path), index["digest"]):
+            raise UserError(f"{_data(self.path)}: its bytes are not those of the index; rebuild the store")
         self.dtype = np.dtype(index["dtype"])
         self.digest: str = index["digest"]
         self.meta: dict[str, Any] = index["meta"]

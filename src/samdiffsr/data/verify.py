@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import read_json, sha256_file, write_json
+from samdiffsr.core.files import read_json, sha256_file, sync, write_json
 from samdiffsr.data.catalogue import Source
 from samdiffsr.data.images import SUFFIXES, read_rgb
 from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256, read_manifest
@@ -131,7 +131,11 @@ def _check_counts(source: Source, folder: Path, files: dict[str, Path]) -> None:
 
 
 def write_stamp(source: Source, verified: Verified, root: Path) -> None:
-    """Leave SOURCE.json beside the files, for the workflow to look at. Equal files, equal bytes."""
+    """Leave SOURCE.json beside the files, for the workflow to look at. Equal files, equal bytes.
+
+    The files are on the disk before it is, so a power failure cannot leave a stamp without them.
+    """
+    sync(root / source.folder / entry.file for entry in verified.entries)
     images = sum(entry.is_image for entry in verified.entries)
     write_json(
         root / source.stamp,

@@ -1,4 +1,7 @@
-"""What a study needs, what of it is here, and the command that mends what is not. Changes nothing."""
+"""What a study needs, what of it is here, and the command that mends what is not.
+
+Nothing is changed, but that temporary files of killed processes are removed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from samdiffsr.checkpoints.released import check_model, models_of, regions_diges
 from samdiffsr.config.load import Config
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import read_json
+from samdiffsr.core.files import leftovers, read_json
 from samdiffsr.data.catalogue import Source, weights
 from samdiffsr.data.fetch import in_mirror
 from samdiffsr.data.images import SUFFIXES
@@ -49,6 +52,14 @@ def examine(config: Config, root: Path = Path(), *, deep: bool = False) -> list[
         except UserError as error:  # a damaged file is a finding too
             found.append(Finding("stale", part.__name__.strip("_"), str(error)))
     return found
+
+
+def remove_leftovers(root: Path = Path()) -> Iterator[Path]:
+    """Remove the temporary files that killed processes left, and say which."""
+    folders = ("data", "work", "results", "weights", "checkpoints")
+    for path in leftovers(root / folder for folder in folders):
+        path.unlink(missing_ok=True)
+        yield path
 
 
 def report(findings: list[Finding]) -> str:
