@@ -11,22 +11,13 @@ configfile: "config.yaml"
 report: "report/workflow.rst"
 
 
-wildcard_constraints:
-    dataset="[a-z][a-z0-9_]*",
-    variant="[a-z][a-z0-9_]*",
-    encoder="[a-z][a-z0-9_]*",
-    table="table[a-z0-9]+",
-    figure="figure[a-z0-9_]+",
-    steps="[0-9]+",
-    scale="[248]",
-    seed="[0-9]+",
-    weights="ema|raw|none",
-    masks="[a-z][a-z0-9_]*(-x[248])?",
-    part="[0-9]+",
-    parts="[0-9]+",
-
-
 include: "rules/common.smk"
+
+
+wildcard_constraints:
+    **layout.CONSTRAINTS,
+
+
 include: "rules/fetch.smk"
 include: "rules/data.smk"
 include: "rules/masks.smk"
@@ -39,7 +30,14 @@ include: "rules/report.smk"
 
 
 onstart:
-    refuse_slow_trainings()
+    # before anything runs, where the jobs run on this machine; elsewhere each training judges its own speed
+    if workflow.local_exec and not workflow.touch:
+        made = [
+            (job.rule.name, path)
+            for job in workflow.dag.needrun_jobs()
+            for path in job.output
+        ]
+        ask(refuse_slow, made=made, root=Path(), say=logger.info)({})
     HELD or hold(
         Path(), logger.warning
     )  # something that only looked held it before

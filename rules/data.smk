@@ -4,27 +4,18 @@
 rule data:
     """All stores that the study needs."""
     input:
-        [
-            store_input(f"work/stores/{d}/hr")
-            for d in (CHOSEN.train_set, *CHOSEN.test_sets)
-        ],
-        [
-            store_input(f"work/stores/{d}/lr-x{s}")
-            for d in (CHOSEN.train_set, *CHOSEN.test_sets)
-            for s in sorted({t.scale for t in CONFIG.tables.values()})
-        ],
-        f"{RESULTS}/overlaps.csv",
+        targets.data(CONFIG),
 
 
 rule demo_data:
     """Photographs that scikit-image and matplotlib install."""
     output:
-        DEMO_IMAGES,
-        "data/demo/SOURCES.json",
+        stores.demo_images(),
+        layout.demo_sources(),
     log:
-        "logs/data/demo.log",
+        layout.log("data", "demo"),
     benchmark:
-        "logs/data/demo.tsv"
+        layout.benchmark("data", "demo")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -32,21 +23,22 @@ rule demo_data:
         mem_mb=growing(500),
         runtime=10,
     params:
+        out=layout.source_folder("demo"),
         code=fingerprint("samdiffsr.data.demo"),
     shell:
-        "python -m samdiffsr demo-data --out data/demo > {log} 2>&1"
+        "python -m samdiffsr demo-data --out {params.out:q} > {log:q} 2>&1"
 
 
 rule prepare_hr:
     """One flat file of decoded images, each compared with its manifest on the way."""
     input:
-        dataset_files,
+        ask(stores.images),
     output:
-        hr=store("work/stores/{dataset}/hr"),
+        files(layout.hr("{dataset}"), layout.STORE),
     log:
-        "logs/data/{dataset}.hr.log",
+        layout.log("data", "{dataset}", "hr"),
     benchmark:
-        "logs/data/{dataset}.hr.tsv"
+        layout.benchmark("data", "{dataset}", "hr")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -54,23 +46,24 @@ rule prepare_hr:
         mem_mb=growing(1000),
         runtime=120,
     params:
-        out=lambda wc, output: stem(output.hr),
-        recipe=lambda wc: recipe_text(dataset_recipe(CONFIG, wc.dataset)),
+        out=layout.hr("{dataset}"),
+        content=ask(arguments.images_content),
+        recipe=ask(recipes.images),
         code=fingerprint("samdiffsr.data.prepare"),
     shell:
-        "python -m samdiffsr prepare-hr --out {params.out} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr prepare-hr --out {params.out:q} --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule prepare_lr:
     """MATLAB's bicubic, by one scale factor."""
     input:
-        hr=store_input("work/stores/{dataset}/hr"),
+        dated(stores.image_store(layout.hr("{dataset}"))),
     output:
-        lr=store("work/stores/{dataset}/lr-x{scale}"),
+        files(layout.lr("{dataset}", "{scale}"), layout.STORE),
     log:
-        "logs/data/{dataset}.lr-x{scale}.log",
+        layout.log("data", "{dataset}", "lr-x{scale}"),
     benchmark:
-        "logs/data/{dataset}.lr-x{scale}.tsv"
+        layout.benchmark("data", "{dataset}", "lr-x{scale}")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -78,25 +71,25 @@ rule prepare_lr:
         mem_mb=growing(1000),
         runtime=120,
     params:
-        hr=lambda wc, input: stem(input.hr),
-        out=lambda wc, output: stem(output.lr),
-        recipe=lambda wc: recipe_text(lr_recipe(CONFIG, int(wc.scale))),
+        hr=layout.hr("{dataset}"),
+        out=layout.lr("{dataset}", "{scale}"),
+        recipe=ask(recipes.lr_images),
         code=fingerprint("samdiffsr.data.prepare"),
     shell:
-        "python -m samdiffsr prepare-lr --hr {params.hr} --out {params.out} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr prepare-lr --hr {params.hr:q} --out {params.out:q} --recipe {params.recipe:q}"
+        " > {log:q} 2>&1"
 
 
 rule overlap:
     """No test image may be a training image, whole, cropped or rescaled; fails naming the one that is."""
     input:
-        train=store_input(f"work/stores/{CHOSEN.train_set}/hr"),
-        tests=[store_input(f"work/stores/{d}/hr") for d in CHOSEN.test_sets],
+        dated(stores.truths(CONFIG)),
     output:
-        f"{RESULTS}/overlaps.csv",
+        LAYOUT.overlaps(),
     log:
-        f"logs/{STUDY}/overlap.log",
+        LAYOUT.log("", "overlap"),
     benchmark:
-        f"logs/{STUDY}/overlap.tsv"
+        LAYOUT.benchmark("", "overlap")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -104,10 +97,10 @@ rule overlap:
         mem_mb=growing(2000),
         runtime=240,
     params:
-        train=lambda wc, input: f"{CHOSEN.train_set}={stem(input.train)}",
-        tests=[f"{d}=work/stores/{d}/hr" for d in CHOSEN.test_sets],
-        recipe=recipe_text(dataset_recipe(CONFIG, CHOSEN.train_set)),
+        train=arguments.named_stores([TRAIN]),
+        tests=arguments.named_stores(CHOSEN.test_sets),
+        recipe=recipes.images(CONFIG, TRAIN),
         code=fingerprint("samdiffsr.data.overlap"),
     shell:
-        "python -m samdiffsr overlap --train {params.train} --test {params.tests} --out {output}"
-        " --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr overlap --train {params.train:q} --test {params.tests:q} --out {output:q}"
+        " --recipe {params.recipe:q} > {log:q} 2>&1"

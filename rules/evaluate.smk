@@ -1,81 +1,83 @@
 # SR + HR -> one CSV row per image and metric
 rule score:
     input:
-        manifests=manifests,
-        hr=store_input("work/stores/{dataset}/hr"),
-        lr=store_input("work/stores/{dataset}/lr-x{scale}"),
-        weights=image_metric_weights,
+        manifests=ask(results.sampled),
+        hr=dated(stores.image_store(layout.hr("{dataset}"))),
+        lr=dated(stores.image_store(layout.lr("{dataset}", "{scale}"))),
+        weights=dated(results.image_metric_weights(CONFIG)),
     output:
-        f"{RESULTS}/scores/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.csv",
+        LAYOUT.scores(RUN, "{dataset}"),
     log:
-        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.log",
+        LAYOUT.log("score", RUN, "{dataset}"),
     benchmark:
-        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.tsv"
+        LAYOUT.benchmark("score", RUN, "{dataset}")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        gpu=lambda wc, input: min(1, CHOSEN.gpus) if input.weights else 0,
-        mem_mb=growing(lambda wc, input: 8000 if input.weights else 3000),
+        gpu=arguments.image_scoring_gpu(CONFIG),
+        mem_mb=growing(arguments.image_scoring_mb(CONFIG)),
         runtime=240,
     params:
-        hr=lambda wc, input: stem(input.hr),
+        run=RUN,
+        hr=layout.hr("{dataset}"),
+        lr=layout.lr("{dataset}", "{scale}"),
+        weights=layout.WEIGHTS,
         device=CONFIG.device,
-        lr=lambda wc, input: stem(input.lr),
-        recipe=lambda wc: recipe_text(score_recipe(CONFIG, int(wc.scale))),
-        code=scoring_fingerprint(
-            "samdiffsr.evaluation.stages", CONFIG.metrics(ImageMetric)
-        ),
+        recipe=ask(recipes.scoring),
+        code=arguments.image_scoring_code(CONFIG),
     shell:
-        "python -m samdiffsr score --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
-        " --dataset {wildcards.dataset} --manifests {input.manifests}"
-        " --hr {params.hr} --lr {params.lr} --out {output} --threads {threads}"
-        " --weights weights --device {params.device}"
-        " --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr score --run {params.run:q} --dataset {wildcards.dataset:q}"
+        " --manifests {input.manifests:q} --hr {params.hr:q} --lr {params.lr:q} --out {output:q}"
+        " --threads {threads} --weights {params.weights:q} --device {params.device:q}"
+        " --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule score_sets:
-    """FID and KID. The features are kept in work/features, which no rule declares: the truth's serve every run."""
+    """FID and KID. The features are kept in work/, where no rule declares them: the truth's serve every run."""
     input:
-        manifests=manifests,
-        hr=store_input("work/stores/{dataset}/hr"),
-        weights=set_metric_weights,
+        manifests=ask(results.sampled),
+        hr=dated(stores.image_store(layout.hr("{dataset}"))),
+        weights=dated(results.set_metric_weights(CONFIG)),
     output:
-        f"{RESULTS}/scores/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.sets.csv",
+        LAYOUT.scores(RUN, "{dataset}", "sets"),
     log:
-        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.sets.log",
+        LAYOUT.log("score", RUN, "{dataset}", "sets"),
     benchmark:
-        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.sets.tsv"
+        LAYOUT.benchmark("score", RUN, "{dataset}", "sets")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
-        gpu=lambda wc, input: min(1, CHOSEN.gpus) if input.weights else 0,
+        gpu=arguments.set_scoring_gpu(CONFIG),
         mem_mb=growing(3000),
         runtime=240,
     params:
-        hr=lambda wc, input: stem(input.hr),
+        run=RUN,
+        hr=layout.hr("{dataset}"),
+        weights=layout.WEIGHTS,
+        cache=layout.FEATURES,
         device=CONFIG.device,
-        recipe=lambda wc: recipe_text(set_recipe(CONFIG, int(wc.scale))),
-        code=scoring_fingerprint("samdiffsr.evaluation.set", CONFIG.metrics(SetMetric)),
+        recipe=ask(recipes.set_scoring),
+        code=arguments.set_scoring_code(CONFIG),
     shell:
-        "python -m samdiffsr score-sets --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
-        " --dataset {wildcards.dataset} --manifests {input.manifests}"
-        " --hr {params.hr} --out {output} --threads {threads} --cache work/features"
-        " --weights weights --device {params.device} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr score-sets --run {params.run:q} --dataset {wildcards.dataset:q}"
+        " --manifests {input.manifests:q} --hr {params.hr:q} --out {output:q} --threads {threads}"
+        " --cache {params.cache:q} --weights {params.weights:q} --device {params.device:q}"
+        " --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule score_protocols:
     """The same images under several protocols, for Table S2."""
     input:
-        manifests=manifests,
-        hr=store_input("work/stores/{dataset}/hr"),
+        manifests=ask(results.sampled),
+        hr=dated(stores.image_store(layout.hr("{dataset}"))),
     output:
-        f"{RESULTS}/scores/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.protocols.csv",
+        LAYOUT.scores(RUN, "{dataset}", "protocols"),
     log:
-        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.protocols.log",
+        LAYOUT.log("score", RUN, "{dataset}", "protocols"),
     benchmark:
-        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.protocols.tsv"
+        LAYOUT.benchmark("score", RUN, "{dataset}", "protocols")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -83,26 +85,27 @@ rule score_protocols:
         mem_mb=growing(3000),
         runtime=240,
     params:
-        hr=lambda wc, input: stem(input.hr),
-        recipe=lambda wc: recipe_text(protocol_recipe(CONFIG, int(wc.scale))),
-        code=scoring_fingerprint("samdiffsr.evaluation.stages", ("psnr_y", "ssim_y")),
+        run=RUN,
+        hr=layout.hr("{dataset}"),
+        recipe=ask(recipes.protocol_scoring),
+        code=arguments.protocol_scoring_code(),
     shell:
-        "python -m samdiffsr score-protocols --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
-        " --dataset {wildcards.dataset} --manifests {input.manifests} --hr {params.hr} --out {output}"
-        " --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr score-protocols --run {params.run:q} --dataset {wildcards.dataset:q}"
+        " --manifests {input.manifests:q} --hr {params.hr:q} --out {output:q} --threads {threads}"
+        " --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule cost:
     """Parameters, times and memory, out of the run's own records."""
     input:
-        unpack(cost_inputs),
-        samples=timings,
+        unpack(ask(results.cost)),
+        samples=ask(results.sampled, suffix=layout.SAMPLES[1]),
     output:
-        f"{RESULTS}/scores/{{variant}}-x{{scale}}-s{{seed}}/{{dataset}}.cost.csv",
+        LAYOUT.scores(RUN, "{dataset}", "cost"),
     log:
-        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.cost.log",
+        LAYOUT.log("score", RUN, "{dataset}", "cost"),
     benchmark:
-        f"logs/{STUDY}/score/{{variant}}-x{{scale}}-s{{seed}}.{{dataset}}.cost.tsv"
+        LAYOUT.benchmark("score", RUN, "{dataset}", "cost")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -110,13 +113,12 @@ rule cost:
         mem_mb=growing(1000),
         runtime=10,
     params:
-        models=lambda wc, input: cost_arguments(input),
-        code=scoring_fingerprint(
-            "samdiffsr.evaluation.cost", of_kind(METRICS, CostMetric)
-        ),
+        run=RUN,
+        models=ask(arguments.cost),
+        code=arguments.cost_code(),
     shell:
-        "python -m samdiffsr cost --run {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
-        " --dataset {wildcards.dataset} --samples {input.samples} {params.models} --out {output} > {log} 2>&1"
+        "python -m samdiffsr cost --run {params.run:q} --dataset {wildcards.dataset:q}"
+        " --samples {input.samples:q} {params.models:q} --out {output:q} > {log:q} 2>&1"
 
 
 # `snakemake ablation_mask_low`: train and score one variant alone, at every scale factor a table has it at
@@ -126,9 +128,5 @@ for variant in CONFIG.variants:
         name:
             f"ablation_{variant}"
         input:
-            [
-                score_files(variant, scale, dataset)
-                for scale in CONFIG.scales(variant)
-                for dataset in CHOSEN.test_sets
-            ],
+            targets.variant(CONFIG, variant),
         localrule: True

@@ -5,8 +5,8 @@
 
 
 wildcard_constraints:
-    source="|".join(SOURCES),
-    weight="|".join(sorted(re.escape(file) for file in WEIGHTS)),
+    source=arguments.any_of(arguments.source_keys()),
+    weight=arguments.any_of(arguments.weight_names()),
 
 
 # A cluster's nodes seldom have a network: fetching runs where Snakemake does.
@@ -19,17 +19,17 @@ localrules:
 rule fetch:
     """Everything the study needs from outside, data and weights."""
     input:
-        fetch_targets,
+        ask(stores.fetched),
 
 
 rule fetch_source:
     """One image set: mirror, then its addresses, verified against its manifest."""
     output:
-        "data/{source}/SOURCE.json",
+        layout.source_stamp("{source}"),
     log:
-        "logs/fetch/{source}.log",
+        layout.log("fetch", "{source}"),
     benchmark:
-        "logs/fetch/{source}.tsv"
+        layout.benchmark("fetch", "{source}")
     retries: 0
     conda:
         "../envs/samdiffsr.yaml"
@@ -37,21 +37,21 @@ rule fetch_source:
     resources:
         mem_mb=growing(500),
         runtime=1440,
-        disk_mb=lambda wc: SOURCES[wc.source].disk // 1000000,
+        disk_mb=ask(arguments.source_mb),
     params:
-        version=lambda wc: source_version(SOURCES[wc.source]),
+        version=ask(arguments.source_version),
     shell:
-        "python -m samdiffsr fetch {wildcards.source} > {log} 2>&1"
+        "python -m samdiffsr fetch {wildcards.source:q} > {log:q} 2>&1"
 
 
 rule fetch_weights:
     """One network's weights."""
     output:
-        "weights/{weight}",
+        layout.weight("{weight}"),
     log:
-        "logs/fetch/{weight}.log",
+        layout.log("fetch", "{weight}"),
     benchmark:
-        "logs/fetch/{weight}.tsv"
+        layout.benchmark("fetch", "{weight}")
     retries: 0
     conda:
         "../envs/samdiffsr.yaml"
@@ -60,7 +60,7 @@ rule fetch_weights:
         mem_mb=growing(500),
         runtime=600,
     params:
-        key=lambda wc: WEIGHTS[wc.weight].key,
-        sha256=lambda wc: WEIGHTS[wc.weight].sha256,
+        key=ask(arguments.weight_key),
+        sha256=ask(arguments.weight_sha256),
     shell:
-        "python -m samdiffsr fetch {params.key} > {log} 2>&1"
+        "python -m samdiffsr fetch {params.key:q} > {log:q} 2>&1"

@@ -1,18 +1,18 @@
 # CSVs, images and small files -> results/<study>/figures/* -> results/figures/*, the chosen study's copy
 rule figures:
     input:
-        [f"results/{path}" for path in figure_files(CONFIG.figures)],
+        targets.figures(CONFIG),
 
 
 rule draw:
     input:
-        unpack(figure_inputs),
+        unpack(ask(figures.figure)),
     output:
-        multiext(f"{RESULTS}/figures/{{figure}}", ".png", ".pdf"),
+        [LAYOUT.figure("{figure}", suffix) for suffix in layout.FIGURE],
     log:
-        f"logs/{STUDY}/figures/{{figure}}.log",
+        LAYOUT.log("figures", "{figure}"),
     benchmark:
-        f"logs/{STUDY}/figures/{{figure}}.tsv"
+        LAYOUT.benchmark("figures", "{figure}")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -20,102 +20,100 @@ rule draw:
         mem_mb=growing(2000),
         runtime=60,
     params:
-        inputs=lambda wc, input: figure_arguments(input),
-        recipe=lambda wc: recipe_text(figure_recipe(CONFIG, wc.figure)),
-        code=lambda wc: fingerprint(
-            "samdiffsr.reporting.figures.draw", figure_module(figure_of(wc).kind)
-        ),
+        inputs=ask(arguments.figure),
+        recipe=ask(recipes.figure),
+        code=ask(arguments.figure_code),
     shell:
-        "python -m samdiffsr draw {wildcards.figure} {params.inputs} --out {output}"
-        " --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr draw {wildcards.figure:q} {params.inputs:q} --out {output:q}"
+        " --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule show_figure:
     """The chosen study's figure where people look for it."""
     input:
-        multiext(f"{RESULTS}/figures/{{figure}}", ".png", ".pdf"),
+        [LAYOUT.figure("{figure}", suffix) for suffix in layout.FIGURE],
     output:
         [
             report(
-                f"results/figures/{{figure}}.{kind}",
+                layout.shown_figure("{figure}", suffix),
                 caption="../report/figure.rst",
                 category="Figures",
-                labels=figure_labels(kind),
+                labels=ask(arguments.figure_labels, content=suffix),
             )
-            for kind in ("png", "pdf")
+            for suffix in layout.FIGURE
         ],
     log:
-        f"logs/{STUDY}/figures/{{figure}}.copy.log",
+        LAYOUT.log("figures", "{figure}", "copy"),
     benchmark:
-        f"logs/{STUDY}/figures/{{figure}}.copy.tsv"
+        LAYOUT.benchmark("figures", "{figure}", "copy")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
         mem_mb=100,
         runtime=5,
+    params:
+        folder=layout.SHOWN_FIGURES,
     shell:
-        "cp {input} results/figures/ 2> {log}"
+        "cp {input:q} {params.folder:q} 2> {log:q}"
 
 
 # The same runs in other numbers of steps: sampled and scored as those of the tables, into a folder of their own.
-OTHER_STEPS = f"{RESULTS}/steps/{{variant}}-x{{scale}}-s{{seed}}/{{steps}}/{{weights}}"
+OTHER_STEPS = LAYOUT.steps(RUN, "{steps}", "{weights}", "{dataset}")
 
 
 use rule sample as sample_steps with:
     output:
-        manifest=f"{OTHER_STEPS}/{{dataset}}.json",
-        timing=f"{OTHER_STEPS}/{{dataset}}.timing.json",
+        manifest=OTHER_STEPS + layout.SAMPLES[0],
+        timing=OTHER_STEPS + layout.SAMPLES[1],
     log:
-        f"logs/{STUDY}/steps/{{variant}}-x{{scale}}-s{{seed}}.{{steps}}.{{weights}}.{{dataset}}.log",
+        LAYOUT.log("steps", RUN, "{steps}", "{weights}", "{dataset}"),
     benchmark:
-        f"logs/{STUDY}/steps/{{variant}}-x{{scale}}-s{{seed}}.{{steps}}.{{weights}}.{{dataset}}.tsv"
+        LAYOUT.benchmark("steps", RUN, "{steps}", "{weights}", "{dataset}")
     params:
-        progress=f"work/{STUDY}/steps/{{variant}}-x{{scale}}-s{{seed}}/{{steps}}/{{weights}}/{{dataset}}.jsonl",
-        recipe=lambda wc: recipe_text(
-            sampling_recipe(CONFIG, run_of(wc), wc.weights) | {"steps": int(wc.steps)}
-        ),
+        out=OTHER_STEPS,
+        progress=LAYOUT.steps_state(RUN, "{steps}", "{weights}", "{dataset}"),
 
 
 use rule score as score_steps with:
     input:
-        manifests=f"{OTHER_STEPS}/{{dataset}}.json",
-        hr=store_input("work/stores/{dataset}/hr"),
-        lr=store_input("work/stores/{dataset}/lr-x{scale}"),
-        weights=lambda wc: metric_weights(step_metrics(CONFIG)),
+        manifests=OTHER_STEPS + layout.SAMPLES[0],
+        hr=dated(stores.image_store(layout.hr("{dataset}"))),
+        lr=dated(stores.image_store(layout.lr("{dataset}", "{scale}"))),
+        weights=dated(results.step_metric_weights(CONFIG)),
     output:
-        f"{OTHER_STEPS}/{{dataset}}.csv",
+        OTHER_STEPS + ".csv",
     log:
-        f"logs/{STUDY}/steps/{{variant}}-x{{scale}}-s{{seed}}.{{steps}}.{{weights}}.{{dataset}}.score.log",
+        LAYOUT.log("steps", RUN, "{steps}", "{weights}", "{dataset}", "score"),
     benchmark:
-        f"logs/{STUDY}/steps/{{variant}}-x{{scale}}-s{{seed}}.{{steps}}.{{weights}}.{{dataset}}.score.tsv"
+        LAYOUT.benchmark("steps", RUN, "{steps}", "{weights}", "{dataset}", "score")
     params:
-        recipe=lambda wc: recipe_text(step_score_recipe(CONFIG, int(wc.scale))),
+        recipe=ask(recipes.step_scoring),
 
 
 use rule score_sets as score_sets_steps with:
     input:
-        manifests=f"{OTHER_STEPS}/{{dataset}}.json",
-        hr=store_input("work/stores/{dataset}/hr"),
-        weights=set_metric_weights,
+        manifests=OTHER_STEPS + layout.SAMPLES[0],
+        hr=dated(stores.image_store(layout.hr("{dataset}"))),
+        weights=dated(results.set_metric_weights(CONFIG)),
     output:
-        f"{OTHER_STEPS}/{{dataset}}.sets.csv",
+        OTHER_STEPS + ".sets.csv",
     log:
-        f"logs/{STUDY}/steps/{{variant}}-x{{scale}}-s{{seed}}.{{steps}}.{{weights}}.{{dataset}}.sets.log",
+        LAYOUT.log("steps", RUN, "{steps}", "{weights}", "{dataset}", "sets"),
     benchmark:
-        f"logs/{STUDY}/steps/{{variant}}-x{{scale}}-s{{seed}}.{{steps}}.{{weights}}.{{dataset}}.sets.tsv"
+        LAYOUT.benchmark("steps", RUN, "{steps}", "{weights}", "{dataset}", "sets")
 
 
 rule rule_graph:
     """What Snakemake says of its own rules, for all that there is."""
     input:
-        ["Snakefile", *sorted(glob("rules/*.smk"))],
+        targets.rule_files(),
     output:
-        f"work/{STUDY}/rulegraph.dot",
+        LAYOUT.rule_graph(),
     log:
-        f"logs/{STUDY}/figures/rulegraph.log",
+        LAYOUT.log("figures", "rulegraph"),
     benchmark:
-        f"logs/{STUDY}/figures/rulegraph.tsv"
+        LAYOUT.benchmark("figures", "rulegraph")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -123,7 +121,7 @@ rule rule_graph:
         mem_mb=growing(1000),
         runtime=60,
     params:
-        configuration=own_arguments(),
+        configuration=CALL.options(),
     shell:
         "python -m snakemake --nolock --rerun-incomplete --profile none --workflow-profile none"
-        " --rulegraph dot all {params.configuration} > {output} 2> {log}"
+        " --rulegraph dot all {params.configuration:q} > {output:q} 2> {log:q}"

@@ -2,93 +2,71 @@
 rule masks:
     """The regions of the training images at all three quality levels, what they are like, and the figures of them."""
     input:
-        [mask_files(path) for path in training_masks()],
-        f"{RESULTS}/masks/statistics.csv",
-        [f"{RESULTS}/{path}" for path in figure_files(MASK_FIGURES)],
+        targets.masks(CONFIG),
 
 
-# A shard's declared output vanishes with a failed job, so each finished image is kept under work/ until its store
-# is whole; shards share that folder, and a killed job goes on from there.
-if CHOSEN.mask_shards == 1:
+# A declared output vanishes with a failed job, so each finished image is kept under work/ until its store is whole;
+# the parts of a store share that folder, and a killed job goes on from there.
+SEGMENTED = layout.segmented("{dataset}", "{masks}", CHOSEN.mask_shards)
 
-    rule segment:
-        input:
-            unpack(segmenter_inputs),
-            source=lambda wc: mask_source_input(wc),
-        output:
-            masks=mask_files("data/masks/{dataset}/{masks}"),
-        log:
-            "logs/masks/{dataset}.{masks}.log",
-        benchmark:
-            "logs/masks/{dataset}.{masks}.tsv"
-        conda:
-            "../envs/samdiffsr.yaml"
-        threads: segmenter_threads
-        resources:
-            gpu=segmenter_gpu,
-            mem_mb=growing(segmenter_memory),
-            runtime=1440,
-        params:
-            source=lambda wc, input: stem(input.source),
-            out=lambda wc, output: stem(output.masks),
-            state="work/masks/{dataset}/{masks}.images",
-            scale=lambda wc: wc.masks.partition("-x")[2] or "1",
-            places=lambda wc, input: segmenter_arguments(input),
-            device=CONFIG.device,
-            recipe=lambda wc: recipe_text(mask_recipe(CONFIG, mask_set_of(wc))),
-            dataset=lambda wc: recipe_text(dataset_recipe(CONFIG, wc.dataset)),
-            code=segmenter_code,
-        shell:
-            "python -m samdiffsr segment --source {params.source} --out {params.out} --scale {params.scale}"
-            " --state {params.state} {params.places} --device {params.device} --threads {threads}"
-            " --recipe {params.recipe:q} > {log} 2>&1"
 
-else:
+rule segment:
+    """A data set, or one of mask_shards parts of it."""
+    input:
+        unpack(ask(stores.segmentation)),
+    output:
+        passing(files(SEGMENTED, layout.REGIONS), CHOSEN.mask_shards),
+    log:
+        layout.log(
+            "masks",
+            "{dataset}",
+            "{masks}",
+            *layout.shard_wildcards(CHOSEN.mask_shards),
+        ),
+    benchmark:
+        layout.benchmark(
+            "masks",
+            "{dataset}",
+            "{masks}",
+            *layout.shard_wildcards(CHOSEN.mask_shards),
+        )
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: ask(arguments.segmenter_threads)
+    resources:
+        gpu=ask(arguments.segmenter_gpu),
+        mem_mb=growing(arguments.segmenter_mb),
+        runtime=1440,
+    params:
+        source=ask(stores.segmented),
+        out=SEGMENTED,
+        shard=ask(arguments.shard),
+        state=layout.region_state("{dataset}", "{masks}"),
+        scale=ask(arguments.mask_scale),
+        places=ask(arguments.mask_places),
+        device=CONFIG.device,
+        recipe=ask(recipes.regions),
+        dataset=ask(recipes.images),
+        content=ask(arguments.images_content),
+        code=ask(arguments.segmenter_code),
+    shell:
+        "python -m samdiffsr segment --source {params.source:q} --out {params.out:q} --scale {params.scale}"
+        " {params.shard:q} --state {params.state:q} {params.places:q} --device {params.device:q}"
+        " --threads {threads} --recipe {params.recipe:q} > {log:q} 2>&1"
 
-    rule segment_shard:
-        """One of mask_shards parts of a data set."""
-        input:
-            unpack(segmenter_inputs),
-            source=lambda wc: mask_source_input(wc),
-        output:
-            masks=temp(mask_files("work/masks/{dataset}/{masks}/{part}of{parts}")),
-        log:
-            "logs/masks/{dataset}.{masks}.{part}of{parts}.log",
-        benchmark:
-            "logs/masks/{dataset}.{masks}.{part}of{parts}.tsv"
-        conda:
-            "../envs/samdiffsr.yaml"
-        threads: segmenter_threads
-        resources:
-            gpu=segmenter_gpu,
-            mem_mb=growing(segmenter_memory),
-            runtime=1440,
-        params:
-            source=lambda wc, input: stem(input.source),
-            out=lambda wc, output: stem(output.masks),
-            state="work/masks/{dataset}/{masks}.images",
-            scale=lambda wc: wc.masks.partition("-x")[2] or "1",
-            places=lambda wc, input: segmenter_arguments(input),
-            device=CONFIG.device,
-            recipe=lambda wc: recipe_text(mask_recipe(CONFIG, mask_set_of(wc))),
-            dataset=lambda wc: recipe_text(dataset_recipe(CONFIG, wc.dataset)),
-            code=segmenter_code,
-        shell:
-            "python -m samdiffsr segment --source {params.source} --out {params.out} --scale {params.scale}"
-            " --shard {wildcards.part}/{wildcards.parts}"
-            " --state {params.state} {params.places} --device {params.device} --threads {threads}"
-            " --recipe {params.recipe:q} > {log} 2>&1"
+
+if CHOSEN.mask_shards > 1:
 
     rule merge_masks:
         """Byte for byte what one job would have written."""
         input:
-            shards=lambda wc: [f for path in mask_shards(wc) for f in mask_files(path)],
+            ask(stores.region_part_files),
         output:
-            masks=mask_files("data/masks/{dataset}/{masks}"),
+            files(layout.regions("{dataset}", "{masks}"), layout.REGIONS),
         log:
-            "logs/masks/{dataset}.{masks}.log",
+            layout.log("masks", "{dataset}", "{masks}"),
         benchmark:
-            "logs/masks/{dataset}.{masks}.tsv"
+            layout.benchmark("masks", "{dataset}", "{masks}")
         conda:
             "../envs/samdiffsr.yaml"
         threads: 1
@@ -96,22 +74,22 @@ else:
             mem_mb=growing(4000),
             runtime=120,
         params:
-            shards=mask_shards,
-            out=lambda wc, output: stem(output.masks),
+            shards=ask(stores.region_parts),
+            out=layout.regions("{dataset}", "{masks}"),
         shell:
-            "python -m samdiffsr masks-merge --shards {params.shards} --out {params.out} > {log} 2>&1"
+            "python -m samdiffsr masks-merge --shards {params.shards:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule encode:
     """Paper equation (6)."""
     input:
-        labels=mask_input("data/masks/{dataset}/{masks}"),
+        dated(stores.region_store(layout.regions("{dataset}", "{masks}"))),
     output:
-        "work/encodings/{dataset}/{masks}/{encoding}.npz",
+        layout.values("{dataset}", "{masks}", "{encoding}"),
     log:
-        "logs/masks/{dataset}.{masks}.{encoding}.log",
+        layout.log("masks", "{dataset}", "{masks}", "{encoding}"),
     benchmark:
-        "logs/masks/{dataset}.{masks}.{encoding}.tsv"
+        layout.benchmark("masks", "{dataset}", "{masks}", "{encoding}")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -119,25 +97,25 @@ rule encode:
         mem_mb=growing(2000),
         runtime=120,
     params:
-        labels=lambda wc, input: stem(input.labels),
-        recipe=lambda wc: recipe_text(ENCODINGS[wc.encoding]),
+        labels=layout.regions("{dataset}", "{masks}"),
+        recipe=ask(recipes.encoding),
         code=fingerprint("samdiffsr.masks.encode"),
     shell:
-        "python -m samdiffsr encode --labels {params.labels} --out {output} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr encode --labels {params.labels:q} --out {output:q} --recipe {params.recipe:q}"
+        " > {log:q} 2>&1"
 
 
 rule mask_statistics:
     """Sizes, coverage, agreement with people, for one mask set."""
     input:
-        unpack(annotations),
-        labels=mask_files("data/masks/{dataset}/{masks}"),
+        unpack(ask(stores.annotated)),
     output:
-        images=f"{RESULTS}/masks/{{dataset}}.{{masks}}.csv",
-        summary=f"work/{STUDY}/masks/{{dataset}}.{{masks}}.summary.csv",
+        images=LAYOUT.mask_statistics("{dataset}", "{masks}"),
+        summary=LAYOUT.mask_summary("{dataset}", "{masks}"),
     log:
-        f"logs/{STUDY}/masks/{{dataset}}.{{masks}}.statistics.log",
+        LAYOUT.log("masks", "{dataset}", "{masks}", "statistics"),
     benchmark:
-        f"logs/{STUDY}/masks/{{dataset}}.{{masks}}.statistics.tsv"
+        LAYOUT.benchmark("masks", "{dataset}", "{masks}", "statistics")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -145,34 +123,24 @@ rule mask_statistics:
         mem_mb=growing(2000),
         runtime=240,
     params:
-        labels=lambda wc, input: stem(input.labels),
-        places=lambda wc, input: segmenter_arguments(input),
-        recipe=lambda wc: recipe_text(
-            statistics_recipe(
-                CONFIG,
-                wc.dataset,
-                mask_set_of(wc),
-                int(wc.masks.partition("-x")[2] or min(SCALES)),
-            )
-        ),
+        labels=layout.regions("{dataset}", "{masks}"),
+        places=ask(arguments.annotations),
+        recipe=ask(recipes.mask_statistics),
         code=fingerprint("samdiffsr.masks.statistics"),
     shell:
-        "python -m samdiffsr masks-statistics --labels {params.labels} --out {output.images}"
-        " --summary {output.summary} {params.places} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr masks-statistics --labels {params.labels:q} --out {output.images:q}"
+        " --summary {output.summary:q} {params.places:q} --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule gather_mask_statistics:
     input:
-        [
-            f"work/{STUDY}/masks/{CHOSEN.train_set}.{path.rsplit('/', 1)[1]}.summary.csv"
-            for path in training_masks()
-        ],
+        targets.mask_summaries(CONFIG),
     output:
-        f"{RESULTS}/masks/statistics.csv",
+        LAYOUT.all_mask_statistics(),
     log:
-        f"logs/{STUDY}/masks/statistics.log",
+        LAYOUT.log("masks", "statistics"),
     benchmark:
-        f"logs/{STUDY}/masks/statistics.tsv"
+        LAYOUT.benchmark("masks", "statistics")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -182,4 +150,4 @@ rule gather_mask_statistics:
     params:
         code=fingerprint("samdiffsr.masks.statistics"),
     shell:
-        "python -m samdiffsr masks-gather --parts {input} --out {output} > {log} 2>&1"
+        "python -m samdiffsr masks-gather --parts {input:q} --out {output:q} > {log:q} 2>&1"

@@ -1,21 +1,18 @@
 # tables, differences, figures, images -> one page that needs nothing beside itself
 rule report_page:
     input:
-        report_images,
-        page=multiext("src/samdiffsr/reporting/page/report", ".html", ".css", ".js"),
-        tidy=[f"{RESULTS}/{table}_tidy.csv" for table in CONFIG.tables],
-        differences=f"{RESULTS}/differences.csv",
-        figures=[f"{RESULTS}/figures/{name}.png" for name in CONFIG.figures],
-        hr=[
-            store_input(f"work/stores/{d}/hr")
-            for d in (CHOSEN.train_set, *CHOSEN.test_sets)
-        ],
+        ask(results.page_images),
+        page=files("src/samdiffsr/reporting/page/report", (".html", ".css", ".js")),
+        tidy=targets.tables_as(CONFIG, "tidy"),
+        differences=LAYOUT.differences(),
+        figures=targets.figures_as(CONFIG, ".png"),
+        hr=dated(stores.truths(CONFIG)),
     output:
-        f"{RESULTS}/report.html",
+        LAYOUT.report(),
     log:
-        f"logs/{STUDY}/report.log",
+        LAYOUT.log("", "report"),
     benchmark:
-        f"logs/{STUDY}/report.tsv"
+        LAYOUT.benchmark("", "report")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -23,21 +20,22 @@ rule report_page:
         mem_mb=growing(2000),
         runtime=60,
     params:
-        results=lambda wc, output: os.path.dirname(output[0]),
-        recipe=lambda wc: recipe_text(report_recipe(CONFIG, all_absences(CONFIG))),
+        results=LAYOUT.results,
+        stores=layout.STORES,
+        recipe=ask(recipes.page),
         code=fingerprint("samdiffsr.reporting.page.page"),
     shell:
-        "python -m samdiffsr report --tidy {input.tidy} --differences {input.differences}"
-        " --figures {input.figures} --results {params.results}"
-        " --stores work/stores --out {output} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr report --tidy {input.tidy:q} --differences {input.differences:q}"
+        " --figures {input.figures:q} --results {params.results:q} --stores {params.stores:q}"
+        " --out {output:q} --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 use rule show_table as show_report with:
     input:
-        f"{RESULTS}/report.html",
+        LAYOUT.report(),
     output:
-        "results/report.html",
+        layout.shown_report(),
     log:
-        f"logs/{STUDY}/report.copy.log",
+        LAYOUT.log("", "report", "copy"),
     benchmark:
-        f"logs/{STUDY}/report.copy.tsv"
+        LAYOUT.benchmark("", "report", "copy")

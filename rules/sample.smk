@@ -1,73 +1,75 @@
 # checkpoint + LR -> SR images. The declared output is a manifest; the PNG files lie in a folder beside it and are
 # kept when the job fails, so that it goes on with the image it was at.
+WHOLE = LAYOUT.samples(RUN, "{weights}", "{dataset}")
+SAMPLED = LAYOUT.sampled(RUN, "{weights}", "{dataset}", CHOSEN.sample_shards)
+
+
 rule sample:
+    """A run's images of one data set, or one of sample_shards parts of them."""
     input:
-        unpack(sample_inputs),
-        lr=store_input("work/stores/{dataset}/lr-x{scale}"),
+        unpack(ask(runs.sampling)),
+        lr=dated(stores.image_store(layout.lr("{dataset}", "{scale}"))),
     output:
-        manifest=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.json",
-        timing=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.timing.json",
+        manifest=passing(SAMPLED + layout.SAMPLES[0], CHOSEN.sample_shards),
+        timing=passing(SAMPLED + layout.SAMPLES[1], CHOSEN.sample_shards),
     log:
-        f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{weights}}.{{dataset}}.log",
+        LAYOUT.log(
+            "sample",
+            RUN,
+            "{weights}",
+            "{dataset}",
+            *layout.shard_wildcards(CHOSEN.sample_shards),
+        ),
     benchmark:
-        f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{weights}}.{{dataset}}.tsv"
+        LAYOUT.benchmark(
+            "sample",
+            RUN,
+            "{weights}",
+            "{dataset}",
+            *layout.shard_wildcards(CHOSEN.sample_shards),
+        )
     conda:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads
     resources:
-        gpu=lambda wc: 0 if CONFIG.trivial(wc.variant) else min(1, CHOSEN.gpus),
+        gpu=ask(arguments.sampling_gpu),
         mem_mb=growing(CHOSEN.memory_mb),
         runtime=CHOSEN.hours * 60,
     params:
-        lr=lambda wc, input: stem(input.lr),
-        out=lambda wc, output: stem([output.manifest]),
+        lr=layout.lr("{dataset}", "{scale}"),
+        out=WHOLE,
         device=CONFIG.device,
-        shard="",
-        progress=f"work/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.jsonl",
-        models=lambda wc, input: model_arguments(input),
-        source=source_argument,
-        structure=lambda wc, input: structure_arguments(input),
-        recipe=lambda wc: recipe_text(sampling_recipe(CONFIG, run_of(wc), wc.weights)),
-        code=lambda wc: fingerprint(*restoring_code(wc)),
+        shard=ask(arguments.shard),
+        progress=LAYOUT.sampled_state(
+            RUN, "{weights}", "{dataset}", CHOSEN.sample_shards
+        ),
+        models=ask(arguments.models),
+        structure=ask(arguments.sampling_structure),
+        source=ask(arguments.source),
+        content=ask(arguments.source_content),
+        recipe=ask(recipes.sampling),
+        code=ask(arguments.restoring_code),
     shell:
-        "python -m samdiffsr sample --lr {params.lr} --out {params.out} --manifest {output.manifest} {params.shard}"
-        " --progress {params.progress} {params.models} {params.structure} {params.source}"
-        " --device {params.device} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr sample --lr {params.lr:q} --out {params.out:q} --manifest {output.manifest:q}"
+        " {params.shard:q} --progress {params.progress:q} {params.models:q} {params.structure:q}"
+        " {params.source:q} --device {params.device:q} --threads {threads} --recipe {params.recipe:q}"
+        " > {log:q} 2>&1"
 
 
 if CHOSEN.sample_shards > 1:
 
-    ruleorder: merge_samples > sample
-
-    PART = f"work/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}/{{part}}of{{parts}}"
-
-    use rule sample as sample_shard with:
-        output:
-            manifest=temp(f"{PART}.json"),
-            timing=temp(f"{PART}.timing.json"),
-        log:
-            f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{weights}}.{{dataset}}.{{part}}of{{parts}}.log",
-        benchmark:
-            f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{weights}}.{{dataset}}.{{part}}of{{parts}}.tsv"
-        params:
-            out=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}",
-            shard="--shard {part}/{parts}",
-            progress=f"{PART}.jsonl",
-
     rule merge_samples:
         """The manifest that one job would have written; the images lie where they belong."""
         input:
-            parts=sample_parts,
-            timings=lambda wc: [
-                p.replace(".json", ".timing.json") for p in sample_parts(wc)
-            ],
+            parts=ask(runs.sample_parts, suffix=layout.SAMPLES[0]),
+            timings=ask(runs.sample_parts, suffix=layout.SAMPLES[1]),
         output:
-            manifest=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.json",
-            timing=f"{RESULTS}/samples/{{variant}}-x{{scale}}-s{{seed}}/{{weights}}/{{dataset}}.timing.json",
+            manifest=WHOLE + layout.SAMPLES[0],
+            timing=WHOLE + layout.SAMPLES[1],
         log:
-            f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{weights}}.{{dataset}}.log",
+            LAYOUT.log("sample", RUN, "{weights}", "{dataset}"),
         benchmark:
-            f"logs/{STUDY}/sample/{{variant}}-x{{scale}}-s{{seed}}.{{weights}}.{{dataset}}.tsv"
+            LAYOUT.benchmark("sample", RUN, "{weights}", "{dataset}")
         conda:
             "../envs/samdiffsr.yaml"
         threads: 1
@@ -77,4 +79,4 @@ if CHOSEN.sample_shards > 1:
         params:
             code=fingerprint("samdiffsr.sampling.sample_set"),
         shell:
-            "python -m samdiffsr samples-merge --parts {input.parts} --manifest {output.manifest} > {log} 2>&1"
+            "python -m samdiffsr samples-merge --parts {input.parts:q} --manifest {output.manifest:q} > {log:q} 2>&1"

@@ -1,11 +1,4 @@
 # scores -> results/<study>/tableN.* -> results/tableN.*, the chosen study's copy
-TABLE_KINDS = {
-    "wide": ".csv",
-    "tidy": "_tidy.csv",
-    "differences": "_differences.csv",
-    "markdown": ".md",
-    "latex": ".tex",
-}
 KIND_WORDS = {
     "wide": "measured values",
     "tidy": "with published values, spread and protocol",
@@ -17,26 +10,21 @@ KIND_WORDS = {
 
 rule tables:
     input:
-        [
-            f"results/{table}{kind}"
-            for table in CONFIG.tables
-            for kind in TABLE_KINDS.values()
-        ],
-        "results/differences.csv",
+        targets.tables(CONFIG),
 
 
 rule gather:
     input:
-        scores=table_files,
-        sets=table_sets,
-        published="paper/published_tables.csv",
-        errata="paper/errata.yaml",
+        scores=ask(results.table_scores),
+        sets=ask(results.table_sets),
+        published=layout.PUBLISHED,
+        errata=layout.ERRATA,
     output:
-        **{name: f"{RESULTS}/{{table}}{kind}" for name, kind in TABLE_KINDS.items()},
+        **{kind: LAYOUT.table("{table}", kind) for kind in layout.TABLE},
     log:
-        f"logs/{STUDY}/tables/{{table}}.log",
+        LAYOUT.log("tables", "{table}"),
     benchmark:
-        f"logs/{STUDY}/tables/{{table}}.tsv"
+        LAYOUT.benchmark("tables", "{table}")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -44,29 +32,29 @@ rule gather:
         mem_mb=growing(500),
         runtime=10,
     params:
-        sets=lambda wc, input: f"--sets {' '.join(input.sets)}" if input.sets else "",
-        recipe=table_recipe_text,
+        sets=ask(arguments.table_sets),
+        recipe=ask(recipes.table),
         code=fingerprint(
             "samdiffsr.reporting.tables.gather",
             "samdiffsr.reporting.tables.differences",
             "samdiffsr.reporting.tables.render",
         ),
     shell:
-        "python -m samdiffsr gather --scores {input.scores} {params.sets} --published {input.published}"
-        " --out {output.wide} --tidy {output.tidy} --differences {output.differences}"
-        " --markdown {output.markdown} --latex {output.latex} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr gather --scores {input.scores:q} {params.sets:q} --published {input.published:q}"
+        " --out {output.wide:q} --tidy {output.tidy:q} --differences {output.differences:q}"
+        " --markdown {output.markdown:q} --latex {output.latex:q} --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule differences:
     """What the tables claim, in one file."""
     input:
-        [f"{RESULTS}/{table}_differences.csv" for table in CONFIG.tables],
+        targets.tables_as(CONFIG, "differences"),
     output:
-        f"{RESULTS}/differences.csv",
+        LAYOUT.differences(),
     log:
-        f"logs/{STUDY}/tables/differences.log",
+        LAYOUT.log("tables", "differences"),
     benchmark:
-        f"logs/{STUDY}/tables/differences.tsv"
+        LAYOUT.benchmark("tables", "differences")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -76,48 +64,50 @@ rule differences:
     params:
         code=fingerprint("samdiffsr.reporting.tables.differences"),
     shell:
-        "python -m samdiffsr join-differences --parts {input} --out {output} > {log} 2>&1"
+        "python -m samdiffsr join-differences --parts {input:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule show_table:
     """The chosen study's table where people look for it."""
     input:
-        **{name: f"{RESULTS}/{{table}}{kind}" for name, kind in TABLE_KINDS.items()},
+        **{kind: LAYOUT.table("{table}", kind) for kind in layout.TABLE},
     output:
         **{
-            name: report(
-                f"results/{{table}}{kind}",
+            kind: report(
+                layout.shown_table("{table}", kind),
                 caption="../report/table.rst",
                 category="Tables",
-                labels=table_labels(KIND_WORDS[name]),
+                labels=ask(arguments.table_labels, content=KIND_WORDS[kind]),
             )
-            for name, kind in TABLE_KINDS.items()
+            for kind in layout.TABLE
         },
     log:
-        f"logs/{STUDY}/tables/{{table}}.copy.log",
+        LAYOUT.log("tables", "{table}", "copy"),
     benchmark:
-        f"logs/{STUDY}/tables/{{table}}.copy.tsv"
+        LAYOUT.benchmark("tables", "{table}", "copy")
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
     resources:
         mem_mb=growing(100),
         runtime=5,
+    params:
+        folder=layout.SHOWN,
     shell:
-        "cp {input} results/ 2> {log}"
+        "cp {input:q} {params.folder:q} 2> {log:q}"
 
 
 use rule show_table as show_differences with:
     input:
-        f"{RESULTS}/differences.csv",
+        LAYOUT.differences(),
     output:
         report(
-            "results/differences.csv",
+            layout.shown_differences(),
             caption="../report/differences.rst",
             category="Tables",
             labels={"table": "all", "content": KIND_WORDS["differences"]},
         ),
     log:
-        f"logs/{STUDY}/tables/differences.copy.log",
+        LAYOUT.log("tables", "differences", "copy"),
     benchmark:
-        f"logs/{STUDY}/tables/differences.copy.tsv"
+        LAYOUT.benchmark("tables", "differences", "copy")

@@ -4,22 +4,18 @@
 rule train_encoder:
     """L1 pretraining of the RRDB encoder."""
     input:
-        hr=store_input(f"work/stores/{CHOSEN.train_set}/hr"),
-        lr=store_input(f"work/stores/{CHOSEN.train_set}/lr-x{{scale}}"),
+        hr=dated(stores.image_store(layout.hr(TRAIN))),
+        lr=dated(stores.image_store(layout.lr(TRAIN, "{scale}"))),
     output:
-        model=trained("encoders", "{encoder}-x{scale}-s{seed}"),
-        curve=trained("encoders", "{encoder}-x{scale}-s{seed}").replace(
-            ".safetensors", ".curve.csv"
-        ),
-        timing=trained("encoders", "{encoder}-x{scale}-s{seed}").replace(
-            ".safetensors", ".timing.json"
-        ),
+        model=LAYOUT.model("encoders", ENCODER),
+        curve=LAYOUT.curve("encoders", ENCODER),
+        timing=LAYOUT.training_record("encoders", ENCODER),
     log:
         LAYOUT.log("train", "encoder-" + ENCODER),
     benchmark:
         LAYOUT.benchmark("train", "encoder-" + ENCODER)
     wildcard_constraints:
-        encoder="|".join(CHOSEN.encoders),
+        encoder=arguments.any_of(CHOSEN.encoders),
     conda:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads
@@ -28,40 +24,35 @@ rule train_encoder:
         mem_mb=growing(CHOSEN.memory_mb),
         runtime=CHOSEN.hours * 60,
     params:
-        hr=lambda wc, input: stem(input.hr),
-        lr=lambda wc, input: stem(input.lr),
-        device=TRAINING_DEVICE,
+        name=ENCODER,
+        hr=layout.hr(TRAIN),
+        lr=layout.lr(TRAIN, "{scale}"),
+        device=arguments.device(CONFIG),
         state=LAYOUT.training_state("encoders", ENCODER),
-        recipe=lambda wc: recipe_text(
-            encoder_recipe(CONFIG, wc.encoder, int(wc.scale), int(wc.seed))
-        ),
+        recipe=ask(recipes.encoder),
         code=fingerprint("samdiffsr.training.encoder"),
     shell:
-        "python -m samdiffsr train-encoder --name {wildcards.encoder}-x{wildcards.scale}-s{wildcards.seed}"
-        " --hr {params.hr} --lr {params.lr} --state {params.state} --out {output.model}"
-        " {params.device} --processes {resources.gpu} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr train-encoder --name {params.name:q} --hr {params.hr:q} --lr {params.lr:q}"
+        " --state {params.state:q} --out {output.model:q} {params.device:q} --processes {resources.gpu}"
+        " --threads {threads} --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule train_denoiser:
     """One variant, one seed."""
     input:
-        unpack(denoiser_inputs),
-        hr=store_input(f"work/stores/{CHOSEN.train_set}/hr"),
-        lr=store_input(f"work/stores/{CHOSEN.train_set}/lr-x{{scale}}"),
+        unpack(ask(runs.denoiser_training)),
+        hr=dated(stores.image_store(layout.hr(TRAIN))),
+        lr=dated(stores.image_store(layout.lr(TRAIN, "{scale}"))),
     output:
-        model=trained("runs", "{variant}-x{scale}-s{seed}"),
-        curve=trained("runs", "{variant}-x{scale}-s{seed}").replace(
-            ".safetensors", ".curve.csv"
-        ),
-        timing=trained("runs", "{variant}-x{scale}-s{seed}").replace(
-            ".safetensors", ".timing.json"
-        ),
+        model=LAYOUT.model("runs", RUN),
+        curve=LAYOUT.curve("runs", RUN),
+        timing=LAYOUT.training_record("runs", RUN),
     log:
-        f"logs/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}.log",
+        LAYOUT.log("train", RUN),
     benchmark:
-        f"logs/{STUDY}/train/{{variant}}-x{{scale}}-s{{seed}}.tsv"
+        LAYOUT.benchmark("train", RUN)
     wildcard_constraints:
-        variant=rf"(?!(?:{IMPORTED})-x)[a-z][a-z0-9_]*",
+        variant=arguments.none_of(runs.imported(CONFIG)),
     conda:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads
@@ -70,32 +61,33 @@ rule train_denoiser:
         mem_mb=growing(CHOSEN.memory_mb),
         runtime=CHOSEN.hours * 60,
     params:
-        hr=lambda wc, input: stem(input.hr),
-        lr=lambda wc, input: stem(input.lr),
-        device=TRAINING_DEVICE,
+        name=RUN,
+        hr=layout.hr(TRAIN),
+        lr=layout.lr(TRAIN, "{scale}"),
+        device=arguments.device(CONFIG),
         state=LAYOUT.training_state("runs", RUN),
-        structure=lambda wc, input: structure_arguments(input),
-        recipe=lambda wc: recipe_text(denoiser_recipe(CONFIG, run_of(wc))),
+        structure=ask(arguments.training_structure),
+        recipe=ask(recipes.denoiser),
         code=fingerprint("samdiffsr.training.denoiser"),
     shell:
-        "python -m samdiffsr train-denoiser --name {wildcards.variant}-x{wildcards.scale}-s{wildcards.seed}"
-        " --hr {params.hr} --lr {params.lr} --encoder {input.encoder_file} {params.structure}"
-        " --state {params.state} --out {output.model}"
-        " {params.device} --processes {resources.gpu} --threads {threads} --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr train-denoiser --name {params.name:q} --hr {params.hr:q} --lr {params.lr:q}"
+        " --encoder {input.encoder_file:q} {params.structure:q} --state {params.state:q} --out {output.model:q}"
+        " {params.device:q} --processes {resources.gpu} --threads {threads} --recipe {params.recipe:q}"
+        " > {log:q} 2>&1"
 
 
 rule import_encoder:
     """The encoder out of a file that others trained."""
     input:
-        foreign_file("encoder"),
+        ask(runs.foreign_file, kind="encoders"),
     output:
-        trained("encoders", "{variant}-x{scale}-s{seed}"),
+        LAYOUT.model("encoders", RUN),
     log:
-        f"logs/{STUDY}/import/encoder-{{variant}}-x{{scale}}-s{{seed}}.log",
+        LAYOUT.log("import", "encoder-" + RUN),
     benchmark:
-        f"logs/{STUDY}/import/encoder-{{variant}}-x{{scale}}-s{{seed}}.tsv"
+        LAYOUT.benchmark("import", "encoder-" + RUN)
     wildcard_constraints:
-        variant=IMPORTED,
+        variant=arguments.any_of(runs.imported(CONFIG)),
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -105,22 +97,22 @@ rule import_encoder:
     params:
         code=fingerprint("samdiffsr.checkpoints.imports"),
     shell:
-        "python -m samdiffsr import-encoder --file {input} --out {output} > {log} 2>&1"
+        "python -m samdiffsr import-encoder --file {input:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule import_denoiser:
     """The denoiser out of a file that others trained; sampled and scored like any other run."""
     input:
-        file=foreign_file("denoiser"),
-        encoder=trained("encoders", "{variant}-x{scale}-s{seed}"),
+        file=ask(runs.foreign_file, kind="runs"),
+        encoder=LAYOUT.model("encoders", RUN),
     output:
-        trained("runs", "{variant}-x{scale}-s{seed}"),
+        LAYOUT.model("runs", RUN),
     log:
-        f"logs/{STUDY}/import/{{variant}}-x{{scale}}-s{{seed}}.log",
+        LAYOUT.log("import", RUN),
     benchmark:
-        f"logs/{STUDY}/import/{{variant}}-x{{scale}}-s{{seed}}.tsv"
+        LAYOUT.benchmark("import", RUN)
     wildcard_constraints:
-        variant=IMPORTED,
+        variant=arguments.any_of(runs.imported(CONFIG)),
     conda:
         "../envs/samdiffsr.yaml"
     threads: 1
@@ -128,8 +120,8 @@ rule import_denoiser:
         mem_mb=growing(2000),
         runtime=10,
     params:
-        recipe=lambda wc: recipe_text(import_recipe(CONFIG, run_of(wc))),
+        recipe=ask(recipes.imported),
         code=fingerprint("samdiffsr.checkpoints.imports"),
     shell:
-        "python -m samdiffsr import-denoiser --file {input.file} --encoder {input.encoder} --out {output}"
-        " --recipe {params.recipe:q} > {log} 2>&1"
+        "python -m samdiffsr import-denoiser --file {input.file:q} --encoder {input.encoder:q} --out {output:q}"
+        " --recipe {params.recipe:q} > {log:q} 2>&1"

@@ -62,8 +62,8 @@ def test_steps_that_are_saved_are_not_counted_again(root: Path, tmp_path: Path) 
 def test_a_training_of_weeks_is_refused_unless_it_is_allowed(root: Path, calibrated: list[Any]) -> None:
     def refuse(**top: Any) -> None:
         config = _config(root, **top)
-        trainings = [planning.training_of(config, "denoiser", "srdiff-x4-s0")]
-        planning.refuse_slow(config, trainings, Path(), print)
+        path = f"results/{config.study}/runs/srdiff-x4-s0/model.safetensors"
+        planning.refuse_slow(config, [("train_denoiser", path), ("sample", "x.json")], Path(), print)
 
     refuse(study="demo")
     assert not calibrated  # too short to be slow on any machine: not even timed

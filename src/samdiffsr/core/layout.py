@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +58,8 @@ TABLE = {
 WEIGHTS = "weights"  # the folder of networks' weight files
 FEATURES = "work/features"  # what networks see in images, for FID and KID
 STORES = "work/stores"
+SHOWN = "results"  # what people look at, the chosen study's
+SHOWN_FIGURES = "results/figures"
 PUBLISHED = "paper/published_tables.csv"
 ERRATA = "paper/errata.yaml"
 
@@ -82,6 +84,16 @@ def mask_name(mask_set: str, scale: Value | None = None) -> str:
 
 def shard_name(part: Value, parts: Value) -> str:
     return f"{part}of{parts}"
+
+
+def shard_wildcards(shards: int) -> list[str]:
+    """What the name of a job's log ends with, where several jobs share one thing."""
+    return [shard_name("{part}", "{parts}")] if shards > 1 else []
+
+
+def typed(wildcards: Mapping[str, str]) -> dict[str, Value]:
+    """Wildcards by name, those that are numbers as numbers."""
+    return {name: int(value) if name in NUMBERS else value for name, value in wildcards.items()}
 
 
 # ---- data, masks, weights: the same in every study ----
@@ -132,6 +144,11 @@ def region_part(dataset: str, masks: str, part: Value, parts: Value) -> str:
     return f"work/masks/{dataset}/{masks}/{shard_name(part, parts)}"
 
 
+def segmented(dataset: str, masks: str, shards: int) -> str:
+    """Stem of what one job segments: a region store, or a part of it whose number is a wildcard."""
+    return regions(dataset, masks) if shards == 1 else region_part(dataset, masks, "{part}", "{parts}")
+
+
 def region_state(dataset: str, masks: str) -> str:
     """Folder of the images that are segmented already."""
     return f"work/masks/{dataset}/{masks}.images"
@@ -142,43 +159,43 @@ def values(dataset: str, masks: str, encoding: str) -> str:
     return f"work/encodings/{dataset}/{masks}/{encoding}.npz"
 
 
+def contents(name: str) -> str:
+    """Hashes of files that are the user's own."""
+    return f"work/contents/{name}.json"
+
+
 def calibration(key: str) -> str:
     """What a training step costs on one device."""
     return f"work/calibration/{key}.json"
 
 
-def log(*parts: str) -> str:
-    """The log of one job, below a folder: `log("data", "set5", "hr")`."""
-    return _record(parts, ".log")
+def log(folder: str, *parts: str) -> str:
+    """The log of one job: `log("data", "set5", "hr")`."""
+    return f"logs/{folder}/{'.'.join(parts)}.log"
 
 
-def benchmark(*parts: str) -> str:
+def benchmark(folder: str, *parts: str) -> str:
     """Snakemake's record of the time and memory of the same job."""
-    return _record(parts, ".tsv")
-
-
-def _record(parts: Sequence[str], suffix: str) -> str:
-    folder, *name = parts
-    return f"logs/{folder}/{'.'.join(name)}{suffix}"
+    return f"logs/{folder}/{'.'.join(parts)}.tsv"
 
 
 # ---- the tables and figures that people look at: the chosen study's ----
 
 
 def shown_table(table: str, kind: str = "wide") -> str:
-    return f"results/{table}{TABLE[kind]}"
+    return f"{SHOWN}/{table}{TABLE[kind]}"
 
 
 def shown_differences() -> str:
-    return "results/differences.csv"
+    return f"{SHOWN}/differences.csv"
 
 
 def shown_figure(figure: str, suffix: str = ".png") -> str:
-    return f"results/figures/{figure}{suffix}"
+    return f"{SHOWN_FIGURES}/{figure}{suffix}"
 
 
 def shown_report() -> str:
-    return "results/report.html"
+    return f"{SHOWN}/report.html"
 
 
 @dataclass(frozen=True)
@@ -189,7 +206,7 @@ class Layout:
 
     @property
     def results(self) -> str:
-        return f"results/{self.study}"
+        return f"{SHOWN}/{self.study}"
 
     # ---- models ----
 
@@ -230,8 +247,17 @@ class Layout:
         """Stem of the manifest of a shard of SR images."""
         return f"work/{self.study}/sample/{run}/{weights}/{dataset}/{shard_name(part, parts)}"
 
-    def sample_part_state(self, run: str, weights: str, dataset: str, part: Value, parts: Value) -> str:
-        return f"{self.sample_part(run, weights, dataset, part, parts)}.jsonl"
+    def sampled(self, run: str, weights: str, dataset: str, shards: int) -> str:
+        """Stem of what one job samples: the whole manifest, or a part of it whose number is a wildcard."""
+        if shards == 1:
+            return self.samples(run, weights, dataset)
+        return self.sample_part(run, weights, dataset, "{part}", "{parts}")
+
+    def sampled_state(self, run: str, weights: str, dataset: str, shards: int) -> str:
+        """The images that the same job has sampled already."""
+        if shards == 1:
+            return self.sample_state(run, weights, dataset)
+        return f"{self.sample_part(run, weights, dataset, '{part}', '{parts}')}.jsonl"
 
     def steps(self, run: str, steps: Value, weights: str, dataset: str) -> str:
         """Stem of the manifest of SR images drawn in another number of steps, and of their scores."""
@@ -283,11 +309,11 @@ class Layout:
     # ---- logs ----
 
     def log(self, folder: str, *parts: str) -> str:
-        """As `log`, below the study's folder."""
-        return log(f"{self.study}/{folder}", *parts)
+        """As `log`, below the study's folder; folder: empty for the study's own."""
+        return log(f"{self.study}/{folder}".rstrip("/"), *parts)
 
     def benchmark(self, folder: str, *parts: str) -> str:
-        return benchmark(f"{self.study}/{folder}", *parts)
+        return benchmark(f"{self.study}/{folder}".rstrip("/"), *parts)
 
 
 def _apart(kind: Kind, name: str) -> str:

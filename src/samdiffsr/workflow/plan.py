@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -34,6 +34,7 @@ Costly = TypeVar("Costly", EncoderRecipe, DenoiserRecipe)
 # A training that shows the network fewer pixels in `slow_hours` than at this speed is not slow anywhere, so
 # it needs no calibration: the paper's networks do 25 000 pixels a second on two cores.
 PIXELS_PER_SECOND = 4_000
+KINDS: dict[str, Kind] = {"train_encoder": "encoders", "train_denoiser": "runs"}  # by the rules that train
 PNG_BYTES = 1.65  # of a photograph, a pixel
 
 
@@ -103,6 +104,14 @@ def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> Tr
     return Training(name, recipe, (denoiser or sizes).training.steps - done)
 
 
+def training_at(config: Config, rule: str, path: str, root: Path = Path()) -> Training | None:
+    """The training whose model `rule` makes at `path`; None for other rules and files."""
+    if rule not in KINDS:
+        return None
+    found = layout.read(path, Layout(config.study).model, kind=KINDS[rule])
+    return None if found is None else training_of(config, rule.removeprefix("train_"), found["name"], root)
+
+
 def _costly(recipe: Costly) -> Costly:
     """A training recipe without what decides nothing about its cost, so that variants share a calibration."""
     training = recipe.training
@@ -133,10 +142,15 @@ def calibration(config: Config, recipe: CalibrationRecipe, root: Path, say: Say)
     return read_json(path)
 
 
-def refuse_slow(config: Config, trainings: Sequence[Training], root: Path, say: Say) -> None:
-    """UserError with the estimate if one of them would take longer than `slow_hours`, unless `allow_slow`."""
+def refuse_slow(config: Config, made: Iterable[tuple[str, str]], root: Path, say: Say) -> None:
+    """UserError with the estimate if a training would take longer than `slow_hours`, unless `allow_slow`.
+
+    Args:
+        made: rule and path of every file that is to be made; what is no trained model is passed over.
+    """
     if config.allow_slow:
         return
+    trainings = [found for rule, path in made if (found := training_at(config, rule, path, root))]
     for training in sorted(trainings, key=lambda t: t.pixels, reverse=True):
         if training.pixels < config.slow_hours * 3600 * PIXELS_PER_SECOND:
             break
@@ -181,17 +195,8 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
     """
     jobs = jobs_of(targets, options, root)
     places = Layout(config.study)
-    kinds: dict[str, Kind] = {"train_encoder": "encoders", "train_denoiser": "runs"}
-    trained = [
-        (job, found["name"])
-        for job in jobs
-        if job.rule in kinds and (found := layout.read(job.path, places.model, kind=kinds[job.rule]))
-    ]
-    trainings = [
-        training_of(config, job.rule.removeprefix("train_"), name, root)
-        for job, name in trained
-        if job.pending
-    ]
+    trained = [(job, found) for job in jobs if (found := training_at(config, job.rule, job.path, root))]
+    trainings = [training for job, training in trained if job.pending]
     costs = {t.name: calibration(config, t.recipe, root, say) for t in trainings}
     lines = [f"{' '.join(targets)} in study {config.study}: {config.chosen.about}"]
     if costs:

@@ -1,0 +1,74 @@
+"""The configuration as Snakemake hands it over, and the words that make another command see the same one."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from samdiffsr.config.load import Config, load_config
+from samdiffsr.core.errors import UserError
+from samdiffsr.workflow.availability import with_present_test_sets
+
+CONFIGFILE = ("--configfile", "--configfiles")
+
+
+def configured(merged: Mapping[str, Any], overrides: Mapping[str, Any], arguments: Sequence[str]) -> Config:
+    """The configuration of a Snakemake run, without the test sets that cannot be had here.
+
+    Args:
+        merged: config.yaml with the files of --configfile and the values of --config laid over it.
+        overrides: the values of --config alone. Snakemake reads `null` there as a word; here it is none.
+        arguments: Snakemake's command line.
+
+    Raises:
+        UserError: what is wrong with it, in one line.
+    """
+    given = [word for word in arguments if word.partition("=")[0] in CONFIGFILE]
+    if len(given) > 1:
+        raise UserError(
+            "--configfile is given twice, and Snakemake would take the last alone; give all files after one: "
+            "--configfile a.yaml b.yaml"
+        )
+    nulls = {key: None for key, value in overrides.items() if value in ("null", "~")}
+    return with_present_test_sets(load_config({**merged, **nulls}))
+
+
+def environment(config: Config) -> dict[str, str]:
+    """What decides nothing about an outcome, and so travels to the jobs in their environment."""
+    mirror = {"SAMDIFFSR_MIRROR": config.mirror} if config.mirror else {}
+    return {"SAMDIFFSR_SLOW_HOURS": "inf" if config.allow_slow else str(config.slow_hours), **mirror}
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a command needs to see the configuration at hand: files over config.yaml, and single values."""
+
+    configfiles: tuple[str, ...] = ()
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def options(self, **more: object) -> list[str]:
+        """As Snakemake takes them; they swallow what follows, so targets go before them."""
+        values = [f"{key}={_word(value)}" for key, value in {**self.values, **more}.items()]
+        files = ["--configfile", *self.configfiles] if self.configfiles else []
+        return files + (["--config", *values] if values else [])
+
+    def snakemake(self, *targets: str, **more: object) -> str:
+        """The command that makes `targets`, quoted for a shell."""
+        return shlex.join(["snakemake", "--cores", "1", *targets, *self.options(**more)])
+
+    def samdiffsr(self, stage: str, *words: str) -> str:
+        """A command of the package, quoted for a shell."""
+        files = [word for path in self.configfiles for word in ("--configfile", path)]
+        named = [word for key in ("study", "mirror") if key in self.values for word in self._named(key)]
+        others = [key for key in self.values if key not in ("study", "mirror")]
+        rest = [word for key in others for word in ("--set", f"{key}={_word(self.values[key])}")]
+        return shlex.join(["samdiffsr", stage, *words, *files, *named, *rest])
+
+    def _named(self, key: str) -> list[str]:
+        return [f"--{key}", str(self.values[key])]
+
+
+def _word(value: object) -> str:
+    return "null" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""The files that each rule reads, for values of its wildcards."""
