@@ -24,12 +24,37 @@ class Interval(TypedDict):
 
 
 class Bootstrap(NamedTuple):
-    """What is resampled: arrays (images,), together, and the statistic of them."""
+    """A BCa bootstrap: arrays (..., images), resampled together along images, and the statistic of them."""
 
     data: tuple[np.ndarray, ...]
     statistic: Callable[..., np.ndarray]
     rng_seed: int
     n_resamples: int
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the 95 % interval, in the unit of the statistic; arrays of the leading shape."""
+        from scipy import stats
+
+        found = stats.bootstrap(
+            self.data,
+            self.statistic,
+            axis=-1,
+            paired=len(self.data) > 1,
+            vectorized=True,
+            method="BCa",
+            confidence_level=LEVEL,
+            n_resamples=self.n_resamples,
+            rng=np.random.default_rng(self.rng_seed),
+        ).confidence_interval
+        return found.low, found.high
+
+
+def student(d: np.ndarray) -> np.ndarray:
+    """Half the width of the t interval of the mean of d (..., images)."""
+    from scipy import stats
+
+    images = d.shape[-1]
+    return stats.t.ppf(0.5 + LEVEL / 2, images - 1) * d.std(axis=-1, ddof=1) / images**0.5
 
 
 def over_images(
@@ -43,21 +68,10 @@ def over_images(
         at: an offset from the mean of d -> the bound in the unit of the result.
         bootstrap: gives its bounds in that unit.
     """
-    from scipy import stats
-
     if np.ptp(d) <= rounding:
         return Interval(low=at(0.0), high=at(0.0), method="constant")
     if d.size < BOOTSTRAP_FROM:
-        half = float(stats.t.ppf(0.5 + LEVEL / 2, d.size - 1) * d.std(ddof=1) / d.size**0.5)
+        half = float(student(d))
         return Interval(low=at(-half), high=at(half), method="t")
-    found = stats.bootstrap(
-        bootstrap.data,
-        bootstrap.statistic,
-        paired=len(bootstrap.data) > 1,
-        vectorized=True,
-        method="BCa",
-        confidence_level=LEVEL,
-        n_resamples=bootstrap.n_resamples,
-        rng=np.random.default_rng(bootstrap.rng_seed),
-    ).confidence_interval
-    return Interval(low=float(found.low), high=float(found.high), method="bca")
+    low, high = bootstrap.bounds()
+    return Interval(low=float(low), high=float(high), method="bca")
