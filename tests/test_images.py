@@ -169,9 +169,9 @@ def test_a_damaged_byte_never_escapes_as_another_error(tmp_path: Path, kind: str
 
 def test_not_an_image_missing_folder_and_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "page.png").write_text("<html>404</html>")
-    refused(tmp_path / "page.png", "not a PNG, JPEG or BMP")
-    Image.fromarray(PHOTO).save(tmp_path / "x.gif")
-    refused(tmp_path / "x.gif", "not a PNG, JPEG or BMP")
+    refused(tmp_path / "page.png", "not a PNG, JPEG, BMP")
+    Image.fromarray(PHOTO).save(tmp_path / "x.qoi")
+    refused(tmp_path / "x.qoi", "not a PNG, JPEG, BMP")
     refused(tmp_path / "none.png", "no such file")
     refused(tmp_path, "cannot be decoded")  # a folder
     write_png(tmp_path / "big.png", PHOTO)
@@ -184,8 +184,8 @@ def test_list_images(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "inner.png").mkdir()
     assert [p.name for p in list_images(tmp_path)] == ["a.JPG", "b.png", "c.bmp", "d.jpeg"]
-    (tmp_path / "e.tif").touch()
-    with pytest.raises(UserError, match=r"e\.tif"):
+    (tmp_path / "e.heic").touch()
+    with pytest.raises(UserError, match=r"e\.heic: \.heic is not read"):
         list_images(tmp_path)
 
 

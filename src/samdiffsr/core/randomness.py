@@ -42,4 +42,4 @@ def sample_generator(seed: int, index: int, device: torch.device | str = "cpu") 
 
 def image_index(name: str) -> int:
     """An index for `sample_generator` from an image's name: its noise depends on no order and no folder."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6])
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:6])

@@ -4,82 +4,152 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from samdiffsr.core.errors import UserError
+from samdiffsr.core.errors import UserError, shown
 from samdiffsr.core.files import atomic_path
+from samdiffsr.data.decode import ADVICE, REFUSED, SUFFIXES, decode, opened
 
-FORMATS = ("PNG", "JPEG", "BMP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-OTHER_SUFFIXES = (".tif", ".tiff", ".webp", ".gif", ".heic", ".avif", ".jp2", ".ppm")  # images, but not ours
-ADVICE = "convert it to 8-bit RGB PNG"
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in a folder.
+
+    images: files that are read, by their suffix, sorted. refused: images that are not read -> why. left_out:
+    lines that name all the rest, with its reason.
+    """
+
+    images: tuple[Path, ...]
+    refused: dict[Path, str]
+    left_out: tuple[str, ...]
+
+
+def look_into(
+    folder: Path,
+    *,
+    recursive: bool = False,
+    beside: Path | None = None,
+    folders: str = "a folder, not entered",
+) -> Found:
+    """Every file of a folder, sorted by name: none is passed over without a word.
+
+    Args:
+        recursive: its folders too; links to folders are not entered.
+        beside: a folder that is not entered, e.g. the output.
+        folders: why folders are left out without `recursive`.
+    """
+    images: list[Path] = []
+    refused: dict[Path, str] = {}
+    rest: dict[str, list[str]] = {}
+    inner: list[Found] = []
+    for path in sorted(folder.iterdir()):
+        image = path.suffix.lower() in SUFFIXES | REFUSED
+        reason = ""
+        if path.name.startswith("."):
+            reason, image = "hidden", False
+        elif path.is_dir():
+            image = False
+            if not recursive:
+                reason = folders
+            elif path.is_symlink():
+                reason = "a link to a folder"
+            elif beside is not None and beside.exists() and path.samefile(beside):
+                reason = "the output"
+            else:
+                inner.append(look_into(path, recursive=True, beside=beside))
+        elif not path.exists():
+            reason = "a link to nowhere"
+        elif not path.is_file():
+            reason = "no regular file"
+        elif path.suffix.lower() in REFUSED:
+            reason = f"{path.suffix} is not read"
+        elif image:
+            images.append(path)
+        else:
+            reason = "no image by its name"
+        if reason and image:
+            refused[path] = reason
+        elif reason:
+            rest.setdefault(reason, []).append(shown(path.name))
+    lines = [f"{shown(folder)}: left out, {reason}: {_some(names)}" for reason, names in rest.items()]
+    for found in inner:
+        images += found.images
+        refused |= found.refused
+        lines += found.left_out
+    return Found(tuple(images), refused, tuple(lines))
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """The PNG, JPEG and BMP files of one folder, sorted by name; sub-folders are not entered.
+    """The images of one folder of a data set, sorted by name; its folders are not entered.
 
-    Hidden files and anything that is no image (Thumbs.db, a README) are passed over. Raises UserError if the
-    folder is missing or holds no image, and for an image of another format: leaving it out in silence would
-    shrink the set.
+    What is no image (Thumbs.db, a README) is left out; `look_into` names it. Raises UserError if the folder
+    is missing or holds no image, and names what would shrink the set in silence: an image of another
+    format, a link to nowhere; and a name that the workflow cannot carry.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of images")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    for path in files:
-        if path.suffix.lower() in OTHER_SUFFIXES:
-            raise UserError(f"{path}: {path.suffix} is not read here; {ADVICE} or move it elsewhere")
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not images:
-        raise UserError(f"{folder}: holds no PNG, JPEG or BMP image")
-    return images
+    found = look_into(folder)
+    for path, reason in found.refused.items():
+        more = f" ({len(found.refused)} such files)" if len(found.refused) > 1 else ""
+        raise UserError(f"{shown(path)}: {reason}; {ADVICE} or move it elsewhere{more}")
+    for path in found.images:
+        if "{" in path.name or "}" in path.name or shown(path.name) != path.name:
+            raise UserError(f"{shown(path)}: braces and unprintable characters cannot be carried; rename it")
+    if not found.images:
+        raise UserError(f"{folder}: holds no image")
+    return list(found.images)
+
+
+def chosen_images(folders: Sequence[str | Path], exclude: Sequence[str] = ()) -> list[Path]:
+    """The files that a data set's HR store holds, in its order: by their stems, which name the images.
+
+    Raises UserError for two images of one name, a name in `exclude` that no image has, and as `list_images`.
+    """
+    paths = sorted((path for folder in folders for path in list_images(folder)), key=lambda p: (p.stem, p))
+    if absent := sorted(set(exclude) - {path.stem for path in paths}):
+        raise UserError(
+            f"exclude: no image {absent[0]!r} in {', '.join(map(str, folders))}; correct its name"
+        )
+    paths = [path for path in paths if path.stem not in exclude]
+    for one, other in pairwise(paths):
+        if one.stem == other.stem:
+            raise UserError(f"{one} and {other}: two images are called {one.stem!r}; rename one")
+    return paths
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) out of the file's head; UserError as for `read_rgb`."""
+    with opened(path) as image:
+        return image.size
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """Decode a PNG, JPEG or BMP file to uint8 (H, W, 3) in RGB order.
+    """Decode an image file (formats: data/decode.py) to uint8 (H, W, 3) in RGB order.
 
     Gray, bilevel and palette images become RGB (Set14 holds a gray one); an alpha channel is dropped if
     opaque everywhere. The EXIF orientation and colour profiles are ignored on purpose: benchmarks score the
     stored pixels. Raises UserError naming the file for anything else: no such file, not an image, truncated,
-    16-bit, CMYK, transparent, absurdly large.
+    animated, 16-bit, CMYK, transparent, absurdly large.
     """
     path = Path(path)
-    try:
-        if _png_bit_depth(path) == 16:  # Pillow would halve the depth of 16-bit colour without a word
-            raise UserError(f"{path}: 16 bits per channel; {ADVICE}")
-        with Image.open(path, formats=FORMATS) as image:
-            return _to_rgb(image, path)
-    except (UserError, MemoryError):
-        raise
-    except Exception as error:  # Pillow's decoders raise a dozen different types on broken files
-        raise undecodable(path, error, f"PNG, JPEG or BMP image; {ADVICE}") from error
-
-
-def undecodable(path: str | Path, error: Exception, wanted: str) -> UserError:
-    """What Pillow raised on a file, as one line; `wanted`: what the file should be, and what to do."""
-    if isinstance(error, FileNotFoundError):
-        return UserError(f"{path}: no such file")
-    if isinstance(error, Image.DecompressionBombError):
-        return UserError(f"{path}: too large an image ({error}); cut it into parts")
-    if isinstance(error, Image.UnidentifiedImageError):
-        return UserError(f"{path}: not a {wanted}")
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{path}: cannot be decoded ({reason}); fetch or save it again")
-
-
-def _png_bit_depth(path: Path) -> int | None:
-    """Bits per channel from a PNG's header (byte 24); None for any other file."""
-    with open(path, "rb") as file:
-        head = file.read(25)
-    return head[24] if len(head) == 25 and head.startswith(b"\x89PNG\r\n\x1a\n") else None
+    with opened(path) as image:
+        decode(image)
+        return _to_rgb(image, path)
 
 
 def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
-    if image.mode not in ("RGB", "L", "P", "1", "RGBA", "LA", "PA"):
-        raise UserError(f"{path}: pixel format {image.mode} is not 8-bit gray or RGB; {ADVICE}")
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:

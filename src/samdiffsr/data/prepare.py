@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from samdiffsr.core.batch import Batch
 from samdiffsr.core.errors import UserError
-from samdiffsr.data.images import list_images, read_rgb
+from samdiffsr.data.images import chosen_images, look_into, read_rgb
 from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256
 from samdiffsr.data.resize import Rounding, crop_to_multiple, downscale
 from samdiffsr.data.store import Store, StoreWriter
@@ -18,6 +19,7 @@ def build_hr_store(
     *,
     exclude: Sequence[str] = (),
     expected: Iterable[Entry] | None = None,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Decode every image of a folder, or of several, into the store `out`, whole and in the order of the
     names.
@@ -26,44 +28,43 @@ def build_hr_store(
     `images_digest` (data/verify.py) and what was left out.
 
     Args:
-        folders: of PNG, JPEG or BMP images; a set may be the union of several.
+        folders: of images; a set may be the union of several.
         out: the store, without suffix; replaced.
         exclude: stems that are left out, e.g. of images that are test images too.
         expected: the manifest entries that the images must equal, no fewer and no more; None: whatever is
             there.
+        say: is told which files are left out, and of each image that fails.
 
     Raises UserError naming the image that is unreadable, called as another, missing, or not the one that the
     manifest means.
     """
     folders = [folders] if isinstance(folders, str | Path) else folders
-    paths = sorted(
-        (path for folder in folders for path in list_images(folder)), key=lambda p: (p.stem, str(p))
-    )
-    if absent := sorted(set(exclude) - {path.stem for path in paths}):
-        raise UserError(
-            f"exclude: no image {absent[0]!r} in {', '.join(map(str, folders))}; correct its name"
-        )
-    paths = [path for path in paths if path.stem not in exclude]
+    paths = chosen_images(folders, exclude)
+    for line in (line for folder in folders for line in look_into(Path(folder)).left_out):
+        say(line)
     wanted = None if expected is None else {PurePosixPath(entry.file).stem: entry for entry in expected}
     if wanted is not None and (missing := sorted(wanted.keys() - {path.stem for path in paths})):
         raise UserError(
             f"{wanted[missing[0]].file}: missing in {', '.join(map(str, folders))}; fetch it again"
         )
     entries = []
+    batch = Batch(len(paths), "images", say)
     with StoreWriter(Path(out), "uint8", kind="hr") as store:
         for path in paths:
-            image = read_rgb(path)
-            height, width = image.shape[:2]
-            entry = Entry(path.name, width, height, pixels_sha256(image))
-            if wanted is not None:
-                if path.stem not in wanted:
-                    raise UserError(f"{path}: no part of the data set; move it elsewhere")
-                if entry[1:] != wanted[path.stem][1:]:
-                    raise UserError(
-                        f"{path}: not the image of the manifest (its pixels differ); fetch it again"
-                    )
-            store.add(path.stem, image)
-            entries.append(entry)
+            with batch.item(path):
+                image = read_rgb(path)
+                height, width = image.shape[:2]
+                entry = Entry(path.name, width, height, pixels_sha256(image))
+                if wanted is not None:
+                    if path.stem not in wanted:
+                        raise UserError(f"{path}: no part of the data set; move it elsewhere")
+                    if entry[1:] != wanted[path.stem][1:]:
+                        raise UserError(
+                            f"{path}: not the image of the manifest (its pixels differ); fetch it again"
+                        )
+                store.add(path.stem, image)
+                entries.append(entry)
+        batch.finish()
         store.meta = {**store.meta, "images_digest": images_digest(entries), "excluded": sorted(exclude)}
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_file, sync, write_json
 from samdiffsr.data.catalogue import Source
-from samdiffsr.data.images import SUFFIXES, read_rgb
+from samdiffsr.data.decode import SUFFIXES
+from samdiffsr.data.images import read_rgb
 from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256, read_manifest
 
 Say = Callable[[str], None]

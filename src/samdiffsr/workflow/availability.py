@@ -11,7 +11,7 @@ from samdiffsr.config.load import Config
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.catalogue import Source, sources, weights
 from samdiffsr.data.fetch import in_mirror, is_url
-from samdiffsr.data.images import SUFFIXES
+from samdiffsr.data.images import look_into
 from samdiffsr.data.verify import taken_files
 from samdiffsr.evaluation.metrics import Metric, weight_keys
 
@@ -47,7 +47,7 @@ def missing_test_sets(config: Config, root: Path = Path()) -> dict[str, str]:
         if "local" in dataset.source:
             for folder in dataset.folder:
                 path = root / folder
-                if not path.is_dir() or not any(p.suffix.lower() in SUFFIXES for p in path.iterdir()):
+                if not path.is_dir() or not look_into(path).images:
                     found[name] = f"no images in {folder}"
     return found
 

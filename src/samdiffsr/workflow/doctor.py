@@ -20,7 +20,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import leftovers, read_json
 from samdiffsr.data.catalogue import Source, weights
 from samdiffsr.data.fetch import in_mirror
-from samdiffsr.data.images import SUFFIXES
+from samdiffsr.data.images import chosen_images, look_into
 from samdiffsr.data.manifest import images_digest, read_manifest
 from samdiffsr.data.verify import read_stamp, taken_files, verify_source
 from samdiffsr.data.weights import MissingWeights, verify
@@ -99,17 +99,15 @@ def _data(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
             else:
                 yield Finding("present", folders)
         elif "local" in dataset.source:
-            here = [
-                p
-                for f in dataset.folder
-                if (root / f).is_dir()
-                for p in (root / f).iterdir()
-                if p.suffix.lower() in SUFFIXES
-            ]
-            if here:
-                yield Finding("unverifiable", folders, f"{len(here)} images of your own, no manifest")
-            else:
-                yield Finding("missing", folders, f"no images; dataset {name} is `local`: put them there")
+            try:
+                here = chosen_images([root / f for f in dataset.folder], dataset.exclude)
+            except UserError as error:
+                yield Finding("missing", folders, f"dataset {name} is `local`: {error}")
+                continue
+            yield Finding("unverifiable", folders, f"{len(here)} images of your own, no manifest")
+            for f in dataset.folder:
+                for line in look_into(root / f).left_out:
+                    yield Finding("unverifiable", f, line)
 
 
 def _source(source: Source, config: Config, root: Path, deep: bool) -> Finding:

@@ -24,7 +24,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_json
 from samdiffsr.core.layout import Kind, Layout
 from samdiffsr.data.catalogue import sources, weights
-from samdiffsr.data.images import list_images
+from samdiffsr.data.images import chosen_images, image_size
 from samdiffsr.training.job import too_slow
 from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
 from samdiffsr.workflow.fingerprint import fingerprint
@@ -177,13 +177,12 @@ def dataset_pixels(config: Config, name: str, root: Path) -> tuple[int, int]:
         return len(expected), sum(entry.width * entry.height for entry in expected)
     dataset = config.datasets[name]
     if "local" in dataset.source:
-        from PIL import Image
-
-        sizes = [Image.open(path).size for folder in dataset.folder for path in list_images(root / folder)]
+        images = chosen_images([root / folder for folder in dataset.folder], dataset.exclude)
+        sizes = [image_size(path) for path in images]
         return len(sizes), sum(width * height for width, height in sizes)
     rows = [sources()[key] for key in dataset.source]
-    images = sum(take.count or 0 for row in rows for take in row.take)
-    return images, int(sum(row.unpacked for row in rows) / PNG_BYTES)
+    count = sum(take.count or 0 for row in rows for take in row.take)
+    return count, int(sum(row.unpacked for row in rows) / PNG_BYTES)
 
 
 def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: Path, say: Say) -> list[str]:

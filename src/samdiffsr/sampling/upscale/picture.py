@@ -2,122 +2,192 @@
 
 from __future__ import annotations
 
-import struct
-import warnings
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+from scipy import ndimage
 
-from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import atomic_path
-from samdiffsr.data.images import undecodable
-
-READ = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
-MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
-ADVICE = "convert it to 8-bit gray or RGB"
-# EXIF tags that describe how TIFF lays out the old pixels; 274 is the orientation
-LAYOUT = frozenset(
-    {254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 274, 277, 278, 279, 284, 317, 320}
-    | {322, 323, 324, 325, 338, 339, 530, 531, 532, 34675}
+from samdiffsr.core.errors import UserError, shown
+from samdiffsr.data.decode import decode, opened
+from samdiffsr.sampling.upscale.metadata import (
+    FIELDS,
+    FIELDS_SIZE,
+    PROFILES,
+    Metadata,
+    append_exif,
+    exif_bytes,
+    read_metadata,
 )
-EXIF_FIELDS, EXIF_SIZE = 0x8769, (0xA002, 0xA003)  # the tag of EXIF's own fields; width, height among them
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: Pillow's name, the modes that it holds, how it is written."""
+    """A kind of file.
+
+    name: Pillow's. modes: that it holds. options: of writing. side: most pixels in a row or column. packed:
+    least bytes of the file for a byte of pixels, roughly. metadata: whether it holds EXIF and profiles.
+    """
 
     name: str
     modes: tuple[str, ...]
     options: dict[str, Any]
+    side: int
+    packed: float
+    metadata: bool = True
 
 
-PNG = Format("PNG", ("L", "LA", "RGB", "RGBA"), {})
-JPEG = Format("JPEG", ("L", "RGB"), {"quality": 95, "subsampling": 0})
-TIFF = Format("TIFF", ("L", "LA", "RGB", "RGBA"), {"compression": "tiff_lzw"})
-WEBP = Format("WEBP", ("RGB", "RGBA"), {"lossless": True})
-BMP = Format("BMP", ("L", "RGB"), {})
+PNG = Format("PNG", ("L", "LA", "RGB", "RGBA"), {}, 2**31 - 1, 0.2)
+JPEG = Format("JPEG", ("L", "RGB"), {"quality": 95, "subsampling": 0}, 65500, 0.05)  # libjpeg's limit
+TIFF = Format("TIFF", ("L", "LA", "RGB", "RGBA"), {"compression": "tiff_lzw"}, 2**31 - 1, 0.3)
+WEBP = Format("WEBP", ("RGB", "RGBA"), {"lossless": True}, 16383, 0.15)
+BMP = Format("BMP", ("L", "RGB"), {}, 2**31 - 1, 1, metadata=False)
 FORMATS = {
     ".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".tif": TIFF, ".tiff": TIFF, ".webp": WEBP, ".bmp": BMP,
 }  # fmt: skip
+MOST_BYTES = 2**32 - 2**20  # of pixels in a TIFF or BMP, whose offsets have 32 bits
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of an image file before its pixels are decoded.
+
+    width, height: upright. mode: L, LA, RGB or RGBA. dropped: metadata that cannot be read.
+    """
+
+    width: int
+    height: int
+    mode: str
+    metadata: Metadata
+    dropped: list[str]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright image.
-
-    pixels: uint8 (H, W, 1 or 3). alpha: uint8 (H, W), or None. said: what else the file said of it, as
-    arguments of Pillow's `save`: icc_profile, exif.
-    """
+    """An upright image. pixels: uint8 (H, W, 1 or 3). alpha: uint8 (H, W), or None."""
 
     pixels: np.ndarray
     alpha: np.ndarray | None
-    said: dict[str, Any]
+    metadata: Metadata
+
+    @property
+    def mode(self) -> str:
+        return ("L" if self.pixels.shape[2] == 1 else "RGB") + "A" * (self.alpha is not None)
+
+
+def outline(path: Path) -> Outline:
+    """Look at an image file's head. Raises UserError as `opened`."""
+    with opened(path, limited=False) as image:
+        return _outline(image)
+
+
+def _outline(image: Image.Image) -> Outline:
+    metadata, dropped = read_metadata(image)
+    alpha = "A" in image.mode or "transparency" in image.info
+    mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + "A" * alpha
+    width, height = image.size
+    if metadata.orientation > 4 and image.format != "TIFF":  # of a TIFF Pillow tells the upright size
+        width, height = height, width
+    return Outline(width, height, mode, metadata, dropped)
 
 
 def read_picture(path: Path) -> Picture:
     """Decode an image file; palettes become RGB, EXIF's orientation is applied and dropped.
 
-    Raises UserError naming the file: not an image, broken, more than 8 bits, CMYK, animated, several pages.
+    Raises UserError as `opened`.
     """
-    try:
-        with warnings.catch_warnings(), Image.open(path, formats=READ) as image:
-            warnings.simplefilter("ignore")  # of odd metadata, and of a size that is large but not absurd
-            _check(image, path)
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-    except UserError:
-        raise
-    except Exception as error:
-        raise undecodable(path, error, f"PNG, JPEG, WebP, TIFF or BMP image; {ADVICE} PNG") from error
-    exif = upright.getexif()
-    for tag in LAYOUT & set(exif):
-        del exif[tag]
-    alpha = "A" in upright.mode or "transparency" in upright.info
-    mode = ("L" if upright.mode in ("1", "L", "LA") else "RGB") + "A" * alpha
-    planes = np.atleast_3d(np.array(upright.convert(mode)))
-    return Picture(
-        planes[:, :, :-1] if alpha else planes,
-        planes[:, :, -1] if alpha else None,
-        {"icc_profile": upright.info.get("icc_profile"), "exif": exif},
-    )
+    with opened(path, limited=False) as image:
+        found = _outline(image)
+        decode(image, found.metadata.orientation)
+        planes = np.atleast_3d(np.array(image.convert(found.mode)))
+    if "A" not in found.mode:
+        return Picture(planes, None, found.metadata)
+    return Picture(_filled(planes[:, :, :-1], planes[:, :, -1]), planes[:, :, -1], found.metadata)
 
 
-def _check(image: Image.Image, path: Path) -> None:
-    """Refuse what would lose pages or precision in silence: Pillow halves the depth of 16-bit colour."""
-    # behind a phone's photograph (MPO) lies a preview or the other eye's view
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise UserError(f"{path}: animated, or of several pages; save one of them as a file of its own")
-    layout = image.tile[0].args if image.tile else ""
-    deep = ";16" in str(layout if isinstance(layout, str) else layout[0])
-    if image.mode not in MODES or deep:
-        what = "16 bits per channel" if deep or image.mode.startswith("I") else f"pixel format {image.mode}"
-        raise UserError(f"{path}: {what}; {ADVICE}")
+def _filled(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Under alpha 0 the nearest colour that is seen: a network would draw what hides there into the rest."""
+    hidden = alpha == 0
+    if not hidden.any() or hidden.all():
+        return pixels
+    nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    return pixels[tuple(nearest)]
 
 
-def write_picture(path: Path, picture: Picture) -> None:
-    """Write it in the format of the path's suffix; UserError if it is too large for that."""
-    kind = FORMATS[path.suffix.lower()]
-    planes = picture.pixels
+def write_picture(file: IO[bytes], picture: Picture, kind: Format) -> None:
+    """Write it as this kind of file, whose modes it must fit (`fitted`)."""
+    planes, metadata = picture.pixels, picture.metadata
+    if kind.metadata and FIELDS in metadata.exif:
+        fields = dict(metadata.exif[FIELDS])
+        fields |= {k: n for k, n in zip(FIELDS_SIZE, planes.shape[1::-1], strict=True) if k in fields}
+        metadata = replace(metadata, exif=metadata.exif | {FIELDS: fields})
     if planes.shape[2] == 1 and "L" not in kind.modes:
         planes = planes.repeat(3, axis=2)
     if picture.alpha is not None:
         planes = np.dstack([planes, picture.alpha])
-    if EXIF_FIELDS in picture.said["exif"]:
-        fields = picture.said["exif"].get_ifd(EXIF_FIELDS)
-        fields |= {k: n for k, n in zip(EXIF_SIZE, planes.shape[1::-1], strict=True) if k in fields}
-    with atomic_path(path) as part:
-        try:
-            Image.fromarray(planes.squeeze(2) if planes.shape[2] == 1 else planes).save(
-                part, format=kind.name, **kind.options, **picture.said
-            )
-        except (ValueError, struct.error, SyntaxError) as error:  # too large for the format
-            raise UserError(f"{path}: cannot be written as {kind.name} ({error}); take PNG or TIFF") from None
+    options = dict(kind.options)
+    if kind.metadata and metadata.icc_profile:
+        options["icc_profile"] = metadata.icc_profile
+    if kind.metadata and metadata.exif and kind is not TIFF:
+        options["exif"] = exif_bytes(metadata.exif)
+    image = Image.fromarray(planes.squeeze(2) if planes.shape[2] == 1 else planes)
+    image.save(file, format=kind.name, **options)
+    if kind is TIFF and metadata.exif:
+        append_exif(file, metadata.exif)
 
 
-def fits(path: Path, picture: Picture) -> None:
-    if picture.alpha is not None and "RGBA" not in (kind := FORMATS[path.suffix.lower()]).modes:
-        raise UserError(f"{path}: {kind.name} holds no transparency; take PNG, TIFF or WebP")
+def fitted(metadata: Metadata, mode: str, kind: Format) -> tuple[Metadata, list[str]]:
+    """The part of the metadata that a file of this kind takes, by trial, and what is dropped of it."""
+    dropped: list[str] = []
+    if not kind.metadata:
+        if metadata.exif or metadata.icc_profile:
+            dropped.append(f"EXIF and colour profile, which {kind.name} does not hold")
+        return Metadata(), dropped
+    written = mode if mode in kind.modes else mode.replace("L", "RGB")
+    profile = metadata.icc_profile
+    if profile and profile[16:20] != PROFILES[written]:
+        space = profile[16:20].decode("latin-1").strip()
+        dropped.append(f"a colour profile of {shown(space)}, which a file of {written} cannot have")
+        metadata = replace(metadata, icc_profile=None)
+    pixel = np.zeros((1, 1, 1 if mode[0] == "L" else 3), np.uint8)
+    alpha = np.zeros((1, 1), np.uint8) if "A" in mode else None
+    parts = {"exif": (metadata.exif, {}), "icc_profile": (metadata.icc_profile, None)}
+    for without in ([], ["icc_profile"], ["exif"], ["exif", "icc_profile"]):
+        if any(parts[name][0] == parts[name][1] for name in without):
+            continue
+        tried = replace(metadata, **{name: parts[name][1] for name in without})
+        if _can_be_written(Picture(pixel, alpha, tried), kind):
+            break
+    names = {"exif": "EXIF", "icc_profile": "a colour profile"}
+    dropped += [f"{names[name]} that cannot be written as {kind.name}" for name in without]
+    return tried, dropped
+
+
+def _can_be_written(picture: Picture, kind: Format) -> bool:
+    try:
+        with io.BytesIO() as file:
+            write_picture(file, picture, kind)
+            with Image.open(file) as image:
+                image.load()
+                image.getexif()
+    except Exception:  # Pillow raises a dozen different types
+        return False
+    return True
+
+
+def check_fit(found: Outline, scale: int, target: Path) -> None:
+    """UserError if the target's format does not hold the image `scale` times as large."""
+    kind = FORMATS[target.suffix.lower()]
+    if "A" in found.mode and "RGBA" not in kind.modes:
+        raise UserError(f"{shown(target)}: {kind.name} holds no transparency; take PNG, TIFF or WebP")
+    width, height = found.width * scale, found.height * scale
+    if max(width, height) > kind.side:
+        raise UserError(
+            f"{shown(target)}: {width}x{height} is more than {kind.name} holds, {kind.side} pixels a side; "
+            "take PNG or TIFF"
+        )
+    if kind in (TIFF, BMP) and width * height * len(found.mode) > MOST_BYTES:
+        raise UserError(f"{shown(target)}: {width}x{height} is more than {kind.name} holds, 4 GB; take PNG")
