@@ -38,9 +38,6 @@ onstart:
             for path in job.output
         ]
         ask(refuse_slow, made=made, root=Path(), say=logger.info)({})
-    HELD or hold(
-        Path(), logger.warning
-    )  # something that only looked held it before
 
 
 localrules:

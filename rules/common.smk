@@ -27,8 +27,8 @@ from samdiffsr.workflow.plan import refuse_slow
 OVERRIDES = workflow.config_settings.config
 try:
     # Of the jobs' Snakemakes and of those that only look, none holds the folder.
-    LOOKS = not workflow.is_main_process or workflow.output_settings.dryrun
-    HELD = not LOOKS and hold(Path(), logger.warning)
+    if workflow.is_main_process and not workflow.output_settings.dryrun:
+        hold(Path(), logger.warning, unlock="--unlock" in sys.argv)
     CONFIG = configuration.configured(config, OVERRIDES, sys.argv)
 except UserError as error:
     raise WorkflowError(str(error)) from None

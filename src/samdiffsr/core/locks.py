@@ -29,6 +29,8 @@ def here() -> str:
 
 def runs(process: int) -> bool:
     """Whether a process of that number runs on this machine."""
+    if process <= 0:
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -51,7 +53,7 @@ class Lock:
     def take(self, kind: int, say: Say) -> None:
         """Wait for the lock; `kind` is LOCK_EX or LOCK_SH."""
         while True:
-            self._file = _opened(self.path)
+            self._file = opened(self.path)
             try:
                 self._wait(self._file, kind, say)
             except OSError as error:
@@ -136,8 +138,9 @@ def _held(path: Path, kind: int, say: Say) -> Iterator[Lock]:
         lock.leave()
 
 
-def _opened(path: Path) -> int:
+def opened(path: Path, flags: int = 0) -> int:
+    """A file to lock, made if it is not there. No link is followed."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o666)
     except PermissionError:  # another user's, and to be read only
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
