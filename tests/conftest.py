@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections import Counter
@@ -35,6 +36,13 @@ def mirror() -> Path:
     if not path.is_dir():
         pytest.skip("no mirror of BSDS500 and SelfExSR at hand: set SAMDIFFSR_MIRROR to run this test")
     return path
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the package says: `said.messages` are the lines so far, `said.clear()` forgets them."""
+    caplog.set_level(logging.INFO, "samdiffsr")
+    return caplog
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import pytest
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.fetch.download import download
 from samdiffsr.training.trainer import Trainer
-from tests.test_fetch import CONTENT, QUICK, WANTED, Server, silent
+from tests.test_fetch import CONTENT, QUICK, WANTED, Server
 from tests.workflow import Result, Workflow, tiny
 from tests.world import RECIPES, RUNNABLE, World, files
 
@@ -112,10 +112,10 @@ def test_a_full_disk_while_downloading(disk: Path) -> None:
         ballast = _fill(disk, len(CONTENT) // 2)
         target = disk / "weights" / "net.pth"
         with pytest.raises(UserError, match=r"net\.pth.*make room and run the same command again"):
-            download(f"{server.url}/net.pth", target, WANTED, QUICK, silent)
+            download(f"{server.url}/net.pth", target, WANTED, QUICK)
         assert not target.exists()
         ballast.unlink()
-        download(f"{server.url}/net.pth", target, WANTED, QUICK, silent)
+        download(f"{server.url}/net.pth", target, WANTED, QUICK)
         assert target.read_bytes() == CONTENT
         assert server.ranges[-1] is not None  # what had come was not fetched again
     finally:

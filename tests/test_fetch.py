@@ -128,21 +128,27 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-def silent(line: str) -> None:
-    pass
-
-
 WANTED = Wanted(len(CONTENT), SHA)
 
 
 # ---- one address ----
 
 
+def test_a_log_tells_every_tenth_of_a_long_file(
+    server: Server, tmp_path: Path, said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloading, "BLOCK", 4096)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK)
+    size = f"{len(CONTENT) / 1e6:.0f} MB"
+    assert 5 <= len(said.messages) <= 10
+    assert all(line.startswith("net.pth: ") and line.endswith(f" of {size}") for line in said.messages)
+
+
 @pytest.mark.parametrize(
     "wanted", [Wanted(), WANTED, Wanted(None, SHA[:8]), Wanted(md5=hashlib.md5(CONTENT).hexdigest())]
 )
 def test_a_right_file(server: Server, tmp_path: Path, wanted: Wanted) -> None:
-    download(f"{server.url}/net.pth", tmp_path / "net.pth", wanted, QUICK, silent)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", wanted, QUICK)
     assert (tmp_path / "net.pth").read_bytes() == CONTENT
     assert os.listdir(tmp_path) == ["net.pth"]
 
@@ -153,7 +159,7 @@ def test_a_broken_connection_goes_on_where_it_stopped(
     server: Server, tmp_path: Path, fault: str, wanted: Wanted
 ) -> None:
     server.faults["net.pth"] = [fault]
-    download(f"{server.url}/net.pth", tmp_path / "net.pth", wanted, QUICK, silent)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", wanted, QUICK)
     assert (tmp_path / "net.pth").read_bytes() == CONTENT
     assert server.ranges[0] is None
     assert server.ranges[1] is not None
@@ -163,16 +169,16 @@ def test_a_broken_connection_goes_on_where_it_stopped(
 def test_an_interrupted_download_goes_on_in_the_next_call(server: Server, tmp_path: Path) -> None:
     server.faults["net.pth"] = ["truncated"]
     with pytest.raises(Refused, match="ended after 1500000 of 3000000"):
-        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, replace(QUICK, tries=1), silent)
+        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, replace(QUICK, tries=1))
     assert not (tmp_path / "net.pth").exists()
-    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK, silent)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK)
     assert (tmp_path / "net.pth").read_bytes() == CONTENT
     assert server.sent == len(CONTENT)
 
 
 def test_a_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:
     server.faults["net.pth"] = ["truncated", "no ranges"]
-    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK, silent)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK)
     assert (tmp_path / "net.pth").read_bytes() == CONTENT
 
 
@@ -181,25 +187,25 @@ def test_a_file_that_changed_meanwhile_is_not_mixed(server: Server, tmp_path: Pa
     server.etags = etags
     server.faults["net.pth"] = ["truncated"]
     with pytest.raises(Refused):
-        download(f"{server.url}/net.pth", tmp_path / "net.pth", None, replace(QUICK, tries=1), silent)
+        download(f"{server.url}/net.pth", tmp_path / "net.pth", None, replace(QUICK, tries=1))
     server.files["net.pth"] = CONTENT[::-1]
-    download(f"{server.url}/net.pth", tmp_path / "net.pth", None, QUICK, silent)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", None, QUICK)
     assert (tmp_path / "net.pth").read_bytes() == CONTENT[::-1]
 
 
 def test_a_part_of_another_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
     (tmp_path / "net.pth.part").write_bytes(b"x" * 1_000_000)
-    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK, silent)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK)
     assert (tmp_path / "net.pth").read_bytes() == CONTENT
     (tmp_path / "net2.pth.part").write_bytes(CONTENT + b"more")
-    download(f"{server.url}/net.pth", tmp_path / "net2.pth", Wanted(None, SHA), QUICK, silent)
+    download(f"{server.url}/net.pth", tmp_path / "net2.pth", Wanted(None, SHA), QUICK)
     assert (tmp_path / "net2.pth").read_bytes() == CONTENT
 
 
 def test_a_flipped_byte_is_refused(server: Server, tmp_path: Path) -> None:
     server.faults["net.pth"] = ["flipped"] * 9
     with pytest.raises(Refused, match=f"SHA-256 .*, not {SHA[:12]}"):
-        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK, silent)
+        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK)
     assert os.listdir(tmp_path) == []
     assert server.asked["net.pth"] == 1  # no use in asking again
 
@@ -208,7 +214,7 @@ def test_a_flipped_byte_is_refused(server: Server, tmp_path: Path) -> None:
 def test_only_what_may_pass_is_tried_again(server: Server, tmp_path: Path, fault: str, times: int) -> None:
     server.faults["net.pth"] = [fault] * 9
     with pytest.raises(Refused, match=f"answers {fault}"):
-        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK, silent)
+        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK)
     assert server.asked["net.pth"] == times
 
 
@@ -216,14 +222,14 @@ def test_a_server_that_says_nothing_is_given_up(server: Server, tmp_path: Path) 
     server.faults["net.pth"] = ["stalled"] * 9
     began = time.monotonic()
     with pytest.raises(Refused, match="timed out"):
-        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, replace(QUICK, tries=2), silent)
+        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, replace(QUICK, tries=2))
     assert time.monotonic() - began < 5
 
 
 def test_another_size_is_refused_before_it_is_fetched(server: Server, tmp_path: Path) -> None:
     server.files["net.pth"] = b"<html>quota exceeded</html>"
     with pytest.raises(Refused, match="offers 27 bytes, not 3000000"):
-        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK, silent)
+        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK)
     assert server.sent <= 27
 
 
@@ -231,7 +237,7 @@ def test_the_pauses_grow(server: Server, tmp_path: Path, monkeypatch: pytest.Mon
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     server.faults["net.pth"] = ["503"] * 3
-    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, Patience(tries=4, pause=2.0), silent)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, Patience(tries=4, pause=2.0))
     assert pauses == [2, 4, 8]
 
 
@@ -244,7 +250,7 @@ def test_a_server_says_when_to_come_back(
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     server.faults["net.pth"] = [answer]
-    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, Patience(pause=2.0), silent)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, Patience(pause=2.0))
     assert pauses == [pause]
 
 
@@ -261,7 +267,7 @@ def test_the_next_address_serves(server: Server, tmp_path: Path, fault: str) -> 
     server.files["good.pth"] = CONTENT
     server.faults["net.pth"] = [fault] * 9
     row = weights(urls=(f"{server.url}/net.pth", f"{server.url}/good.pth"))
-    assert fetch_weights(row, tmp_path, patience=QUICK, say=silent).read_bytes() == CONTENT
+    assert fetch_weights(row, tmp_path, patience=QUICK).read_bytes() == CONTENT
     assert os.listdir(tmp_path) == ["net.pth"]
 
 
@@ -270,7 +276,7 @@ def test_all_addresses_are_named_when_none_serves(server: Server, tmp_path: Path
     with pytest.raises(
         UserError, match=r"net: cannot be had: .*a\.pth answers 404.*b\.pth answers 404"
     ) as error:
-        fetch_weights(row, tmp_path, patience=QUICK, say=silent)
+        fetch_weights(row, tmp_path, patience=QUICK)
     assert "\n" not in str(error.value)
     assert os.listdir(tmp_path) == []
 
@@ -280,18 +286,18 @@ def test_the_mirror_comes_first(server: Server, tmp_path: Path, place: str) -> N
     (tmp_path / "mirror" / place).parent.mkdir(parents=True)
     (tmp_path / "mirror" / place).write_bytes(CONTENT)
     row = weights(urls=(f"{server.url}/net.pth",), also=("other.pth",))
-    path = fetch_weights(row, tmp_path / "weights", str(tmp_path / "mirror"), patience=QUICK, say=silent)
+    path = fetch_weights(row, tmp_path / "weights", str(tmp_path / "mirror"), patience=QUICK)
     assert path == tmp_path / "weights" / "net.pth"
     assert path.read_bytes() == CONTENT
     assert not server.asked
-    fetch_weights(row, tmp_path / "weights2", f"{server.url}/", patience=QUICK, say=silent)  # mirror by URL
+    fetch_weights(row, tmp_path / "weights2", f"{server.url}/", patience=QUICK)  # mirror by URL
     assert (tmp_path / "weights2" / "net.pth").read_bytes() == CONTENT
 
 
 def test_a_wrong_file_in_the_way_is_named_and_kept(server: Server, tmp_path: Path) -> None:
     (tmp_path / "net.pth").write_bytes(b"mine")
     with pytest.raises(UserError, match=r"net\.pth: has 4 bytes.*delete it"):
-        fetch_weights(weights(urls=(f"{server.url}/net.pth",)), tmp_path, patience=QUICK, say=silent)
+        fetch_weights(weights(urls=(f"{server.url}/net.pth",)), tmp_path, patience=QUICK)
     assert (tmp_path / "net.pth").read_bytes() == b"mine"
 
 
@@ -444,7 +450,7 @@ def test_a_mirror_folder_serves_trees_and_archives(
     else:
         make_tar(mirror / ("toy.tgz" if form == "published" else "toy-1.tar.gz"), pictures)
     assert in_mirror(source, str(mirror))
-    found = fetch_source(source, tmp_path / "here", str(mirror), patience=QUICK, say=silent)
+    found = fetch_source(source, tmp_path / "here", str(mirror), patience=QUICK)
     assert lies_there(tmp_path / "here") == COMPLETE
     assert found.against == "manifest"
     assert not server.asked
@@ -464,15 +470,15 @@ def test_addresses_in_order_then_file_by_file(
     server.faults["bad/toy.zip"] = ["flipped"] * 9
     sha = hashlib.sha256(good).hexdigest()
     bad, fine = (Way("toy-1", f"{server.url}/{at}/toy.zip", len(good), sha) for at in ("bad", "good"))
-    fetch_source(toy(bad, fine), tmp_path / "a", patience=QUICK, say=silent)
+    fetch_source(toy(bad, fine), tmp_path / "a", patience=QUICK)
     assert lies_there(tmp_path / "a") == COMPLETE
     files = Way("toy-1", f"{server.url}/raw/toy-1/")
-    fetch_source(toy(bad, files), tmp_path / "b", patience=QUICK, say=silent)
+    fetch_source(toy(bad, files), tmp_path / "b", patience=QUICK)
     assert lies_there(tmp_path / "b") == COMPLETE
     assert {p: (tmp_path / "a" / p).read_bytes() for p in COMPLETE} == {
         p: (tmp_path / "b" / p).read_bytes() for p in COMPLETE
     }
-    fetch_source(toy(bad), tmp_path / "c", f"{server.url}/raw", patience=QUICK, say=silent)  # a mirror by URL
+    fetch_source(toy(bad), tmp_path / "c", f"{server.url}/raw", patience=QUICK)  # a mirror by URL
     assert lies_there(tmp_path / "c") == COMPLETE
 
 
@@ -492,20 +498,19 @@ def test_a_malicious_archive_leaves_nothing(
     server.files["toy.bin"] = archive.read_bytes()
     archive.unlink()
     with pytest.raises(UserError, match=r"toy: cannot be had: .*toy\.bin is refused"):
-        fetch_source(
-            toy(Way("toy-1", f"{server.url}/toy.bin"), by_hand=""), tmp_path / "r", patience=QUICK, say=silent
-        )
+        fetch_source(toy(Way("toy-1", f"{server.url}/toy.bin"), by_hand=""), tmp_path / "r", patience=QUICK)
     assert lies_there(tmp_path) == []
 
 
 @pytest.mark.usefixtures("manifest")
-def test_other_pixels_are_refused_whatever_the_packaging(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+def test_other_pixels_are_refused_whatever_the_packaging(
+    tmp_path: Path, pictures: dict[str, bytes], said: pytest.LogCaptureFixture
+) -> None:
     write_png(tmp_path / "x.png", RNG.integers(0, 256, (20, 30, 3), np.uint8))
     put(tmp_path / "mirror", {**pictures, "toy-1/images/b.png": (tmp_path / "x.png").read_bytes()})
-    lines: list[str] = []
     with pytest.raises(UserError, match="must be supplied by hand: ask the toymaker"):
-        fetch_source(toy(), tmp_path / "here", str(tmp_path / "mirror"), patience=QUICK, say=lines.append)
-    assert any("hr/b.png: its pixels have SHA-256" in line for line in lines)
+        fetch_source(toy(), tmp_path / "here", str(tmp_path / "mirror"), patience=QUICK)
+    assert any("hr/b.png: its pixels have SHA-256" in line for line in said.messages)
     assert lies_there(tmp_path / "here") == []
 
 
@@ -521,7 +526,7 @@ def test_recompressed_files_are_the_same_images(
         assert out.getvalue() != pictures[f"toy-1/images/{name}"]
         pictures[f"toy-1/images/{name}"] = out.getvalue()
     put(tmp_path / "mirror", pictures)
-    found = fetch_source(toy(), tmp_path / "here", str(tmp_path / "mirror"), patience=QUICK, say=silent)
+    found = fetch_source(toy(), tmp_path / "here", str(tmp_path / "mirror"), patience=QUICK)
     assert found.entries == manifest
 
 
@@ -530,15 +535,15 @@ def test_what_is_there_and_right_is_kept(tmp_path: Path, pictures: dict[str, byt
     """Placed by hand or pulled: nothing is asked, nothing is moved."""
     put(tmp_path / "data/toy/hr", {Path(k).name: v for k, v in pictures.items() if "/images/" in k})
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.png")}
-    fetch_source(toy(), tmp_path, patience=QUICK, say=silent)
+    fetch_source(toy(), tmp_path, patience=QUICK)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.png")} == before
     stamp = (tmp_path / "data/toy/SOURCE.json").read_bytes()
-    fetch_source(toy(), tmp_path, patience=QUICK, say=silent)
+    fetch_source(toy(), tmp_path, patience=QUICK)
     assert (tmp_path / "data/toy/SOURCE.json").read_bytes() == stamp
     (tmp_path / "data/toy/hr/extra.png").write_bytes((tmp_path / "data/toy/hr/a.png").read_bytes())
     put(tmp_path / "mirror", pictures)
     with pytest.raises(UserError, match=r"extra\.png: no part of Toy; move it elsewhere"):
-        fetch_source(toy(), tmp_path, str(tmp_path / "mirror"), patience=QUICK, say=silent)
+        fetch_source(toy(), tmp_path, str(tmp_path / "mirror"), patience=QUICK)
     assert (tmp_path / "data/toy/hr/extra.png").exists()
     assert not (tmp_path / "data/toy/SOURCE.json").exists()
 
@@ -548,13 +553,13 @@ def test_a_half_finished_set_is_completed(tmp_path: Path, pictures: dict[str, by
     put(tmp_path / "mirror", pictures)
     put(tmp_path / "data/toy/hr", {"a.png": b"cut sho"})
     put(tmp_path / "data/.toy.part", {"hr/rubbish": b"left by a killed job"})
-    fetch_source(toy(), tmp_path, str(tmp_path / "mirror"), patience=QUICK, say=silent)
+    fetch_source(toy(), tmp_path, str(tmp_path / "mirror"), patience=QUICK)
     assert [p for p in lies_there(tmp_path) if p.startswith("data")] == COMPLETE
 
 
 def test_by_hand_says_where_from_and_where_to(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        fetch_source(row_of("manga109"), tmp_path, None, patience=QUICK, say=silent)
+        fetch_source(row_of("manga109"), tmp_path, None, patience=QUICK)
     text = str(error.value)
     for words in ("manga109.org", f"{tmp_path}/data/manga109", "109 files", "redistribution forbidden"):
         assert words in text
@@ -573,4 +578,4 @@ def test_a_full_disk_is_one_line(server: Server, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(downloading, "_receive", full)
     with pytest.raises(UserError, match="no space left on the disk; make room"):
-        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK, silent)
+        download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK)

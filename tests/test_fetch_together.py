@@ -17,18 +17,20 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.locks import locked, shared
 from samdiffsr.data.fetch.download import download
 from samdiffsr.data.images import write_png
-from tests.test_fetch import CONTENT, QUICK, WANTED, Server, lies_there, make_zip, silent
+from tests.test_fetch import CONTENT, QUICK, WANTED, Server, lies_there, make_zip
 
 SETS = ("set5", "set14", "bsds100", "urban100")
 FETCH = """
 import sys
 from pathlib import Path
+from samdiffsr.core.logging import configure
 from samdiffsr.data.fetch import fetch_source
 from samdiffsr.data.catalogue import Source, Take, Way
 key, url, root, count = sys.argv[1:]
 take = Take("*.png", "hr", int(count))
 source = Source(key, key, (Way(f"sr/{key}", url),), (take,), "free", unpacked=1 << 20)
-fetch_source(source, Path(root), say=lambda line: print(line, flush=True))
+configure()
+fetch_source(source, Path(root))
 """
 
 
@@ -155,7 +157,7 @@ def test_where_a_disk_knows_no_locks_names_are_unique(
     server.files["net.pth"] = CONTENT
     with locked(tmp_path / "a.lock") as a, locked(tmp_path / "a.lock") as b:
         assert len({a.suffix, b.suffix, ""}) == 3
-    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK, silent)
+    download(f"{server.url}/net.pth", tmp_path / "net.pth", WANTED, QUICK)
     assert lies_there(tmp_path) == ["net.pth"]
 
 

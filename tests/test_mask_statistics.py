@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.progress import Progress
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.masks import statistics
 from samdiffsr.masks.encode import encode
@@ -310,13 +311,15 @@ def test_an_interrupted_call_goes_on(tmp_path, images, monkeypatch):
 
 
 def test_other_settings_or_code_do_not_go_on(tmp_path, images, monkeypatch):
-    def stop(done, total, name):
+    def stop(progress, done, total, name):
         if done == 3:
             raise KeyboardInterrupt
 
-    for code in ("1", "2"):
-        with pytest.raises(KeyboardInterrupt):
-            segment(images, tmp_path / "r", SPEC, state=tmp_path / "state", code=code, progress=stop)
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "image", stop)
+        for code in ("1", "2"):
+            with pytest.raises(KeyboardInterrupt):
+                segment(images, tmp_path / "r", SPEC, state=tmp_path / "state", code=code)
     assert len(list((tmp_path / "state").iterdir())) == 2
     other = {**SPEC, "min_size": 8}
     segment(images, tmp_path / "r", other, state=tmp_path / "state", code="1")
@@ -345,19 +348,3 @@ def test_after_kill_9(tmp_path, images):
         assert not (tmp_path / "r.json").exists()
     subprocess.run(command, check=True)
     assert content(tmp_path / "r") == content(tmp_path / "whole")
-
-
-def test_a_bar_on_a_terminal_and_lines_in_a_log(capsys, monkeypatch):
-    from samdiffsr.core.progress import progress_bar
-
-    with progress_bar("masks") as show:
-        show(1, 2, "a")
-    assert capsys.readouterr().out == "a: 1 of 2\n"
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with progress_bar("masks") as show:
-        show(1, 2, "a")
-        show(2, 2, "b")
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "masks: 100%" in err
-    assert "2/2" in err

@@ -229,14 +229,14 @@ def test_encoders_and_runs_have_different_names(config: Config) -> None:
 
 def test_release_copies_the_runs_and_their_encoders(config: Config, tmp_path: Path) -> None:
     put_models(config, tmp_path)
-    made = release(config, ["srdiff-x4-s0"], tmp_path, dvc=False, say=lambda line: None)
+    made = release(config, ["srdiff-x4-s0"], tmp_path, dvc=False)
     assert sorted(str(p) for p in made) == [
         "checkpoints/demo/encoder-default-x4-s0.safetensors",
         "checkpoints/demo/srdiff-x4-s0.safetensors",
     ]
     source = tmp_path / "results/demo/runs/srdiff-x4-s0/model.safetensors"
     assert (tmp_path / made[-1]).read_bytes() == source.read_bytes()
-    assert len(release(config, [], tmp_path, dvc=False, say=lambda line: None)) == 3
+    assert len(release(config, [], tmp_path, dvc=False)) == 3
 
 
 def test_a_stale_or_missing_model_is_not_released(
@@ -347,7 +347,7 @@ def test_tracking_after_a_partial_pull_is_refused(root: Path, tmp_path: Path) ->
     for name in ("demo/a", "demo/b", "masks/df2k/sam.bin", "masks/demo_train/x.bin", "set5/x.png"):
         (repository / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / "data" / name).write_text(name)
-    track(repository, say=lambda line: None)
+    track(repository)
     assert set(read_listing(repository)) == {"demo/a", "demo/b", "masks/df2k/sam.bin"}
     assert listing_problem(repository) == ""
     git(repository, "add", "-A")
@@ -372,7 +372,7 @@ def test_tracking_after_a_partial_pull_is_refused(root: Path, tmp_path: Path) ->
         main(["track", "--check", "--root", str(clone)])
     git(clone, "checkout", "data.dvc")
     run_dvc(["pull", "data/demo"], clone)
-    track(clone, say=lambda line: None)
+    track(clone)
     assert set(read_listing(clone)) == {"demo/a", "demo/b", "masks/df2k/sam.bin", "masks/df2k/new.bin"}
     # an ignored image set neither gets in nor stands in the way of a pull
     (clone / "data/set5").mkdir()
@@ -386,7 +386,7 @@ def test_tracking_after_a_partial_pull_is_refused(root: Path, tmp_path: Path) ->
 def test_without_dvc_release_and_track_say_so(config: Config, tmp_path: Path) -> None:
     put_models(config, tmp_path)
     with pytest.raises(UserError, match="DVC is not set up here"):
-        release(config, [], tmp_path, say=lambda line: None)
+        release(config, [], tmp_path)
     with pytest.raises(UserError, match="DVC is not set up here"):
         track(tmp_path)
 

@@ -12,6 +12,7 @@ import torch
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
+from samdiffsr.core.progress import Progress
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.masks.encode import encode
@@ -143,18 +144,18 @@ def _store(folder: Path, names: list[str]) -> Path:
     return folder / "lr"
 
 
-def _restore(folder: Path, lr: Path, models: tuple[Path, Path], say: Any, **more: Any) -> dict[str, Any]:
+def _restore(folder: Path, lr: Path, models: tuple[Path, Path], **more: Any) -> dict[str, Any]:
     restore_dataset(
         lr, folder / "sr", folder / "sr.json", folder / "progress.jsonl", RECIPE | {"precision": "float32"},
-        {"encoder": models[0], "denoiser": models[1]}, device="cpu", say=say, **more,
+        {"encoder": models[0], "denoiser": models[1]}, device="cpu", **more,
     )  # fmt: skip
     return json.loads((folder / "sr.json").read_text())
 
 
 def test_shards_give_the_images_of_one_run(tmp_path: Path) -> None:
     models, lr = _models(tmp_path), _store(tmp_path, ["a", "b", "c"])
-    whole = _restore(tmp_path / "whole", lr, models, print)
-    parts = [_restore(tmp_path / f"part{i}", lr, models, print, shard=(i, 2)) for i in range(2)]
+    whole = _restore(tmp_path / "whole", lr, models)
+    parts = [_restore(tmp_path / f"part{i}", lr, models, shard=(i, 2)) for i in range(2)]
     assert whole["images"] == parts[0]["images"] + parts[1]["images"]
     merge_samples([tmp_path / f"part{i}" / "sr.json" for i in range(2)], tmp_path / "merged" / "sr.json")
     made = [tmp_path / name / "sr.json" for name in ("whole", "merged")]
@@ -181,26 +182,30 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "sr.json").exists()
 
 
-def test_an_interrupted_sampling_goes_on_with_the_image_it_was_at(tmp_path: Path) -> None:
+def test_an_interrupted_sampling_goes_on_with_the_image_it_was_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
     models, lr = _models(tmp_path), _store(tmp_path, ["a", "b", "c"])
-    whole = _restore(tmp_path / "whole", lr, models, print)
+    whole = _restore(tmp_path / "whole", lr, models)
 
     class Killed(BaseException):
         pass
 
-    def die(line: str) -> None:
-        if line.startswith("b"):
+    def die(progress: Progress, done: int, total: int, name: str, *more: str) -> None:
+        if name == "b":
             raise Killed
 
-    said: list[str] = []
     folder = tmp_path / "pieces"
-    with pytest.raises(Killed):
-        _restore(folder, lr, models, die)
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "image", die)
+        with pytest.raises(Killed):
+            _restore(folder, lr, models)
     with open(folder / "progress.jsonl", "a") as file:
         file.write('{"identity": "ab')  # what a kill leaves of the last line
     (folder / "sr/a.png").write_bytes(b"damaged since")
-    assert _restore(folder, lr, models, said.append) == whole
-    assert [line.split(":")[0] for line in said] == ["a", "c"]  # b was whole
+    said.clear()
+    assert _restore(folder, lr, models) == whole
+    assert [line.split(":")[0] for line in said.messages] == ["a", "c"]  # b was whole
     for name in "abc":
         assert (folder / f"sr/{name}.png").read_bytes() == (tmp_path / f"whole/sr/{name}.png").read_bytes()
 

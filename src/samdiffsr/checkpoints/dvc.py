@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, sha256_file
 from samdiffsr.core.layout import read_run
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
 LISTING = "data.files"
 
 
@@ -62,7 +64,6 @@ def release(
     *,
     dvc: bool = True,
     remote: str | None = None,
-    say: Say = print,
 ) -> list[Path]:
     """Copy trained models, and the encoders they need, to checkpoints/ and put them under DVC.
 
@@ -89,7 +90,7 @@ def release(
             # never written in place: a checkpoint may be a hard link into DVC's cache
             with atomic_path(root / target) as part:
                 shutil.copyfile(root / source, part)
-        say(f"{target} from {source}")
+        log.info(f"{target} from {source}")
         made.append(target)
     if dvc and made:
         run_dvc(["add", *map(str, made)], root)
@@ -100,11 +101,11 @@ def release(
                 with atomic_path(pointer) as part:
                     part.write_text(yaml.safe_dump({"outs": [output]}, sort_keys=False), encoding="utf-8")
         pointers = " ".join(f"{path}.dvc" for path in made)
-        say(f"now: dvc push {' '.join(map(str, made))}; git add {pointers}; git commit")
+        log.info(f"now: dvc push {' '.join(map(str, made))}; git add {pointers}; git commit")
     return made
 
 
-def track(root: Path, *, drop: bool = False, say: Say = print) -> None:
+def track(root: Path, *, drop: bool = False) -> None:
     """`dvc add data`, guarded, and the listing data.files beside data.dvc.
 
     After a partial pull, `dvc add data` by itself takes what is absent out of data.dvc without a word.
@@ -129,7 +130,8 @@ def track(root: Path, *, drop: bool = False, say: Say = print) -> None:
     with atomic_path(root / LISTING) as part:
         lines = [f"{entry['md5']}  {entry['relpath']}\n" for entry in entries]
         part.write_text("".join(lines), encoding="utf-8")
-    say(f"data.dvc: {len(entries)} files; now: dvc push data.dvc; git add data.dvc {LISTING}; git commit")
+    done = f"data.dvc: {len(entries)} files"
+    log.info(f"{done}; now: dvc push data.dvc; git add data.dvc {LISTING}; git commit")
 
 
 def read_listing(root: Path) -> dict[str, str]:

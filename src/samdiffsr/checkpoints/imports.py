@@ -7,7 +7,7 @@ the variant's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import torch
@@ -26,6 +26,8 @@ from samdiffsr.models.foreign import (
 from samdiffsr.models.model_file import save_model
 from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork, ImportRecipe, UNet
 
+log = logging.getLogger(__name__)
+
 
 def import_encoder(file: Path, out: Path) -> None:
     """Write the model file `out` of the RRDB encoder in `file`. UserError if it holds none."""
@@ -37,9 +39,7 @@ def import_encoder(file: Path, out: Path) -> None:
     )
 
 
-def import_denoiser(
-    file: Path, encoder: Path, out: Path, recipe: ImportRecipe, say: Callable[[str], None] = print
-) -> None:
+def import_denoiser(file: Path, encoder: Path, out: Path, recipe: ImportRecipe) -> None:
     """Write the model file `out` of the denoiser in `file`.
 
     Args:
@@ -63,7 +63,7 @@ def import_denoiser(
     try:
         beta = load_foreign_betas(file)
     except UserError:
-        say(f"{file}: holds no noise schedule; config.yaml's is taken")
+        log.info(f"{file}: holds no noise schedule; config.yaml's is taken")
     else:
         ours = build_formulation(recipe.formulation, recipe.diffusion).schedule.beta.float()
         if beta.shape != ours.shape or not torch.allclose(beta, ours, atol=1e-4):

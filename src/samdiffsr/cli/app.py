@@ -16,6 +16,7 @@ from samdiffsr.cli import data, evaluation, masks, reporting, sampling, study, t
 from samdiffsr.cli.stage import Invocation, Topics
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import explained
+from samdiffsr.core.logging import configure
 
 app = typer.Typer(
     cls=Topics,
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     this = Invocation(given)
+    configure()
     try:
         code = typer.main.get_command(app).main(
             _debug_first(given), prog_name="samdiffsr", standalone_mode=False, obj=this

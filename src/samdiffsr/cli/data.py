@@ -78,9 +78,9 @@ def _fetch_all(names: Sequence[str], root: Path, mirror: str | None) -> None:
     for name in dict.fromkeys(names):
         try:
             if name in sources():
-                fetch_source(sources()[name], root, mirror, say=say)
+                fetch_source(sources()[name], root, mirror)
             else:
-                fetch_weights(weights()[name], root / "weights", mirror, say=say)
+                fetch_weights(weights()[name], root / "weights", mirror)
         except UserError as error:
             failures.append(str(error))
     if len(failures) > 1:
@@ -114,7 +114,7 @@ def verify(
             say(f"{name}: {verify_weights(name, root / 'weights').path} is right")
             continue
         row = source(name)
-        found = verify_source(row, root / row.folder, say=say)
+        found = verify_source(row, root / row.folder)
         how = (
             "every one as its manifest says" if found.against == "manifest" else "counted; it has no manifest"
         )
@@ -189,4 +189,4 @@ def overlap(
     from samdiffsr.data.recipe import HrRecipe
 
     told = HrRecipe(folder=()) if recipe is None else HrRecipe.parse(recipe)
-    check_split(out, train, test, [Path(f) for f in told.folder], told.exclude, say)
+    check_split(out, train, test, [Path(f) for f in told.folder], told.exclude)

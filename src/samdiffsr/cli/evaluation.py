@@ -21,7 +21,6 @@ from samdiffsr.cli.options import (
     path,
     paths,
     record,
-    say,
 )
 from samdiffsr.cli.stage import Stage
 
@@ -46,7 +45,7 @@ def score(
     from samdiffsr.evaluation.stages import score
 
     where = device_of(device) if weights else "cpu"
-    score(run, dataset, manifests, hr, lr, out, record(recipe), weights, say, device=where)
+    score(run, dataset, manifests, hr, lr, out, record(recipe), weights, device=where)
 
 
 @app.command("score-sets", cls=Stage, rich_help_panel=TOPIC)
@@ -67,7 +66,7 @@ def score_sets(
 
     told = record(recipe)
     where = device_of(device)
-    score_sets(run, dataset, manifests, hr, out, told, cache, weights, device=where, say=say)
+    score_sets(run, dataset, manifests, hr, out, told, cache, weights, device=where)
 
 
 @app.command("score-protocols", cls=Stage, rich_help_panel=TOPIC)
@@ -83,7 +82,7 @@ def score_protocols(
     """Score restored images under several protocols."""
     from samdiffsr.evaluation.stages import score_protocols
 
-    score_protocols(run, dataset, manifests, hr, out, record(recipe), say)
+    score_protocols(run, dataset, manifests, hr, out, record(recipe))
 
 
 @app.command("cost", cls=Stage, rich_help_panel=TOPIC)

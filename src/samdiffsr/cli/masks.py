@@ -28,30 +28,27 @@ def segment(
     threads: Threads = 1,
 ) -> None:
     """Find the regions of a store's images."""
-    from samdiffsr.core.progress import progress_bar
     from samdiffsr.masks.segment import segment
     from samdiffsr.masks.segmenters.kinds import segmenter_module
     from samdiffsr.workflow.fingerprint import fingerprint
 
     told = record(recipe)
     on, spec = told["image"], told["segmenter"]
-    with progress_bar(f"masks {out.name}") as progress:
-        segment(
-            source,
-            out,
-            spec,
-            on=on,
-            scale=scale if on == "lr" else 1,
-            shard=shard,
-            places={
-                "weights": None if weights is None else str(weights),
-                "root": None if root is None else str(root),
-                "device": device,
-            },
-            state=state,
-            code=fingerprint("samdiffsr.masks.segment", segmenter_module(spec.get("kind"))),
-            progress=progress,
-        )
+    segment(
+        source,
+        out,
+        spec,
+        on=on,
+        scale=scale if on == "lr" else 1,
+        shard=shard,
+        places={
+            "weights": None if weights is None else str(weights),
+            "root": None if root is None else str(root),
+            "device": device,
+        },
+        state=state,
+        code=fingerprint("samdiffsr.masks.segment", segmenter_module(spec.get("kind"))),
+    )
 
 
 @app.command("masks-merge", cls=Stage, rich_help_panel=TOPIC)
@@ -67,11 +64,9 @@ def masks_merge(
 @app.command("masks-export", cls=Stage, rich_help_panel=TOPIC)
 def masks_export(labels: Labels, out: Out, threads: Threads = 1) -> None:
     """Write masks as COCO run lengths, a JSON an image."""
-    from samdiffsr.core.progress import progress_bar
     from samdiffsr.masks.segment import export_masks
 
-    with progress_bar("export") as progress:
-        export_masks(labels, out, progress=progress)
+    export_masks(labels, out)
 
 
 @app.command("masks-import", cls=Stage, rich_help_panel=TOPIC)
@@ -83,13 +78,10 @@ def masks_import(
     threads: Threads = 1,
 ) -> None:
     """Read masks from COCO run lengths, a JSON an image."""
-    from samdiffsr.core.progress import progress_bar
     from samdiffsr.masks.segment import segment
 
     spec = {"kind": "imported", "folder": str(folder)}
-    with progress_bar("import") as progress:
-        on = "lr" if scale > 1 else "hr"
-        segment(source, out, spec, on=on, scale=scale, progress=progress)
+    segment(source, out, spec, on="lr" if scale > 1 else "hr", scale=scale)
 
 
 @app.command("masks-statistics", cls=Stage, rich_help_panel=TOPIC)
@@ -102,11 +94,9 @@ def masks_statistics(
     threads: Threads = 1,
 ) -> None:
     """Describe a region store."""
-    from samdiffsr.core.progress import progress_bar
     from samdiffsr.masks.statistics import mask_statistics
 
-    with progress_bar("statistics") as progress:
-        mask_statistics(labels, out, summary, record(recipe), humans=root, progress=progress)
+    mask_statistics(labels, out, summary, record(recipe), humans=root)
 
 
 @app.command("masks-gather", cls=Stage, rich_help_panel=TOPIC)

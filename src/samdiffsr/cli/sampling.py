@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from samdiffsr.cli.options import Device, Lr, RecipeText, Shard, Threads, path, paths, record, say
+from samdiffsr.cli.options import Device, Lr, RecipeText, Shard, Threads, path, paths, record
 from samdiffsr.cli.stage import Stage
 
 TOPIC = "Restored images"
@@ -57,7 +57,6 @@ def sample(
         shard=shard,
         device=device,
         threads=threads,
-        say=say,
     )
 
 

@@ -112,7 +112,7 @@ def release(
     if not runs and not every:
         raise UserError("name the runs to release, e.g. sam_diffsr-x4-s0, or a table, or give --all")
     chosen = configured(config, configfile, settings, study=study, mirror=mirror)
-    release(chosen, runs or [], root, dvc=not no_dvc, remote=remote, say=say)
+    release(chosen, runs or [], root, dvc=not no_dvc, remote=remote)
 
 
 @app.command("track", cls=Stage, rich_help_panel=TOPIC)
@@ -126,6 +126,6 @@ def track(
     from samdiffsr.checkpoints.dvc import listing_problem, track
 
     if not check:
-        track(root, drop=drop, say=say)
+        track(root, drop=drop)
     elif problem := listing_problem(root):
         raise UserError(problem)

@@ -16,9 +16,7 @@ app = typer.Typer()
 State = Annotated[Path, path("Folder of resume states.")]
 Name = Annotated[str, typer.Option(metavar="NAME", help="What messages call this training.")]
 Compile = Annotated[bool, typer.Option("--compile", help="The network, with torch.compile.")]
-Processes = Annotated[
-    int, typer.Option(min=0, metavar="N", help="A GPU each, that share each batch; 0: no GPU.")
-]
+Processes = Annotated[int, typer.Option(min=1, metavar="N", help="That share each batch.")]
 Workers = Annotated[int, typer.Option(min=0, metavar="N", help="Threads that cut patches ahead; 0: in line.")]
 SaveEvery = Annotated[int, typer.Option(min=1, metavar="STEPS", help="Between two resume states.")]
 SlowHours = Annotated[
@@ -123,7 +121,6 @@ def import_denoiser(
 ) -> None:
     """Convert others' denoiser."""
     from samdiffsr.checkpoints.imports import import_denoiser
-    from samdiffsr.cli.options import say
     from samdiffsr.models.recipe import ImportRecipe
 
-    import_denoiser(file, encoder, out, ImportRecipe.parse(recipe), say)
+    import_denoiser(file, encoder, out, ImportRecipe.parse(recipe))

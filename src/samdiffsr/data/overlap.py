@@ -10,7 +10,8 @@ blocks: minutes for thousands of images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.data.images import list_images, read_rgb
 from samdiffsr.data.store import Store
+
+log = logging.getLogger(__name__)
 
 LONGEST = 512  # pixels; larger images are shrunk to this first
 STEP = 2 ** (1 / 3)  # between two levels of the pyramid
@@ -136,7 +139,6 @@ def _resize(image: np.ndarray, factor: float) -> np.ndarray:
 def find_overlaps(
     first: Images,
     second: Images,
-    say: Callable[[str], None] | None = None,
     *,
     patches: tuple[Sequence[Patches], Sequence[Patches]] | None = None,
 ) -> list[Overlap]:
@@ -144,7 +146,6 @@ def find_overlaps(
 
     Args:
         first, second: (name, uint8 (H, W, 3)), looked at one at a time; equal names do not matter.
-        say: called with a progress line now and then.
         patches: `describe_all` of both, if at hand.
     """
     of_first, of_second = patches or (describe_all(first), describe_all(second))
@@ -157,8 +158,8 @@ def find_overlaps(
             overlap = lay_over(name_a, luma(image_a), name_b, luma(image_b), *placed)
             if overlap is not None:
                 found.append(overlap)
-        if say and (j + 1) % 20 == 0:
-            say(f"{j + 1} of {len(second)} images compared with {len(first)}")
+        if (j + 1) % 20 == 0:
+            log.info(f"{j + 1} of {len(second)} images compared with {len(first)}")
     return sorted(found, key=lambda o: (-o.correlation, o.a, o.b))
 
 
@@ -303,7 +304,6 @@ def check_split(
     tests: Sequence[tuple[str, Path]],
     folders: Sequence[Path] = (),
     exclude: Sequence[str] = (),
-    say: Callable[[str], None] = print,
 ) -> None:
     """Compare the training images with all test images, and the test sets with each other.
 
@@ -323,23 +323,23 @@ def check_split(
     rows: list[dict[str, object]] = []
     leaks: list[str] = []
     for (name, images), patches in zip(stores, of_tests, strict=True):
-        say(f"{train[0]} ({len(first)} images) and {name} ({len(images)})")
-        for overlap in find_overlaps(first, images, say, patches=(of_first, patches)):
+        log.info(f"{train[0]} ({len(first)} images) and {name} ({len(images)})")
+        for overlap in find_overlaps(first, images, patches=(of_first, patches)):
             left_out = overlap.a in exclude
             rows.append(_row("train-test", train[0], name, overlap, "yes" if left_out else "no"))
             line = f"{train[0]}/{overlap.a} and {name}/{overlap.b}: {overlap.relation}"
-            say(f"{line} (correlation {overlap.correlation})" + (", left out" if left_out else ""))
+            log.info(f"{line} (correlation {overlap.correlation})" + (", left out" if left_out else ""))
             if not left_out:
                 leaks.append(line)
     found = {row["image_a"] for row in rows}
     for name in exclude:
         if name not in found:
-            say(f"{train[0]}/{name} is left out, though it is in none of these test sets")
+            log.info(f"{train[0]}/{name} is left out, though it is in none of these test sets")
     for i, (name_a, a) in enumerate(stores):
         for k, (name_b, b) in enumerate(stores[i + 1 :], start=i + 1):
             for overlap in find_overlaps(a, b, patches=(of_tests[i], of_tests[k])):
                 rows.append(_row("test-test", name_a, name_b, overlap, ""))
-                say(f"{name_a}/{overlap.a} and {name_b}/{overlap.b}: {overlap.relation}")
+                log.info(f"{name_a}/{overlap.a} and {name_b}/{overlap.b}: {overlap.relation}")
     if leaks:
         image = leaks[0].partition(" and ")[0].partition("/")[2]
         more = f" (and {len(leaks) - 1} more, see the log)" if len(leaks) > 1 else ""

@@ -6,7 +6,8 @@ known, and what is found says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from samdiffsr.data.decode import SUFFIXES
 from samdiffsr.data.images import read_rgb
 from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256, read_manifest
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,11 @@ def verify_source(
     source: Source,
     folder: Path,
     manifest: Sequence[Entry] | None = None,
-    say: Say | None = None,
 ) -> Verified:
     """Compare the files of `folder` with the source's manifest, or their numbers with the table.
 
     Args:
         manifest: another one than the packaged.
-        say: called with a progress line now and then.
 
     Raises:
         UserError: names the first file, in the order of names, that is missing, extra, unreadable or
@@ -90,7 +89,7 @@ def verify_source(
         entries = []
         for i, (name, path) in enumerate(files.items(), start=1):
             entries.append(scan(path, name))
-            _progress(say, source.key, i, len(files))
+            _tell(source.key, i, len(files))
         return Verified(tuple(entries), "count")
     wanted = {entry.file: entry for entry in manifest}
     for i, name in enumerate(sorted(wanted.keys() | files.keys()), start=1):
@@ -110,13 +109,13 @@ def verify_source(
                 f"{folder / name}: its {what} have SHA-256 {found.sha256[:12]}, "
                 f"must be {entry.sha256[:12]}; {again}"
             )
-        _progress(say, source.key, i, len(wanted))
+        _tell(source.key, i, len(wanted))
     return Verified(tuple(manifest), "manifest")
 
 
-def _progress(say: Say | None, key: str, done: int, total: int) -> None:
-    if say and (done % 200 == 0 or done == total):
-        say(f"{key}: {done} of {total} files checked")
+def _tell(key: str, done: int, total: int) -> None:
+    if done % 200 == 0:
+        log.info(f"{key}: {done} of {total} files checked")
 
 
 def _check_counts(source: Source, folder: Path, files: dict[str, Path]) -> None:

@@ -8,6 +8,7 @@ tr sqrt(C_a C_b) is the sum of the singular values of A B^T, exact also for fewe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from samdiffsr.evaluation.metrics import METRICS, SetMetric
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.evaluation.scores import SET_COLUMNS
 from samdiffsr.sampling.sample_set import SampleSet
+
+log = logging.getLogger(__name__)
 
 KID_SUBSET_SIZE, KID_SUBSETS = 1000, 100
 
@@ -136,7 +139,6 @@ def score_sets(
     weights: Path,
     network: Network | None = None,
     device: str = "cpu",
-    say: Callable[[str], None] = print,
 ) -> None:
     """FID and KID of the SR images of one run on one data set against their truth, into the CSV `out`.
 
@@ -160,7 +162,7 @@ def score_sets(
             if recipe["missing_weights"] == "fail":
                 raise
             why = str(error)
-            say(f"warning: {', '.join(recipe['metrics'])} left out: {why}")
+            log.warning(f"{', '.join(recipe['metrics'])} left out: {why}")
     protocol, store = Protocol.for_scale(recipe["scale"]), Store(hr)
     rows = []
     for manifest in manifests:

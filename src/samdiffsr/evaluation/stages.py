@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from samdiffsr.evaluation.protocol import PROTOCOLS, Protocol, lay
 from samdiffsr.evaluation.scores import IMAGE_COLUMNS
 from samdiffsr.sampling.sample_set import SampleSet
 
+log = logging.getLogger(__name__)
+
 PROTOCOL_METRICS = ("psnr_y", "ssim_y")  # what protocols are compared by
 
 
@@ -31,7 +33,6 @@ def score(
     out: Path,
     recipe: dict[str, Any],
     weights: Path | None = None,
-    say: Callable[[str], None] = print,
     device: str = "cpu",
 ) -> None:
     """Score the SR images of one run on one data set into the CSV `out` (columns: IMAGE_COLUMNS).
@@ -55,7 +56,7 @@ def score(
     for metric, reason in reasons.items():
         if recipe["missing_weights"] == "fail":
             raise UserError(reason)
-        say(f"warning: {metric} is left out: {reason}")
+        log.warning(f"{metric} is left out: {reason}")
     rows: list[dict[str, Any]] = []
     for manifest in manifests:
         samples = SampleSet.open(manifest)
@@ -66,7 +67,7 @@ def score(
             sr = samples.read(name)
             if sr is None:
                 why = dict.fromkeys(recipe["metrics"], f"no image {path}")
-                say(f"warning: {path} is missing; it is left out")
+                log.warning(f"{path} is missing; it is left out")
             else:
                 truth = hr_store[hr_store.index(name)], lr_store[lr_store.index(name)]
                 try:
@@ -114,7 +115,6 @@ def score_protocols(
     hr: Path,
     out: Path,
     recipe: dict[str, Any],
-    say: Callable[[str], None] = print,
 ) -> None:
     """PSNR-Y and SSIM-Y of one run's SR images on one data set under each protocol, into the CSV `out`.
 
@@ -131,7 +131,7 @@ def score_protocols(
         for image in samples.hashes:
             path, sr = samples.path(image), samples.read(image)
             if sr is None:
-                say(f"warning: {path} is missing; it is left out")
+                log.warning(f"{path} is missing; it is left out")
                 continue
             truth = np.asarray(store[store.index(image)])
             for name in recipe["protocols"]:

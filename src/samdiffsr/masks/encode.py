@@ -13,7 +13,7 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path
-from samdiffsr.core.progress import Progress
+from samdiffsr.core.progress import each_image
 from samdiffsr.masks.positions import POSITIONS, ROPE_AXES, position_map
 from samdiffsr.masks.regions import Regions, run_starts
 from samdiffsr.masks.store import RegionStore
@@ -145,8 +145,6 @@ def encode(
     region_store: str | Path,
     out: str | Path,
     encoding: Encoding | Mapping[str, Any],
-    *,
-    progress: Progress | None = None,
 ) -> None:
     """Compute every image's values into one .npz: {values, offsets, meta}.
 
@@ -158,7 +156,7 @@ def encode(
     store = RegionStore(region_store)
     position_of = functools.lru_cache(maxsize=4)(position_map)  # few image sizes; 22 MB a map
     vectors = []
-    for i, name in enumerate(store.names):
+    for i, _ in each_image("values", store.names):
         regions = store[i]
         position = position_of(encoding.position, *regions.shape, rope_axis=encoding.rope_axis)
         vectors.append(
@@ -170,8 +168,6 @@ def encode(
                 uncovered=encoding.uncovered,
             )
         )
-        if progress:
-            progress(i + 1, len(store), name)
     meta = {"encoding": vars(encoding), "regions": store.digest, **store.meta}
     with atomic_path(out) as part:
         np.savez(

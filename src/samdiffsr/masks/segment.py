@@ -9,7 +9,7 @@ from typing import Any
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_json
-from samdiffsr.core.progress import Progress
+from samdiffsr.core.progress import each_image
 from samdiffsr.data.store import Store
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import write_rle
@@ -29,7 +29,6 @@ def segment(
     places: Mapping[str, Any] | None = None,
     state: str | Path | None = None,
     code: str = "",
-    progress: Progress | None = None,
 ) -> None:
     """Segment the images of a store into a region store (both paths without suffix).
 
@@ -45,7 +44,6 @@ def segment(
         state: a folder that keeps each image's regions until the store is written: the same call after a
             crash goes on where it stopped. Shards share it.
         code: names the code; images that other code has kept in `state` are done again.
-        progress: called after each image.
 
     Raises:
         UserError: a wrong setting, or whatever the segmenter finds wrong with an image.
@@ -68,30 +66,26 @@ def segment(
     chosen = range(part * len(images) // parts, (part + 1) * len(images) // parts)
     kept = None if state is None else _Kept(Path(state), sha256_json([meta, code]))
     with RegionStoreWriter(out, label_dtype, **meta) as writer:
-        for done, i in enumerate(chosen, start=1):
-            name = images.names[i]
+        for done, name in each_image(f"masks {Path(out).name}", images.names[chosen.start : chosen.stop]):
+            i = chosen[done]
             regions = kept.get(i) if kept else None
             if regions is None:
                 regions = segmenter(images[i], name)
                 if kept:
                     kept.put(i, regions)
             writer.add(name, regions.resize_nearest(scale))
-            if progress:
-                progress(done, len(chosen), name)
     if kept:
         kept.drop(chosen)
 
 
-def export_masks(region_store: str | Path, out: str | Path, *, progress: Progress | None = None) -> None:
+def export_masks(region_store: str | Path, out: str | Path) -> None:
     """Write a region store's masks into the folder `out`, one `<image>.json` an image (masks/rle.py).
 
     `segment` with {"kind": "imported", "folder": out} makes the same regions of them again.
     """
     store = RegionStore(region_store)
-    for i, name in enumerate(store.names):
+    for i, name in each_image("export", store.names):
         write_rle(Path(out) / f"{name}.json", store[i])
-        if progress:
-            progress(i + 1, len(store), name)
 
 
 class _Kept:

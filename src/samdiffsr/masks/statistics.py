@@ -18,7 +18,7 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
-from samdiffsr.core.progress import Progress
+from samdiffsr.core.progress import each_image
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.segmenters.kinds import Human
 from samdiffsr.masks.store import RegionStore
@@ -45,7 +45,6 @@ def mask_statistics(
     recipe: Mapping[str, Any],
     *,
     humans: str | Path | None = None,
-    progress: Progress | None = None,
 ) -> None:
     """Statistics of one region store: a row per image into `out`, their summary (one row) into `summary`.
 
@@ -61,7 +60,7 @@ def mask_statistics(
     store = RegionStore(labels)
     people = None if humans is None else Human(str(humans))
     rows, areas = [], []
-    for i, name in enumerate(store.names):
+    for i, name in each_image("statistics", store.names):
         regions = store[i]
         truths = [] if people is None else people.annotations(name, regions.shape)
         area = mask_areas(regions) / regions.labels.size
@@ -82,8 +81,6 @@ def mask_statistics(
                 **agreement(regions, truths),
             }
         )
-        if progress:
-            progress(i + 1, len(store), name)
     segmenter = {k: v for k, v in store.meta.get("segmenter", {}).items() if k not in ("weights", "files")}
     total = {
         **{key: recipe[key] for key in ("study", "level", "masks", "dataset", "scale", "patch")},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samdiffsr.core.device import resolve_device, resolve_precision
+from samdiffsr.core.device import device_name, peak_bytes, resolve_device, resolve_precision
 from samdiffsr.core.errors import NotHere, UserError
 from samdiffsr.core.files import sha256_file, sha256_json, write_json
-from samdiffsr.core.machine import device_name, peak_bytes
+from samdiffsr.core.progress import progress_bar
 from samdiffsr.core.randomness import image_index, prepare_torch, sample_generator
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upsampled, upscale
@@ -34,6 +35,8 @@ from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.quick import quicken
 from samdiffsr.models.recipe import DenoiserNetwork
 from samdiffsr.sampling.sample_set import timing_path
+
+log = logging.getLogger(__name__)
 
 Restorer = Callable[
     [np.ndarray, str], np.ndarray
@@ -184,7 +187,6 @@ def restore_dataset(
     shard: tuple[int, int] = (0, 1),
     device: str = "auto",
     threads: int = 1,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Restore the images of one LR store (or one shard of them) into PNG files.
 
@@ -225,29 +227,30 @@ def restore_dataset(
     chosen = range(part * len(store) // parts, (part + 1) * len(store) // parts)
     images, seconds = [], []
     progress.parent.mkdir(parents=True, exist_ok=True)
-    for number, i in enumerate(chosen, start=1):
-        name = store.names[i]
-        if name not in finished:
-            began = time.perf_counter()
-            try:
-                sr = restore(store[i], name)
-            except NotHere as error:
-                say(f"warning: {name} is left out: {error}")
-                continue
-            seconds.append(time.perf_counter() - began)
-            write_png(out / f"{name}.png", sr)
-            entry = {
-                "identity": identity,
-                "name": name,
-                "sha256": sha256_file(out / f"{name}.png"),
-                "s": seconds[-1],
-                "peak_bytes": peak_bytes(where),
-            }
-            with open(progress, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-            finished[name] = entry
-            say(f"{name}: {number} of {len(chosen)}, {seconds[-1]:.1f} s")
-        images.append({"name": name, "sha256": finished[name]["sha256"]})
+    with progress_bar("images") as show:
+        for number, i in enumerate(chosen, start=1):
+            name = store.names[i]
+            if name not in finished:
+                began = time.perf_counter()
+                try:
+                    sr = restore(store[i], name)
+                except NotHere as error:
+                    log.warning(f"{name} is left out: {error}")
+                    continue
+                seconds.append(time.perf_counter() - began)
+                write_png(out / f"{name}.png", sr)
+                entry = {
+                    "identity": identity,
+                    "name": name,
+                    "sha256": sha256_file(out / f"{name}.png"),
+                    "s": seconds[-1],
+                    "peak_bytes": peak_bytes(where),
+                }
+                with open(progress, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(entry) + "\n")
+                finished[name] = entry
+                show.image(number, len(chosen), name, f"{seconds[-1]:.1f} s")
+            images.append({"name": name, "sha256": finished[name]["sha256"]})
     write_json(
         timing_path(manifest),
         {

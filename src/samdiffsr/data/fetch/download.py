@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlparse
 
 import requests
@@ -28,7 +26,9 @@ from urllib3.util.retry import Retry
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import explained, read_json, sha256_file, write_json
 from samdiffsr.core.locks import locked
-from samdiffsr.data.verify import Say
+from samdiffsr.core.progress import progress_bar
+
+log = logging.getLogger(__name__)
 
 BLOCK = 1 << 20
 HEADERS = {"User-Agent": "samdiffsr (https://arxiv.org/abs/2402.17133)", "Accept-Encoding": "identity"}
@@ -109,7 +109,6 @@ def download(
     path: Path,
     wanted: Wanted | None = None,
     patience: Patience | None = None,
-    say: Say = print,
 ) -> None:
     """Bring the file at `url` to `path`, going on from an earlier attempt's `<path>.part`.
 
@@ -122,12 +121,12 @@ def download(
     wanted, patience = wanted or Wanted(), patience or Patience()
     before = path.exists()
     try:
-        with locked(path.with_name(f".{path.name}.lock"), say) as lock:
+        with locked(path.with_name(f".{path.name}.lock")) as lock:
             if path.exists() and not before:
                 wanted.check(path)
                 return
             part = path.with_name(f"{path.name}.part{lock.suffix}")
-            _persist(url, part, wanted, patience, say)
+            _persist(url, part, wanted, patience)
             lock.check()
             os.replace(part, path)
             _forget(part)
@@ -135,26 +134,26 @@ def download(
         raise DiskFault(explained(error, path)) from None
 
 
-def _persist(url: str, part: Path, wanted: Wanted, patience: Patience, say: Say) -> None:
+def _persist(url: str, part: Path, wanted: Wanted, patience: Patience) -> None:
     retry = patience.retry
     for attempt in count(2):
         try:
-            _attempt(url, part, wanted, patience.timeout, say)
+            _attempt(url, part, wanted, patience.timeout)
             return
         except _Again as again:
             try:
                 retry = retry.increment("GET", url, error=again)
             except MaxRetryError:
                 raise Refused(str(again)) from None
-            say(f"{url}: {again}; try {attempt} of {patience.tries}")
+            log.info(f"{url}: {again}; try {attempt} of {patience.tries}")
             retry.sleep(again.answer)
 
 
-def _attempt(url: str, part: Path, wanted: Wanted, timeout: float, say: Say) -> None:
+def _attempt(url: str, part: Path, wanted: Wanted, timeout: float) -> None:
     """Complete and check `part`; a part of another file is removed."""
     old = part.exists()
     try:
-        _receive(url, part, wanted, timeout, say)
+        _receive(url, part, wanted, timeout)
     except (requests.RequestException, HTTPError) as error:
         reason, may_pass = _reason(error)
         raise (_Again if may_pass else Refused)(reason) from None
@@ -167,7 +166,7 @@ def _attempt(url: str, part: Path, wanted: Wanted, timeout: float, say: Say) -> 
         raise
 
 
-def _receive(url: str, part: Path, wanted: Wanted, timeout: float, say: Say) -> None:
+def _receive(url: str, part: Path, wanted: Wanted, timeout: float) -> None:
     """One request: append to `part` what is missing of it."""
     have = part.stat().st_size if part.exists() else 0
     if wanted.bytes is not None and have == wanted.bytes:
@@ -197,14 +196,21 @@ def _receive(url: str, part: Path, wanted: Wanted, timeout: float, say: Say) -> 
         etag = answer.headers.get("ETag", "")
         if validator := (etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")):
             write_json(note, {"validator": validator})
+        name = PurePosixPath(urlparse(url).path).name
+        of_all = f" of {total / 1e6:.0f}" if total else ""
         with (
             open(part, "ab" if have else "wb") as file,
-            _bar(PurePosixPath(urlparse(url).path).name, have, total, say) as advance,
+            progress_bar(name, unit="B", scaled=True, start=have) as show,
         ):
+            said = have
             try:  # what there is, at once: a connection that stalls loses nothing
                 while block := answer.raw.read1(BLOCK, decode_content=False):
                     file.write(block)
-                    advance(len(block))
+                    have += len(block)
+                    line = ""
+                    if have - said >= max(32 * BLOCK, (total or 0) // 10):
+                        line, said = f"{name}: {have / 1e6:.0f}{of_all} MB", have
+                    show.at(have, total, line=line)
             except ProtocolError:
                 of = "" if total is None else f" of {total}"
                 raise _Again(f"the connection ended after {file.tell()}{of} bytes") from None
@@ -239,25 +245,3 @@ def _reason(error: BaseException) -> tuple[str, bool]:
         lost = lost and not isinstance(error, NameResolutionError)
         error = cause
     return " ".join(str(error).split()) or type(error).__name__, lost
-
-
-@contextlib.contextmanager
-def _bar(name: str, have: int, total: int | None, say: Say) -> Iterator[Callable[[int], Any]]:
-    """A progress bar on a terminal, a line every tenth in a log."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        with tqdm(desc=name, initial=have, total=total, unit="B", unit_scale=True) as bar:
-            yield bar.update
-        return
-    done, said = have, have
-
-    def advance(n: int) -> None:
-        nonlocal done, said
-        done += n
-        if done - said >= max(32 * BLOCK, (total or 0) // 10):
-            said = done
-            of = f" of {total / 1e6:.0f}" if total else ""
-            say(f"{name}: {done / 1e6:.0f}{of} MB")
-
-    yield advance

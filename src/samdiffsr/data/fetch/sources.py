@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,9 @@ from samdiffsr.data.catalogue import Source, WeightFile
 from samdiffsr.data.fetch.download import DiskFault, Patience, Refused, Wanted, download
 from samdiffsr.data.fetch.ways import attempts, is_url
 from samdiffsr.data.manifest import read_manifest
-from samdiffsr.data.verify import Say, Verified, taken_files, verify_source, write_stamp
+from samdiffsr.data.verify import Verified, taken_files, verify_source, write_stamp
+
+log = logging.getLogger(__name__)
 
 # ---- a source ----
 
@@ -30,7 +33,6 @@ def fetch_source(
     mirror: str | None = None,
     *,
     patience: Patience | None = None,
-    say: Say = print,
 ) -> Verified:
     """Bring a source's files to `root`/data/<key>/, verify them, and leave the stamp.
 
@@ -42,39 +44,37 @@ def fetch_source(
             too small, or it must be supplied by hand.
     """
     folder = root / source.folder
-    with locked(folder.with_name(f".{source.key}.lock"), say) as lock:
-        return _fetch_source(source, root, mirror, patience or Patience(), say, lock)
+    with locked(folder.with_name(f".{source.key}.lock")) as lock:
+        return _fetch_source(source, root, mirror, patience or Patience(), lock)
 
 
-def _fetch_source(
-    source: Source, root: Path, mirror: str | None, patience: Patience, say: Say, lock: Lock
-) -> Verified:
+def _fetch_source(source: Source, root: Path, mirror: str | None, patience: Patience, lock: Lock) -> Verified:
     folder = root / source.folder
     (root / source.stamp).unlink(missing_ok=True)
     if taken_files(source, folder):
         try:
-            verified = verify_source(source, folder, say=say)
+            verified = verify_source(source, folder)
         except UserError as error:
-            say(f"{error}")
+            log.info(f"{error}")
         else:
-            say(f"{source.key}: is there and right ({verified.against})")
+            log.info(f"{source.key}: is there and right ({verified.against})")
             write_stamp(source, verified, root)
             return verified
     scratch = folder.with_name(f".{source.key}.part{lock.suffix}")
     reasons: list[str] = []
     try:
-        for label, bring in attempts(source, root, mirror, patience, say):
+        for label, bring in attempts(source, root, mirror, patience):
             shutil.rmtree(scratch, ignore_errors=True)
             try:
-                say(f"{source.key}: from {label}")
+                log.info(f"{source.key}: from {label}")
                 bring(scratch)
-                verified = verify_source(source, scratch, say=say)
+                verified = verify_source(source, scratch)
             except DiskFault:
                 raise
             except (Refused, UserError) as error:
                 reason = str(error).replace(f"{scratch}/", "").partition("; ")[0]
                 reasons.append(f"{label} {reason}")
-                say(f"{source.key}: {reasons[-1]}")
+                log.info(f"{source.key}: {reasons[-1]}")
                 continue
             except OSError as error:
                 raise DiskFault(explained(error, scratch)) from None
@@ -126,7 +126,6 @@ def fetch_weights(
     mirror: str | None = None,
     *,
     patience: Patience | None = None,
-    say: Say = print,
 ) -> Path:
     """Bring one weight file to `folder`/<file>, checked; a right file that is there already is kept.
 
@@ -143,7 +142,7 @@ def fetch_weights(
             if place != path:
                 with atomic_path(path) as part:
                     shutil.copyfile(place, part)
-            say(f"{row.key}: {place} is there and right")
+            log.info(f"{row.key}: {place} is there and right")
             return path
     places: list[str] = []
     if mirror is not None:
@@ -152,7 +151,7 @@ def fetch_weights(
     for place in [*places, *row.urls]:
         try:
             if is_url(place):
-                download(place, path, wanted, patience, say)
+                download(place, path, wanted, patience)
             elif Path(place).is_file():
                 wanted.check(Path(place))
                 with atomic_path(path) as part:
@@ -161,9 +160,9 @@ def fetch_weights(
                 continue
         except Refused as error:
             reasons.append(f"{place} {error}")
-            say(f"{row.key}: {reasons[-1]}")
+            log.info(f"{row.key}: {reasons[-1]}")
             continue
-        say(f"{row.key}: {path} from {place}")
+        log.info(f"{row.key}: {path} from {place}")
         return path
     tried = "; ".join(reasons) or "it has no address"
     raise UserError(f"{row.key}: cannot be had: {tried}; put it to {path} yourself, or set `mirror`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -14,19 +15,20 @@ from samdiffsr.data.catalogue import Source, Take, Way
 from samdiffsr.data.fetch import archive
 from samdiffsr.data.fetch.download import BLOCK, Patience, Refused, Wanted, download
 from samdiffsr.data.manifest import read_manifest
-from samdiffsr.data.verify import Say
+
+log = logging.getLogger(__name__)
 
 Bring = Callable[[Path], None]
 
 
 def attempts(
-    source: Source, root: Path, mirror: str | None, patience: Patience, say: Say
+    source: Source, root: Path, mirror: str | None, patience: Patience
 ) -> Iterator[tuple[str, Bring]]:
     """Every way to the files, best first, as (what messages call it, what fills a folder)."""
     if mirror is not None:
         seen = set()
         for way in source.ways:
-            for label, bring in _mirror_attempts(source, way, root, mirror, patience, say):
+            for label, bring in _mirror_attempts(source, way, root, mirror, patience):
                 if label not in seen:
                     yield label, bring
                 seen.add(label)
@@ -34,13 +36,13 @@ def attempts(
         if way.url is None:
             continue
         if way.url.endswith("/"):
-            yield way.url, _file_by_file(source, way.url, patience, say)
+            yield way.url, _file_by_file(source, way.url, patience)
         else:
-            yield way.url, _archive_from(source, way, way.url, _wanted(way), root, patience, say)
+            yield way.url, _archive_from(source, way, way.url, _wanted(way), root, patience)
 
 
 def _mirror_attempts(
-    source: Source, way: Way, root: Path, mirror: str, patience: Patience, say: Say
+    source: Source, way: Way, root: Path, mirror: str, patience: Patience
 ) -> Iterator[tuple[str, Bring]]:
     published = PurePosixPath(urllib.parse.urlparse(way.url or "").path).name
     top = PurePosixPath(way.tree).parts[0]
@@ -58,10 +60,10 @@ def _mirror_attempts(
     base = mirror.rstrip("/") + "/"
     quoted = urllib.parse.quote(way.tree)
     if read_manifest(source.key) is not None:
-        yield f"mirror {base}{quoted}/", _file_by_file(source, f"{base}{quoted}/", patience, say)
+        yield f"mirror {base}{quoted}/", _file_by_file(source, f"{base}{quoted}/", patience)
     for name, wanted in names.items():
         url = base + urllib.parse.quote(name)
-        yield f"mirror {url}", _archive_from(source, way, url, wanted, root, patience, say)
+        yield f"mirror {url}", _archive_from(source, way, url, wanted, root, patience)
 
 
 def _wanted(way: Way) -> Wanted:
@@ -81,7 +83,7 @@ def _copy_tree(source: Source, tree: Path, out: Path) -> None:
             shutil.copyfile(path, out / take.to / path.name)
 
 
-def _file_by_file(source: Source, base: str, patience: Patience, say: Say) -> Bring:
+def _file_by_file(source: Source, base: str, patience: Patience) -> Bring:
     def bring(out: Path) -> None:
         manifest = read_manifest(source.key)
         if manifest is None:
@@ -91,11 +93,11 @@ def _file_by_file(source: Source, base: str, patience: Patience, say: Say) -> Br
             target = PurePosixPath(entry.file)
             address = base + urllib.parse.quote(str(origin[target.parent] / target.name))
             try:
-                download(address, out / entry.file, patience=patience, say=say)
+                download(address, out / entry.file, patience=patience)
             except Refused as error:
                 raise Refused(f"({address.removeprefix(base)}) {error}") from None
             if i % 20 == 0 or i == len(manifest):
-                say(f"{source.key}: {i} of {len(manifest)} files")
+                log.info(f"{source.key}: {i} of {len(manifest)} files")
 
     return bring
 
@@ -113,17 +115,17 @@ def _archive_at(source: Source, way: Way, path: Path, wanted: Wanted) -> Bring:
 
 
 def _archive_from(
-    source: Source, way: Way, url: str, wanted: Wanted, root: Path, patience: Patience, say: Say
+    source: Source, way: Way, url: str, wanted: Wanted, root: Path, patience: Patience
 ) -> Bring:
     def bring(out: Path) -> None:
         # A part is gone on with by whichever address serves the same bytes.
         identity = wanted.sha256 or hashlib.sha256(url.encode()).hexdigest()
         name = PurePosixPath(urllib.parse.urlparse(url).path).name
         folder, name = root / "work" / "downloads", f"{identity[:12]}-{name}"
-        with shared(folder / f".{name}.use", say) as lock:  # other sources may come out of it too
+        with shared(folder / f".{name}.use") as lock:  # other sources may come out of it too
             path = folder / f"{name}{lock.suffix}"
             if not path.exists():
-                download(url, path, wanted, patience, say)
+                download(url, path, wanted, patience)
             try:
                 _archive_at(source, way, path, wanted)(out)
             except Refused:
@@ -163,7 +165,7 @@ def in_mirror(source: Source, mirror: str | None) -> bool:
     found = (
         attempt
         for way in source.ways
-        for attempt in _mirror_attempts(source, way, Path(), mirror, Patience(), print)
+        for attempt in _mirror_attempts(source, way, Path(), mirror, Patience())
     )
     for label, _ in found:
         place = Path(label.removeprefix("mirror "))

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from samdiffsr.config.load import Config
 from samdiffsr.config.recipes.figures import figure_datasets, figure_points, figure_recipe
-from samdiffsr.core import layout
-from samdiffsr.core.errors import UserError
-from samdiffsr.core.layout import Layout
-from samdiffsr.evaluation.metrics import SetMetric, of_kind
-from samdiffsr.reporting.figures.recipe import CurvesRecipe
-from samdiffsr.reporting.figures.spec import (
+from samdiffsr.config.schema import (
+    AnyFigure,
     Artifacts,
     Crops,
     Curves,
-    Figure,
     MaskGain,
     Masks,
     Metrics,
@@ -22,6 +17,10 @@ from samdiffsr.reporting.figures.spec import (
     Rules,
     Steps,
 )
+from samdiffsr.core import layout
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import Layout
+from samdiffsr.evaluation.metrics import SetMetric, of_kind
 from samdiffsr.workflow.inputs.results import scores
 from samdiffsr.workflow.inputs.stores import Files, image_store, region_store, structure
 from samdiffsr.workflow.targets import level_regions
@@ -29,7 +28,7 @@ from samdiffsr.workflow.targets import level_regions
 PUBLISHED: Files = {"published": layout.PUBLISHED, "beside": layout.ERRATA}
 
 
-def figure_of(config: Config, figure: str) -> Figure:
+def figure_of(config: Config, figure: str) -> AnyFigure:
     if figure not in config.figures:
         raise UserError(f"no figure {figure!r} in config.yaml; there are {', '.join(config.figures)}")
     return config.figures[figure]
@@ -76,9 +75,8 @@ def figure(config: Config, figure: str) -> Files:
     if isinstance(spec, Steps):
         return _steps(config, figure, spec)
     if isinstance(spec, Curves) and config.checkpoint_source == "trained":
-        recipe = figure_recipe(config, figure)
-        assert isinstance(recipe, CurvesRecipe)
-        return {"curves": [place.curve(curve.folder, curve.name) for curve in recipe.curves]}
+        curves = figure_recipe(config, figure)["curves"]
+        return {"curves": [place.curve(curve["folder"], curve["name"]) for curve in curves]}
     if isinstance(spec, Rules):
         return {"graph": place.rule_graph()}
     return {}
