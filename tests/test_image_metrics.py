@@ -12,6 +12,8 @@ import pytest
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
+from samdiffsr.data.demo import PHOTOGRAPHS, locate
+from samdiffsr.data.images import read_rgb
 from samdiffsr.data.resize import imresize
 from samdiffsr.data.weights import MissingWeights, WeightFile, WrongWeights
 from samdiffsr.evaluation import networks
@@ -114,8 +116,8 @@ def psnr_y_reference(sr: np.ndarray, hr: np.ndarray) -> float:
     return -10 * math.log10(np.square(y_sr - y_hr).mean() + 1e-8)
 
 
-def ssim_y_reference(sr: np.ndarray, hr: np.ndarray) -> float:
-    """Wang et al. (2004) on rounded studio Y, 11x11 Gaussian, valid; negative contrast clipped (pyiqa)."""
+def ssim_y_reference(sr: np.ndarray, hr: np.ndarray, least: float = 0) -> float:
+    """Wang et al. (2004) on rounded studio Y, 11x11 Gaussian, valid; contrast cut off below `least`."""
     from scipy.signal import convolve2d
 
     x, y = (np.rint(image / 255 @ np.array([65.481, 128.553, 24.966]) + 16) for image in (sr, hr))
@@ -128,7 +130,7 @@ def ssim_y_reference(sr: np.ndarray, hr: np.ndarray) -> float:
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     mx, my = mean(x), mean(y)
     vx, vy, vxy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
-    cs = np.maximum((2 * vxy + c2) / (vx + vy + c2), 0)
+    cs = np.maximum((2 * vxy + c2) / (vx + vy + c2), least)
     return float(((2 * mx * my + c1) / (mx**2 + my**2 + c1) * cs).mean())
 
 
@@ -142,6 +144,28 @@ def test_psnr_and_ssim_equal_an_independent_implementation(basic: ImageMetrics, 
     assert scores["psnr_y"] == pytest.approx(psnr_y_reference(*pair), abs=2e-4)
     assert scores["ssim_y"] == pytest.approx(ssim_y_reference(*pair), abs=5e-6)
     assert scores["psnr_rgb"] == pytest.approx(-10 * math.log10(mse_rgb(*pair) + 1e-8), abs=2e-4)
+
+
+def test_ssim_of_inverted_structure_is_cut_off_and_psnr_takes_y_unrounded(
+    basic: ImageMetrics, root: Path
+) -> None:
+    """Two things in which the authors' script, and so this project, is not MATLAB."""
+    (photograph,) = (item for item in PHOTOGRAPHS if item.name == "chelsea")
+    hr = read_rgb(locate(photograph))[:296, :448]
+    scores = score_image(255 - hr, hr, lr_of(hr), 4, Protocol(), basic)
+    assert scores["ssim_y"] == pytest.approx(ssim_y_reference(255 - hr, hr), abs=5e-6)
+    assert scores["ssim_y"] == pytest.approx(0.18, abs=0.005)
+    assert ssim_y_reference(255 - hr, hr, least=-1) == pytest.approx(-0.08, abs=0.005)
+    assert "(the\ndemo's chelsea against its own negative: .18, without the cut -.08)" in (
+        root / "docs/method/protocols.md"
+    ).read_text(encoding="utf-8")
+    shifted = hr.copy()
+    shifted[..., 2] = (
+        np.minimum(hr[..., 2], 254) + 1
+    )  # a tenth of a level of Y: rounding would hide most of it
+    y, y_hr = (image[:296] / 255 @ np.array([65.481, 128.553, 24.966]) for image in (shifted, hr))
+    found = score_image(shifted, hr, lr_of(hr), 4, Protocol(), basic)["psnr_y"]
+    assert found == pytest.approx(-10 * math.log10(np.square((y - y_hr) / 255).mean() + 1e-8), abs=2e-3)
 
 
 def test_identical_images_score_80_db_not_infinity(basic: ImageMetrics) -> None:

@@ -38,8 +38,23 @@ def optimal(arm: Formulation, e_sam: float) -> Callable[[Tensor, Tensor], Tensor
     return denoise
 
 
-def toy(arm: Formulation, e_sam: float = 1.0, **options) -> tuple[float, float]:
-    """Bias of the mean and ratio of the std of x_0, exactly.
+def guessing(arm: Formulation, mean: float, std: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """E[target | x_t] on the toy where e_sam ~ N(mean, std^2) cannot be told from the LR image."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        i = int(t[0])
+        alpha_bar, m, k = float(arm.schedule.alpha_bar[i]), float(arm.m[i]), float(arm.k[i])
+        both = k * m * std**2 + math.sqrt(1 - alpha_bar)
+        gain = both / (alpha_bar * STD**2 + m**2 * std**2 + 1 - alpha_bar)
+        return k * mean + gain * (x_t - math.sqrt(alpha_bar) * MU - m * mean)
+
+    return denoise
+
+
+def toy(
+    arm: Formulation, e_sam: float = 1.0, network: Callable | None = None, **options
+) -> tuple[float, float]:
+    """Bias of the mean and ratio of the std of x_0, exactly; `network`: optimal(arm, e_sam) if None.
 
     The sampler is linear here, so feed it one unit at a time: image 0 gets no noise, image 1 a unit x_T,
     image 2 + i a unit of the noise at index i.
@@ -53,8 +68,13 @@ def toy(arm: Formulation, e_sam: float = 1.0, **options) -> tuple[float, float]:
         z[2 + i] = 1
         return z
 
-    x_0 = sample(optimal(arm, e_sam), x_T, arm.schedule, arm, noise, clip=False, **options).flatten()
+    denoise = network or optimal(arm, e_sam)
+    x_0 = sample(denoise, x_T, arm.schedule, arm, noise, clip=False, **options).flatten()
     return float(x_0[0]) - MU, float((x_0[1:] - x_0[0]).norm()) / STD
+
+
+def documented(root: Path) -> list[str]:
+    return (root / "docs/method/formulations.md").read_text(encoding="utf-8").splitlines()
 
 
 def seeded(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Callable[[int], Tensor]:
@@ -196,9 +216,7 @@ def test_released_is_nearly_unbiased():
 def test_biased_arms_are_biased_as_the_docs_say(name: str, bias: float, root: Path):
     for e_sam in (0.05, 0.3, 0.8):
         assert toy(formulation(name, SCHEDULE), e_sam)[0] == pytest.approx(bias * e_sam, abs=1e-3 * e_sam)
-    rows = [
-        line for line in (root / "docs" / "formulations.md").read_text().splitlines() if f"`{name}`" in line
-    ]
+    rows = [line for line in documented(root) if f"`{name}`" in line]
     assert any(f"{bias} e_sam" in line and "biased" in line for line in rows)
 
 
@@ -222,6 +240,42 @@ def test_start_at_99():
     bias, ratio = toy(arm, start=99)
     assert abs(bias) < 2e-3  # x at t = 99 should have had a mean of 2.6 e_sam; the chain forgets it
     assert ratio == pytest.approx(0.927, abs=2e-3)
+
+
+COLUMNS = [("none", {}, 1.0), ("none", {}, 0.0), ("published", {}, None), ("consistent", {}, None),
+           ("consistent", {"power": 2}, None)]  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [None, 50, 20, 13, 12, 10, 5])
+def test_the_documented_table_of_few_steps(steps: int | None, root: Path):
+    """Each arm from the t where its sampling begins."""
+    (line,) = [line for line in documented(root) if line.startswith(f"| {steps or 'all'} |")]
+    shown = [cell.strip() for cell in line.strip("|").split("|")[1:]]
+    for cell, (name, options, eta) in zip(shown, COLUMNS, strict=True):
+        arm = formulation(name, SCHEDULE, **options)
+        bias, ratio = toy(arm, steps=steps, start=arm.start, eta=eta, approximate=True)
+        std, _, said = cell.partition(", bias ")
+        assert float(std) == pytest.approx(ratio, abs=6e-4)
+        assert float(said or 0) == pytest.approx(bias, abs=6e-3 if abs(bias) > 0.01 else 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "bias", "ratio"),
+    [
+        ("none", 0, 0.927),
+        ("published", -0.054, 0.855),
+        ("consistent", -0.0009, 0.925),
+        ("released", 0, 0.927),
+    ],
+)
+def test_what_happens_if_the_network_does_not_know_e_sam(name: str, bias: float, ratio: float, root: Path):
+    """e_sam ~ N(0.5, 0.5^2), and neither the LR image nor x_T says which."""
+    arm = formulation(name, SCHEDULE)
+    found = toy(arm, network=guessing(arm, 0.5, 0.5), start=arm.start)
+    assert found[0] == pytest.approx(bias, abs=5e-4)
+    assert found[1] == pytest.approx(ratio, abs=6e-4)
+    row = next(line for line in documented(root) if line.startswith(f"| e_sam unknown, `{name}`"))
+    assert [float(cell) for cell in row.strip("|").split("|")[1:]] == [bias, ratio]
 
 
 def monte_carlo(arm: Formulation, e_sam: float, **options) -> Tensor:
@@ -379,15 +433,41 @@ def test_explicit_steps():
     assert torch.equal(*same)
 
 
-def test_too_few_steps_are_refused_with_the_least_number():
+def test_too_few_steps_are_refused_with_the_least_number(root: Path):
     arm = formulation("published", SCHEDULE)
     with pytest.raises(UserError, match="exact in 13 steps or more from t = 100, not in 12"):
         chain(arm, steps=12)
-    with pytest.raises(UserError, match="exact in 12 steps or more from t = 99, not in 5"):
-        chain(arm, steps=5, start=99)
+    with pytest.raises(UserError, match="exact in 12 steps or more from t = 99, not in 11"):
+        chain(arm, steps=11, start=99)
+    shortest = chain(arm, steps=12, start=arm.start)
+    assert f"({' '.join(str(step.t) for step in shortest)})" in " ".join(documented(root))
     plan = chain(arm, steps=5, approximate=True)
     assert [step.t for step in plan] == [100, 80, 60, 40, 20]
     assert max(abs(step.residual) for step in plan) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("power", "fewest"), [(0, 11), (0.5, 14), (1, 13), (2, 11), (3, 9), (4, 9), (5, 10), (6, 9)]
+)
+def test_the_shortest_exact_chain_is_found_whatever_the_power(power: float, fewest: int):
+    """Counted by trying every chain. From powers of 3 on, a long jump may be exact where a short is not."""
+    arm = formulation("consistent", SCHEDULE, power=power)
+    with pytest.raises(UserError, match=f"exact in {fewest} steps or more"):
+        chain(arm, steps=fewest - 1)
+    for steps in (fewest, fewest + 1, 20, 50, 100):
+        plan = chain(arm, steps=steps)
+        assert len(plan) == steps
+        assert max(abs(step.residual) for step in plan) < 1e-9
+
+
+def test_a_consistent_shift_starts_from_none():
+    """Also where it is the same at every t: x_0 carries nothing of e_sam, and the full chain is exact."""
+    arm = formulation("consistent", SCHEDULE, power=0)
+    assert float(arm.b[0]) == pytest.approx(0, abs=1e-12)
+    assert abs(toy(arm)[0]) < 1e-4
+    for options in ({"power": -1}, {"power": math.inf}, {"strength": math.nan}):
+        with pytest.raises(UserError, match="formulation 'consistent': need a power of 0 or more"):
+            formulation("consistent", SCHEDULE, **options)
 
 
 @pytest.mark.parametrize(

@@ -143,3 +143,11 @@ def test_bad_arguments(options: dict):
 def test_bad_betas(beta: list):
     with pytest.raises(UserError, match="strictly between 0 and 1"):
         schedule_from_betas(torch.tensor(beta, dtype=torch.float64))
+
+
+def test_a_schedule_that_leaves_nothing_of_the_image_is_refused_by_name():
+    """phi was NaN there, silently: it divides by alpha_bar."""
+    beta = torch.full((200,), 0.999, dtype=torch.float64)
+    with pytest.raises(UserError, match=r"alpha_bar underflows at t = 103, nothing of the image is left"):
+        schedule_from_betas(beta)
+    assert bool(torch.isfinite(schedule_from_betas(beta[:100]).phi).all())

@@ -11,6 +11,7 @@ and an arm is a pair of tables (m_t, k_t), with the clipping rule that is valid 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -133,11 +134,17 @@ def _consistent(schedule: Schedule, strength: float = 1.0, power: float = 1.0) -
     """A shift m_t = strength sqrt(1-abar_t)^power, and the k_t that makes eq. (4)'s mean exact without e_sam.
 
     With power = 1 the shift is `strength` noise standard deviations at every t. With power = 2 it fades
-    towards t = 0 and so does b_t: few-step sampling is then nearly that of plain diffusion.
+    towards t = 0 and so does b_t: few-step sampling is then nearly that of plain diffusion. UserError for a
+    negative power: the shift would grow where the noise fades.
     """
+    if not 0 <= power < math.inf or not math.isfinite(strength):
+        raise UserError(
+            "formulation 'consistent': need a power of 0 or more and a finite strength,"
+            f" got {power=}, {strength=}"
+        )
     sigma = (1 - schedule.alpha_bar).sqrt()
     m = strength * sigma**power
-    m_prev = strength * (1 - schedule.alpha_bar_prev).sqrt() ** power
+    m_prev = torch.cat([torch.zeros_like(m[:1]), m[:-1]])  # x_0 is not shifted, whatever the power
     return m, (m - schedule.alpha.sqrt() * m_prev) * sigma / schedule.beta
 
 

@@ -13,6 +13,8 @@ small or the arm's own flaw, and plain sampling is kept; where not, it explodes 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -186,20 +188,43 @@ def _grid(
 
 
 def _exact_grid(tables: _Tables, start: int, steps: int) -> list[int]:
-    """`steps` values of t from start to 1, no jump beyond an exact one; more where so few cannot do."""
-    reach = [0] * (start + 1)  # the farthest s to which every jump from t is exact
-    for t in range(1, start + 1):
-        s = t - 1
-        while s > 1 and abs(_step(tables, t, s - 1, None).residual) <= TOLERANCE:
-            s -= 1
-        reach[t] = s
-    for longest in range(1, start + 1):  # as even as can be: the least bound on a jump that is enough
-        grid = [start]
-        while grid[-1] > 1:
-            grid.append(max(reach[grid[-1]], grid[-1] - longest))
-        if len(grid) <= steps:
+    """`steps` values of t from start to 1, every jump an exact one; more where so few cannot do."""
+    exact = {
+        t: [s for s in range(1, t) if s == t - 1 or abs(_step(tables, t, s, None).residual) <= TOLERANCE]
+        for t in range(1, start + 1)
+    }
+
+    def enough(longest: int) -> bool:
+        return len(_fewest(exact, start, longest)) <= steps
+
+    lengths = range(1, start + 1)
+    longest = bisect_left(lengths, True, key=enough)  # as even as can be: the least bound on a jump that does
+    grid = _fewest(exact, start, lengths[min(longest, start - 1)])
+    while len(grid) < steps:  # halve the longest jump whose parts are exact
+        halves = [
+            (grid[j] - grid[j + 1], -j, -abs(2 * s - grid[j] - grid[j + 1]), -s)
+            for j in range(len(grid) - 1)
+            for s in exact[grid[j]]
+            if s > grid[j + 1] and grid[j + 1] in exact[s]
+        ]
+        if not halves:
             break
-    while len(grid) < steps:  # halve the longest jump; its halves are exact, for reach grows with t
-        j = max(range(len(grid) - 1), key=lambda j: grid[j] - grid[j + 1])
-        grid.insert(j + 1, (grid[j] + grid[j + 1]) // 2)
+        _, j, _, s = max(halves)
+        grid.insert(1 - j, -s)
     return grid
+
+
+def _fewest(exact: dict[int, list[int]], start: int, longest: int) -> list[int]:
+    """The shortest way from start to 1 by exact jumps of at most `longest`, the far ones tried first."""
+    came = {start: 0}
+    queue = deque([start])
+    while 1 not in came:
+        t = queue.popleft()
+        for s in exact[t]:  # ascending: farthest first
+            if s >= t - longest and s not in came:
+                came[s] = t
+                queue.append(s)
+    way = [1]
+    while came[way[-1]]:
+        way.append(came[way[-1]])
+    return way[::-1]

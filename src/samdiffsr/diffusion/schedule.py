@@ -36,12 +36,22 @@ class Schedule:
 
 
 def schedule_from_betas(beta: Tensor) -> Schedule:
-    """All tables from beta (T,), any float dtype. UserError unless T >= 1 and 0 < beta < 1 everywhere."""
+    """All tables from beta (T,), any float dtype.
+
+    UserError unless T >= 1 and 0 < beta < 1 everywhere, and for an alpha_bar that float64 cannot hold, where
+    phi and every prediction of x_0 would not be numbers.
+    """
     beta = beta.detach().to("cpu", torch.float64)
     if beta.ndim != 1 or len(beta) == 0 or not bool(((beta > 0) & (beta < 1)).all()):
         raise UserError("noise schedule: beta must be a non-empty row of numbers strictly between 0 and 1")
     alpha = 1 - beta
     alpha_bar = alpha.cumprod(0)
+    if alpha_bar[-1] < torch.finfo(torch.float64).tiny:
+        t = int((alpha_bar < torch.finfo(torch.float64).tiny).nonzero()[0]) + 1
+        raise UserError(
+            f"noise schedule: alpha_bar underflows at t = {t}, nothing of the image is left there; use fewer"
+            " steps or smaller betas"
+        )
     alpha_bar_prev = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
     phi = alpha_bar.sqrt() * (beta / alpha_bar).sqrt().cumsum(0)  # sum_i sqrt(abar_t beta_i / abar_i)
     return Schedule(
