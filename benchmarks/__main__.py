@@ -24,8 +24,9 @@ from benchmarks.pairs import STAGES, Bench, Result
 from benchmarks.released import Released
 
 from samdiffsr.config.load import load_config, read_mapping
-from samdiffsr.core.device import peak_bytes, resolve_device, resolve_precision
+from samdiffsr.core.device import resolve_device, resolve_precision
 from samdiffsr.core.files import write_csv
+from samdiffsr.core.machine import peak_bytes
 from samdiffsr.core.randomness import prepare_torch
 
 PROGRAMS = ("released", "ours")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from samdiffsr.core.device import device_name
+from samdiffsr.core.machine import device_name
 
 
 @dataclass

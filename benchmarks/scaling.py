@@ -23,8 +23,9 @@ from benchmarks.measure import Machine, least
 from benchmarks.pairs import fresh_models, mask_records, released_position, structure_map
 
 from samdiffsr.config.load import load_config, read_mapping
-from samdiffsr.core.device import peak_bytes, resolve_precision
+from samdiffsr.core.device import resolve_precision
 from samdiffsr.core.files import write_csv
+from samdiffsr.core.machine import peak_bytes
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.masks.rle import regions_from_records

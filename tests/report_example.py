@@ -89,8 +89,8 @@ def make_example(folder: Path, config: Config | None = None) -> Path:
     differences(recipe, scores, claimed)
     figures = [results / "figure7.png", results / "figure8.png"]  # the second is not drawn
     Image.fromarray(_picture(rng, 600, 2400)).save(figures[0])
-    recipe = report_recipe(config) | {"figures": {"figure7": f"Masks {EVIL}"}}
-    report(recipe, [tidy], claimed, figures, results, stores, page)
+    page_recipe = report_recipe(config).model_copy(update={"figures": {"figure7": f"Masks {EVIL}"}})
+    report(page_recipe, [tidy], claimed, figures, results, stores, page)
     return page
 
 
@@ -111,7 +111,16 @@ def _run(results: Path, variant: str, truth: dict[str, np.ndarray], rng: np.rand
             row |= {"value": "" if value is None else f"{value:.6f}", "protocol": "P"}
             rows.append(row | {"why_empty": "no weights" if value is None else ""})
     models = {} if variant == "bicubic" else {"encoder": "e" * 64, "denoiser": variant[0] * 64}
-    write_json(manifest, {"models": models, "precision": "float32", "images": images, "recipe": {}, "lr": ""})
+    write_json(
+        manifest,
+        {
+            "models": models,
+            "precision": "float32",
+            "images": images,
+            "recipe": {"weights": weights},
+            "lr": "",
+        },
+    )
     write_json(manifest.with_name("set.timing.json"), {"device": "A CPU", "weights": weights})
     path = results / "scores" / run / "set.csv"
     write_csv(path, COLUMNS, rows)

@@ -184,8 +184,8 @@ def test_what_the_papers_baselines_need_is_said_until_it_is_there(root: Path, tm
     assert absent(config, "srgan", "set14", 4, tmp_path)  # one folder a data set
     assert absent(config, "sam_diffsr", "set5", 4, tmp_path) == ""
     recipe = table_recipe(config, "table2", {"srgan": dict.fromkeys(config.table_datasets("table2"), "gone")})
-    rows = {row["variant"]: row for row in recipe["rows"]}
-    assert (rows["srgan"]["runs"], rows["esrgan"]["runs"]) == ([], ["esrgan-x4-s0"])
+    rows = {row.variant: row for row in recipe.rows}
+    assert (rows["srgan"].runs, rows["esrgan"].runs) == ((), ("esrgan-x4-s0",))
 
 
 def test_an_entry_is_merged_over_the_packaged_ones(root: Path) -> None:
@@ -206,8 +206,8 @@ def test_a_baseline_is_a_row_like_any_other(root: Path) -> None:
     raw = yaml.safe_load((root / "config.yaml").read_text())
     raw["baselines"] = {"esrgan": {"label": "ESRGAN", "adapter": "images", "folder": "x/{dataset}"}}
     raw["tables"]["table2"]["rows"][0] = "esrgan"
-    row = load_config(raw).table_recipe("table2")["rows"][0]
-    assert (row["published"], row["runs"], row["weights"]) == ("ESRGAN", ["esrgan-x4-s0"], ["none"])
+    row = table_recipe(load_config(raw), "table2").rows[0]
+    assert (row.published, row.runs, row.weights) == ("ESRGAN", ("esrgan-x4-s0",), ("none",))
     good = raw["baselines"]
     for name, spec, words in [
         ("other", {"label": "E", "adapter": "spandrel"}, "adapter 'spandrel' needs `file`"),

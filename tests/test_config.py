@@ -203,8 +203,8 @@ def test_crops_of_sets_that_are_not_tested_on_are_left_out_and_said(raw: dict[st
     raw["figures"]["figure5"]["crops"] = [crop, {**crop, "dataset": "urban100"}]
     config = load_config(raw)
     recipe = figure_recipe(config, "figure5")
-    assert recipe["crops"] == [crop]
-    assert recipe["notes"] == ["Crops of urban100 are left out: not tested on here."]
+    assert [kept.model_dump(mode="json") for kept in recipe.crops] == [crop]
+    assert recipe.notes == ("Crops of urban100 are left out: not tested on here.",)
     assert figure_datasets(config, "figure5") == ["demo_test"]
 
 
@@ -228,11 +228,11 @@ def test_the_tables_have_the_papers_rows_and_columns_in_its_order(config: Config
         full = {**config.model_dump(), "study": "paper"}
         full["studies"]["paper"]["test_sets"] = list(config.tables["table3"].datasets)
         recipe = table_recipe(load_config(full), f"table{number}")
-        assert {int(row["scale"]) for row in rows} == {recipe["scale"]}
-        metrics = [METRICS[metric].published for metric in recipe["metrics"]]
+        assert {int(row["scale"]) for row in rows} == {recipe.scale}
+        metrics = [METRICS[metric].published for metric in recipe.metrics]
         for key, ours in [
-            ("method", [row["published"] for row in recipe["rows"]]),
-            ("dataset", [dataset["published"] for dataset in recipe["datasets"]]),
+            ("method", [row.published for row in recipe.rows]),
+            ("dataset", [dataset.published for dataset in recipe.datasets]),
             ("metric", metrics),
         ]:
             theirs = list(dict.fromkeys(row[key] for row in rows))
@@ -243,11 +243,11 @@ def test_the_runs_of_the_tables_are_shared(config: Config) -> None:
     runs = {
         run
         for name in config.tables
-        for row in table_recipe(config, name)["rows"]
-        if row["variant"]
-        and config.variants[row["variant"]].kind == "denoiser"
-        and config.variants[row["variant"]].foreign is None
-        for run in row["runs"]
+        for row in table_recipe(config, name).rows
+        if row.variant
+        and config.variants[row.variant].kind == "denoiser"
+        and config.variants[row.variant].foreign is None
+        for run in row.runs
     }
     paper = {run for run in runs if not run.startswith(("step_", "released", "consistent", "srdiff_small"))}
     assert len(paper) == 10  # the denoisers for Tables 1 to 7, a seed
@@ -255,8 +255,8 @@ def test_the_runs_of_the_tables_are_shared(config: Config) -> None:
 
 
 def test_a_table_says_which_masks_were_used_at_inference(raw: dict[str, Any]) -> None:
-    rows = {row["variant"]: row for row in table_recipe(load_config(raw), "table1")["rows"]}
+    rows = {row.variant: row for row in table_recipe(load_config(raw), "table1").rows}
     masks = raw["studies"]["demo"]["masks"]
-    assert rows["sam_srdiff"]["masks"] == f"{masks['high']} in training, {masks['low']} at inference"
-    assert rows["sam_diffsr"]["masks"] == masks["high"]
-    assert rows["srdiff"]["masks"] is None
+    assert rows["sam_srdiff"].masks == f"{masks['high']} in training, {masks['low']} at inference"
+    assert rows["sam_diffsr"].masks == masks["high"]
+    assert rows["srdiff"].masks is None

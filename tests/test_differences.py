@@ -13,35 +13,33 @@ from samdiffsr.evaluation.scores import IMAGE_COLUMNS as COLUMNS
 from samdiffsr.reporting.tables.differences import COLUMNS as DIFFERENCE_COLUMNS
 from samdiffsr.reporting.tables.differences import differences, join
 from samdiffsr.reporting.tables.gather import gather, read_published, show
+from samdiffsr.reporting.tables.recipe import Column, Pair, Row, TableRecipe
 from samdiffsr.reporting.tables.render import blocks, latex, markdown
 
 SEEDS = (0, 1)
 
 
-def _row(variant: str, label: str, **more: Any) -> dict[str, Any]:
-    return {
-        "variant": variant, "label": label, "published": label, "masks": None, "weights": ["ema", "raw"],
-        "sampling": "all 100 steps",
-        "runs": [f"{variant}-x4-s{seed}" for seed in SEEDS],
-    } | more  # fmt: skip
+def _row(variant: str, label: str, **more: Any) -> Row:
+    told = {
+        "variant": variant, "label": label, "published": label, "masks": None, "weights": ("ema", "raw"),
+        "sampling": "all 100 steps", "runs": tuple(f"{variant}-x4-s{seed}" for seed in SEEDS),
+    }  # fmt: skip
+    return Row(**(told | more))
 
 
-QUOTED = {
-    "variant": None, "label": "SRGAN", "published": "SRGAN", "masks": None, "weights": [],
-    "sampling": "", "runs": [],
-}  # fmt: skip
+QUOTED = Row(variant=None, label="SRGAN", published="SRGAN", masks=None, weights=(), sampling="", runs=())
 
 
-def _recipe(**changes: Any) -> dict[str, Any]:
-    return {
+def _recipe(**changes: Any) -> TableRecipe:
+    told = {
         "name": "table2", "study": "reduced", "about": "a small one", "comparable": False,
         "train_set": "some", "checkpoints": "trained", "title": "Comparison", "scale": 4,
-        "metrics": ["psnr_y", "artifact", "fid_clean"],
-        "datasets": [{"name": "urban100", "label": "Urban100", "published": "Urban100"}],
-        "rows": [QUOTED, _row("srdiff", "SRDiff"), _row("sam_diffsr", "SAM-DiffSR", masks="sam_vit_h")],
-        "differences": [{"of": "sam_diffsr", "minus": "srdiff"}], "notes": ["A remark."],
-        **changes,
+        "metrics": ("psnr_y", "artifact", "fid_clean"),
+        "datasets": (Column(name="urban100", label="Urban100", published="Urban100"),),
+        "rows": (QUOTED, _row("srdiff", "SRDiff"), _row("sam_diffsr", "SAM-DiffSR", masks="sam_vit_h")),
+        "differences": (Pair(of="sam_diffsr", minus="srdiff"),), "notes": ("A remark.",),
     }  # fmt: skip
+    return TableRecipe(**(told | changes))
 
 
 def _scores(folder: Path, images: int = 40, missing: tuple[str, int] | None = None) -> list[Path]:
@@ -65,7 +63,7 @@ def _scores(folder: Path, images: int = 40, missing: tuple[str, int] | None = No
     return paths
 
 
-def _all(folder: Path, root: Path, recipe: dict[str, Any], scores: list[Path]) -> tuple[list, list]:
+def _all(folder: Path, root: Path, recipe: TableRecipe, scores: list[Path]) -> tuple[list, list]:
     published = root / "paper/published_tables.csv"
     tidy = gather(recipe, scores, [], published, folder / "w.csv", folder / "t.csv")
     return tidy, differences(recipe, scores, folder / "d.csv")
@@ -160,7 +158,7 @@ def test_the_latex_is_escaped_and_balanced(tmp_path: Path, root: Path) -> None:
 
 
 def test_images_that_the_paper_does_not_have_get_no_published_value(tmp_path: Path, root: Path) -> None:
-    recipe = _recipe(datasets=[{"name": "urban100", "label": "Demo", "published": ""}], study="demo")
+    recipe = _recipe(datasets=(Column(name="urban100", label="Demo", published=""),), study="demo")
     tidy, claimed = _all(tmp_path, root, recipe, _scores(tmp_path))
     text = markdown(recipe, tidy, claimed)
     assert "published" not in blocks(recipe, tidy)[0].headings
@@ -175,9 +173,11 @@ def test_the_swapped_columns_of_table_7_are_put_right_and_said(tmp_path: Path, r
     assert published.values["7", "SRDiff", "2", "Manga109", "psnr"] == "36.87"
     assert published.values["2", "SRDiff", "4", "BSDS100", "psnr"] == "25.86"
     recipe = _recipe(
-        name="table7", scale=2, datasets=[{"name": "b", "label": "BSDS100", "published": "BSDS100"}]
+        name="table7",
+        scale=2,
+        datasets=(Column(name="b", label="BSDS100", published="BSDS100"),),
+        rows=(_row("srdiff", "SRDiff", runs=("srdiff-x2-s0",)),),
     )
-    recipe["rows"] = [_row("srdiff", "SRDiff", runs=["srdiff-x2-s0"])]
     tidy = gather(recipe, [], [], root / "paper/published_tables.csv", tmp_path / "w.csv", tmp_path / "t.csv")
     assert {row["published"] for row in tidy} == {"30.05", "", "10.2967"}
     assert all(bool(row["erratum"]) == bool(row["published"]) for row in tidy)

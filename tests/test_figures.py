@@ -43,36 +43,45 @@ from samdiffsr.reporting.figures import (
     steps,
     style,
 )
-from samdiffsr.reporting.figures.draw import draw
 from samdiffsr.reporting.figures.readers import psnr_y
+from samdiffsr.reporting.figures.recipe import CropsRecipe, FigureRow, MetricsRecipe, Shown
+from samdiffsr.reporting.figures.registry import KINDS, read_recipe
 from samdiffsr.reporting.tables.gather import TIDY_COLUMNS, read_published
 
+DIFFUSION = {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0}
 METHODS = ("bicubic", "srdiff", "sam_diffsr")
 
 
-def _rows(*variants: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "variant": name,
-            "label": name.upper(),
-            "kind": "bicubic" if name == "bicubic" else "denoiser",
-            "masks": "fine" if name == "sam_diffsr" else None,
-            "level": "high" if name == "sam_diffsr" else None,
-            "formulation": "published" if name == "sam_diffsr" else "none",
-            "runs": [f"{name}-x4-s0"],
-            "weights": ["none"] if name == "bicubic" else ["ema", "raw"],
-            "sampling": "not random" if name == "bicubic" else "20 of 100 steps",
-        }
-        for name in variants or METHODS
-    ]
+def _row(variant: str, **more: Any) -> FigureRow:
+    told = {
+        "variant": variant,
+        "label": variant.upper(),
+        "published": "",
+        "kind": "bicubic" if variant == "bicubic" else "denoiser",
+        "masks": "fine" if variant == "sam_diffsr" else None,
+        "level": "high" if variant == "sam_diffsr" else None,
+        "formulation": "published" if variant == "sam_diffsr" else "none",
+        "runs": (f"{variant}-x4-s0",),
+        "weights": ("none",) if variant == "bicubic" else ("ema", "raw"),
+        "sampling": "not random" if variant == "bicubic" else "20 of 100 steps",
+    }
+    return FigureRow(**(told | more))
 
 
-def _recipe(kind: str, *variants: str, **more: Any) -> dict[str, Any]:
-    return {
+def _rows(*variants: str) -> tuple[FigureRow, ...]:
+    return tuple(_row(name) for name in variants or METHODS)
+
+
+def _recipe(kind: str, *variants: str, **more: Any) -> Any:
+    """A recipe of a kind: what `more` says, and what is left of its fields from the same made study."""
+    told = {
         "kind": kind, "title": "A title", "study": "demo", "comparable": False, "checkpoints": "trained",
-        "notes": [], "scale": 4, "rows": _rows(*variants), "datasets": [{"name": "test", "label": "Test"}],
-        **more,
+        "notes": (), "scale": 4, "rows": _rows(*variants), "datasets": (Shown(name="test", label="Test"),),
+        "train_set": "train", "diffusion": DIFFUSION,
     }  # fmt: skip
+    model = KINDS[kind].recipe
+    kept = {k: v for k, v in told.items() if k in model.model_fields}
+    return model.model_validate(kept | more)
 
 
 def _words(page: style.Page) -> str:
@@ -99,16 +108,16 @@ def images(tmp_path: Path) -> dict[str, list[Path]]:
             writer.add(name, truth)
     manifests = []
     for row in _rows():
-        folder = tmp_path / "samples" / row["runs"][0] / row["weights"][0]
+        folder = tmp_path / "samples" / row.runs[0] / row.weights[0]
         made = []
         for name, truth in truths.items():
             image = truth[:64, :88].copy()
             image[0, 0] += 1  # so that no PSNR is that of equal images
-            if (row["variant"], name) == ("bicubic", "b"):
+            if (row.variant, name) == ("bicubic", "b"):
                 image[:16, 64:80] += 60
-            if (row["variant"], name) == ("srdiff", "b"):
+            if (row.variant, name) == ("srdiff", "b"):
                 image[40:56, 16:32] += 40
-            if (row["variant"], name) == ("sam_diffsr", "a"):
+            if (row.variant, name) == ("sam_diffsr", "a"):
                 image[8:24, 48:64] += 10
             write_png(folder / "test" / f"{name}.png", image)
             digest = hashlib.sha256((folder / "test" / f"{name}.png").read_bytes()).hexdigest()
@@ -118,17 +127,17 @@ def images(tmp_path: Path) -> dict[str, list[Path]]:
     return {"manifests": manifests, "hr": [tmp_path / "stores/test/hr.json"]}
 
 
-def _crops(**more: Any) -> dict[str, Any]:
-    return _recipe("crops", **{"crops": [], "size": 16, "count": 2, **more})
+def _crops(**more: Any) -> CropsRecipe:
+    return _recipe("crops", **{"crops": (), "size": 16, "count": 2, **more})
 
 
 def test_crops_are_found_where_the_methods_differ_most_the_best_of_each_image_first(
     images: dict[str, list[Path]],
 ) -> None:
     samples = crops.Samples(_crops(), images["manifests"], images["hr"])
-    found = crops.find_crops(samples, [{"name": "test"}], 16, 2)
+    found = crops.find_crops(samples, _crops().datasets, 16, 2)
     assert found == [("test", "b", (16, 40, 16, 16)), ("test", "a", (48, 8, 16, 16))]
-    boxes = [box for _, name, box in crops.find_crops(samples, [{"name": "test"}], 16, 7) if name == "b"]
+    boxes = [box for _, name, box in crops.find_crops(samples, _crops().datasets, 16, 7) if name == "b"]
     assert len(boxes) >= 3
     assert all(abs(p[0] - q[0]) >= 16 or abs(p[1] - q[1]) >= 16 for p, q in pairwise(boxes))
 
@@ -185,7 +194,7 @@ def test_artifact_maps_share_one_scale(images: dict[str, list[Path]]) -> None:
     assert [a.get_title().split("\n")[0] for a in shown] == [name.upper() for name in METHODS]
     assert len({id(a.images[0].norm) for a in shown}) == 1
     assert "HR: b" in _words(page)  # where the scores differ most
-    samples = crops.Samples(_recipe("artifacts"), images["manifests"], images["hr"])
+    samples = crops.Samples(_crops(), images["manifests"], images["hr"])
     wanted = artifact_map(samples.restored(samples.rows[1], "test", "b"), samples.truth("test", "b"))
     np.testing.assert_array_equal(shown[1].images[0].get_array(), wanted)
     assert shown[1].get_title() == f"SRDIFF\n{100 * wanted.mean():.3f}"
@@ -221,7 +230,7 @@ MEASURED = {
 }  # fmt: skip
 
 
-def _metrics(**more: Any) -> dict[str, Any]:
+def _metrics(**more: Any) -> MetricsRecipe:
     common = {"metrics": ["psnr_y", "artifact", "kid_clean"], "against": "", "published": []}
     return _recipe("metrics", tables=["table2", "table3"], **{**common, **more})
 
@@ -261,7 +270,7 @@ def test_the_papers_values_have_panels_of_their_own(tmp_path: Path, root: Path) 
     assert len(shown) == 12
     words = _words(metrics.draw(recipe, inputs))
     assert "DIV2K, published (other data, masks, networks)" in words
-    assert "(other data" not in _words(metrics.draw({**recipe, "comparable": True}, inputs))
+    assert "(other data" not in _words(metrics.draw(recipe.model_copy(update={"comparable": True}), inputs))
 
 
 def test_with_nothing_to_draw_the_figure_says_what_is_missing(tmp_path: Path, root: Path) -> None:
@@ -319,7 +328,7 @@ def test_quality_over_steps_and_time(tmp_path: Path) -> None:
             }  # fmt: skip
             write_csv(stem.with_suffix(".sets.csv"), SET_COLUMNS, [row])
             inputs["sets"].append(stem.with_suffix(".sets.csv"))
-    rows = {"points": points, "metrics": ["psnr_y", "fid_clean"]}
+    rows = {"points": points, "metrics": ["psnr_y", "fid_clean"], "steps": [50]}
     page = steps.draw(_recipe("steps", "srdiff", "sam_diffsr", **rows), inputs)
     left, right = _axes(page)
     assert [[list(v) for v in line.get_data()] for line in left.lines] == [
@@ -360,10 +369,9 @@ def test_a_running_mean_stays_between_the_extremes(values: list[float], width: i
 
 
 def _gain(tmp_path: Path, images: int, seeds: int = 3) -> style.Page:
-    rows = _rows("sam_diffsr", "mask_low", "srdiff")
-    for row in rows:
-        row["runs"] = [f"{row['variant']}-x4-s{seed}" for seed in range(seeds)]
-    rows[1] |= {"level": "low", "masks": "poor"}
+    def row(variant: str, **more: Any) -> FigureRow:
+        return _row(variant, runs=tuple(f"{variant}-x4-s{seed}" for seed in range(seeds)), **more)
+
     rng = np.random.default_rng(1)
     values = {
         name: rng.normal(mean, 1, (seeds, images))
@@ -382,7 +390,8 @@ def _gain(tmp_path: Path, images: int, seeds: int = 3) -> style.Page:
     ]
     write_csv(tmp_path / "s.csv", columns, [dict.fromkeys(columns, "") | row for row in described])
     recipe = _recipe(
-        "mask_gain", rows=rows[:2], control=rows[2], metric="psnr_y",
+        "mask_gain", control=row("srdiff"), metric="psnr_y",
+        rows=(row("sam_diffsr"), row("mask_low", level="low", masks="poor")),
         qualities=["masks_mean", "uncovered", "covering"],
     )  # fmt: skip
     page = gain.draw(recipe, {"scores": scores, "statistics": [tmp_path / "s.csv"]})
@@ -482,14 +491,11 @@ def structure(tmp_path: Path) -> dict[str, list[Path]]:
     return {use: [tmp_path / name] for use, name in names.items()}
 
 
-DIFFUSION = {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0}
-
-
 def test_the_noise_is_the_mixture_that_the_masks_make(structure: dict[str, list[Path]]) -> None:
     from samdiffsr.diffusion.schedule import cosine_schedule
     from samdiffsr.masks.encode import load_values
 
-    recipe = _recipe("noise", "sam_diffsr", image="", times=[50, 10], diffusion=DIFFUSION, train_set="train")
+    recipe = _recipe("noise", "sam_diffsr", image="", times=[50, 10])
     page = noise.draw(recipe, structure)
     axes = _axes(page)
     pictures = [a for a in axes if a.images and a.get_title()]
@@ -513,7 +519,7 @@ def test_the_modulations_strength_is_the_formulations_tables() -> None:
     from samdiffsr.diffusion.schedule import cosine_schedule
 
     names = ["published", "released", "consistent"]
-    page = modulation.draw(_recipe("modulation", formulations=names, diffusion=DIFFUSION), {})
+    page = modulation.draw(_recipe("modulation", formulations=names), {})
     shift, target, left = _axes(page)
     schedule = cosine_schedule()
     for number, name in enumerate(names):
@@ -587,10 +593,8 @@ def curve(tmp_path: Path) -> list[str]:
     path = tmp_path / "c.csv"
     path.write_text("step,loss,lr\n1,2,1\n2,1,1\n")
     listed = [{"panel": "p", "label": "SRDiff", "folder": "runs", "name": "s"}]
-    recipe = _recipe(
-        "curves", "srdiff", curves=listed, train_set="train", datasets=[], notes=["A note of the study."]
-    )
-    return ["draw", "figure_x", "--inputs", f"curves={path}", "--recipe", json.dumps(recipe)]
+    recipe = _recipe("curves", "srdiff", curves=listed, notes=["A note of the study."])
+    return ["draw", "figure_x", "--inputs", f"curves={path}", "--recipe", recipe.text()]
 
 
 def test_png_has_300_dpi_and_pdf_its_fonts_and_both_the_same_bytes_again(
@@ -624,7 +628,7 @@ def test_drawing_leaves_no_global_state(tmp_path: Path, curve: list[str]) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "curvs"}, "figure_x: no kind of figure 'curvs'"),
+        ({"kind": "curvs"}, "kind of figure 'curvs' is none of .*did you mean 'curves'"),
         ({"out": "a.svg"}, "figure_x: .*svg: figures are written as .png or .pdf"),
         ({"columns": "step,los,lr"}, "figure_x: .*c.csv: has no column 'loss'"),
     ],
@@ -645,11 +649,10 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert not list(tmp_path.glob("out/*"))
 
 
-@pytest.mark.parametrize(("kind", "seeds"), [("crops", "seed 0"), ("mask_gain", "seeds 0, 1")])
-def test_a_figure_of_images_names_the_seed_that_they_are_of(kind: str, seeds: str) -> None:
-    recipe = _recipe(kind, "srdiff")
-    recipe["rows"][0]["runs"] = ["srdiff-x4-s0", "srdiff-x4-s1"]
-    assert f"; {seeds};" in style.conditions(recipe)
+def test_a_figure_of_images_names_the_seed_that_they_are_of() -> None:
+    rows = (_row("srdiff", runs=("srdiff-x4-s0", "srdiff-x4-s1")),)
+    assert "; seed 0;" in style.conditions(_crops(rows=rows))
+    assert "; seeds 0, 1;" in style.conditions(_metrics(rows=rows))
 
 
 def test_looks_differ_in_grey_too() -> None:
@@ -665,8 +668,6 @@ def test_looks_differ_in_grey_too() -> None:
 def test_every_shipped_figure_has_a_recipe_that_its_module_takes(root: Path) -> None:
     import yaml
 
-    from samdiffsr.reporting.figures.draw import KINDS
-
     raw = yaml.safe_load((root / "config.yaml").read_text())
     for study in raw["studies"]:
         config = load_config({**raw, "study": study})
@@ -676,15 +677,24 @@ def test_every_shipped_figure_has_a_recipe_that_its_module_takes(root: Path) -> 
         assert {spec.kind for spec in config.figures.values()} == set(KINDS)
         for name in config.figures:
             recipe = figure_recipe(config, name)
-            assert json.loads(json.dumps(recipe)) == recipe
+            assert read_recipe(recipe.text()) == recipe
             assert style.conditions(recipe).startswith(f"Study {study}")
-    points = figure_recipe(config, "figure_steps")["points"]
-    assert {point["steps"] for point in points} >= {100}  # the study's own number is always among them
+    points = figure_recipe(config, "figure_steps").points
+    assert {point.steps for point in points} >= {100}  # the study's own number is always among them
     with open(root / "paper/published_tables.csv", newline="") as file:
         printed = {row["dataset"] for row in csv.DictReader(file)}
-    assert set(figure_recipe(config, "figure8")["published"]) <= printed
+    assert set(figure_recipe(config, "figure8").published) <= printed
 
 
-def test_draw_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(UserError, match="no kind of figure None"):
-        draw({}, {}, [])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", "kind of figure None is none of noise, "),
+        ("[1]", "kind of figure None is none of noise, "),
+        ("{", "--recipe: not valid JSON"),
+        ('{"kind": "rules", "titel": 1}', "--recipe: titel: unknown key"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        read_recipe(text)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from samdiffsr.workflow.fingerprint import NEUTRAL, ROOT, _closure
+
 
 @pytest.fixture
 def package(root: Path, tmp_path: Path) -> Path:
@@ -52,6 +54,12 @@ def prints(package: Path) -> dict[str, str]:
         ("evaluation/metrics.py", '"PSNR-Y"', '"PSNR of Y"', {"table"}),
         ("evaluation/metrics.py", ':fid"', ':kid"', {"sets", "table"}),
         ("reporting/tables/gather.py", "TIDY_COLUMNS", "SCORES", {"table"}),
+        ("training/trainer.py", "def __init__", "def _begin", {"train", "encoder"}),
+        ("core/randomness.py", "seed", "sperm", {"train", "encoder", "sample"}),
+        ("core/device.py", "amx_bf16", "amx_fp8", {"train", "encoder", "sample"}),
+        ("core/progress.py", "tqdm", "bars", set()),
+        ("core/files.py", "part", "piece", set()),
+        ("core/machine.py", "model name", "vendor", set()),
     ],
 )
 def test_a_changed_formula_changes_the_stages_that_use_it(
@@ -63,6 +71,18 @@ def test_a_changed_formula_changes_the_stages_that_use_it(
     path.write_text(path.read_text().replace(old, new))
     after = prints(package)
     assert {stage for stage in before if before[stage] != after[stage]} == changed
+
+
+def test_what_decides_no_number_is_there() -> None:
+    """A module that was renamed would count again without a word."""
+    names = {name.removeprefix("samdiffsr.").replace(".", "/") for name in NEUTRAL - {"samdiffsr"}}
+    assert {name for name in names if not (ROOT / f"{name}.py").exists()} <= {"core/logging"}
+
+
+def test_images_are_sampled_without_a_line_of_training() -> None:
+    for root in ("sampling.restorers", "sampling.baselines", "sampling.sample_set"):
+        found = _closure((f"samdiffsr.{root}",), NEUTRAL)
+        assert not [name for name in found if name.startswith(("samdiffsr.training", "samdiffsr.workflow"))]
 
 
 def test_comments_docstrings_and_layout_change_nothing(package: Path) -> None:

@@ -135,10 +135,10 @@ def test_what_is_missing_is_said(page: Page) -> None:
 
 def test_a_study_without_images_and_figures_still_has_a_page(example: Path, tmp_path: Path) -> None:
     only = {"table4": {"title": "Quoted", "metrics": ["psnr_y"], "rows": [{"published": "SRGAN"}]}}
-    recipe = report_recipe(example_config(tables=only)) | {"figures": {}}
+    recipe = report_recipe(example_config(tables=only))
     page, study = tmp_path / "report.html", example.parent
     arguments = ["--differences", study / "results/differences.csv", "--results", study / "results"]
-    arguments += ["--stores", study / "stores", "--out", page, "--recipe", json.dumps(recipe)]
+    arguments += ["--stores", study / "stores", "--out", page, "--recipe", recipe.text()]
     main(["report", *map(str, arguments)])
     for words in (
         "No figure was drawn.",
@@ -310,14 +310,14 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
     arguments = ["report", "--differences", str(results / "table2_tidy.csv"), "--results", str(results)]
     arguments += ["--stores", str(example.parent / "stores"), "--out", str(example.parent / "other.html")]
     with pytest.raises(SystemExit):
-        main([*arguments, "--recipe", json.dumps(report_recipe(example_config()) | {"figures": {}})])
+        main([*arguments, "--recipe", report_recipe(example_config()).text()])
     assert "table2_tidy.csv: its columns are not those" in capsys.readouterr().err
     assert not (example.parent / "other.html").exists()
 
 
 def test_the_page_shows_every_variant_that_some_table_shows(root: Path) -> None:
     config = load_config(root / "config.yaml")
-    shown = {method["run"] for comparison in comparisons(config) for method in comparison["methods"]}
+    shown = {method.run for comparison in comparisons(config) for method in comparison.methods}
     asked = {
         run.name
         for table in config.tables.values()

@@ -347,8 +347,8 @@ def test_a_test_set_that_is_not_there_is_skipped_or_an_error(raw: dict[str, Any]
     assert left.chosen.test_sets == rest
     assert left.chosen.train_set == "bsds500_train"
     recipe = table_recipe(left, "table2")
-    assert [d["label"] for d in recipe["left_out"]] == ["Urban100"]
-    assert "urban100" not in [d["name"] for d in recipe["datasets"]]
+    assert [dataset.label for dataset in recipe.left_out] == ["Urban100"]
+    assert "urban100" not in [dataset.name for dataset in recipe.datasets]
     with pytest.raises(UserError, match=r"test set urban100: not in data/urban100 and not in the mirror"):
         with_present_test_sets(load_config({**raw, "missing_test_sets": "fail"}), tmp_path)
     # without a mirror, what has an address can be had, and the rest must be supplied by hand
@@ -366,7 +366,7 @@ def test_a_table_names_what_is_left_out(raw: dict[str, Any], root: Path, tmp_pat
     raw["study"] = "reduced"
     config = load_config(raw).without({"urban100": "not in the mirror /m", "set14": "x", "bsds100": "y"})
     recipe = table_recipe(config, "table2")
-    recipe["rows"], recipe["metrics"] = recipe["rows"][:1], ["psnr_y"]
+    recipe = recipe.model_copy(update={"rows": recipe.rows[:1], "metrics": ("psnr_y",)})
     (tmp_path / "s.csv").write_text(",".join(SCORE_COLUMNS) + "\nbicubic-x4-s0,none,set5,a,psnr_y,28.4,,p\n")
     published = root / "paper" / "published_tables.csv"
     gather(recipe, [tmp_path / "s.csv"], [], published, tmp_path / "w.csv", tmp_path / "t.csv")

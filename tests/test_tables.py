@@ -13,6 +13,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.evaluation.scores import IMAGE_COLUMNS as COLUMNS
 from samdiffsr.reporting.tables.gather import gather
+from samdiffsr.reporting.tables.recipe import Column, Row, TableRecipe
 
 VALUES = {
     "srdiff-x4-s0": [25.0, 26.0, 27.5],
@@ -21,19 +22,17 @@ VALUES = {
 }
 
 
-def _recipe(**changes: Any) -> dict[str, Any]:
+def _recipe(**changes: Any) -> TableRecipe:
     row = {"masks": None, "sampling": "100 of 100 steps", "variant": "srdiff", "published": "SRDiff"}
-    return {
-        "name": "table2", "study": "paper", "checkpoints": "trained", "title": "", "scale": 4,
-        "metrics": ["psnr_y"],
-        "datasets": [{"name": "urban100", "label": "Urban100", "published": "Urban100"}],
-        "rows": [
-            row
-            | {"label": "Bicubic", "published": "Bicubic", "runs": ["bicubic-x4-s0"], "weights": ["none"]},
-            row | {"label": "SRDiff", "runs": ["srdiff-x4-s0", "srdiff-x4-s1"], "weights": ["ema", "raw"]},
-        ],
-        **changes,
+    bicubic = {"label": "Bicubic", "published": "Bicubic", "runs": ("bicubic-x4-s0",), "weights": ("none",)}
+    srdiff = {"label": "SRDiff", "runs": ("srdiff-x4-s0", "srdiff-x4-s1"), "weights": ("ema", "raw")}
+    told = {
+        "name": "table2", "study": "paper", "about": "", "comparable": True, "train_set": "some",
+        "checkpoints": "trained", "title": "", "scale": 4, "metrics": ("psnr_y",),
+        "datasets": (Column(name="urban100", label="Urban100", published="Urban100"),),
+        "rows": (Row(**(row | bicubic)), Row(**(row | srdiff))),
     }  # fmt: skip
+    return TableRecipe(**(told | changes))
 
 
 def _scores(folder: Path, **changes: Any) -> list[Path]:
@@ -56,7 +55,7 @@ def _scores(folder: Path, **changes: Any) -> list[Path]:
 
 
 def _gather(
-    folder: Path, root: Path, recipe: dict[str, Any], scores: list[Path]
+    folder: Path, root: Path, recipe: TableRecipe, scores: list[Path]
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     wide, tidy = folder / "wide.csv", folder / "tidy.csv"
     gather(recipe, scores, [], root / "paper/published_tables.csv", wide, tidy)
@@ -82,7 +81,7 @@ def test_the_published_value_stands_beside_and_only_where_the_paper_has_one(
 ) -> None:
     _, tidy = _gather(tmp_path, root, _recipe(), _scores(tmp_path))
     assert {(row["method"], row["published"]) for row in tidy} == {("Bicubic", ""), ("SRDiff", "25.08")}
-    other = [{"name": "urban100", "label": "Demo", "published": ""}]
+    other = (Column(name="urban100", label="Demo", published=""),)
     _, tidy = _gather(tmp_path, root, _recipe(datasets=other), _scores(tmp_path))
     assert {row["published"] for row in tidy} == {""}
 
@@ -100,7 +99,7 @@ def test_what_was_not_measured_is_empty_and_says_why(tmp_path: Path, root: Path)
     ]
     assert [by_run["srdiff-x4-s1", "ema"][key] for key in ("n", "why_empty")] == ["2", "no weights"]
     assert wide[1]["Urban100 PSNR-Y (dB)"] == "26.00"  # of what is there
-    wide, tidy = _gather(tmp_path, root, _recipe(metrics=["ssim_y"]), _scores(tmp_path))
+    wide, tidy = _gather(tmp_path, root, _recipe(metrics=("ssim_y",)), _scores(tmp_path))
     assert [row["Urban100 SSIM-Y"] for row in wide] == ["", ""]
     assert {row["why_empty"] for row in tidy} == {"not scored"}
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from samdiffsr.cli.options import Out, RecipeText, Threads, named, path, paths, record
+from samdiffsr.cli.options import Out, RecipeText, Threads, named, path, paths
 from samdiffsr.cli.stage import Stage
 from samdiffsr.core.errors import UserError
 
@@ -32,8 +32,9 @@ def gather(
     from samdiffsr.reporting.tables import differences as claims
     from samdiffsr.reporting.tables import render
     from samdiffsr.reporting.tables.gather import gather
+    from samdiffsr.reporting.tables.recipe import TableRecipe
 
-    told = record(recipe)
+    told = TableRecipe.parse(recipe)
     rows = gather(told, scores, sets or [], published, out, tidy)
     claimed = claims.differences(told, scores, differences)
     render.write_text(markdown, render.markdown(told, rows, claimed))
@@ -52,12 +53,13 @@ def draw(
 ) -> None:
     """Draw one figure from CSVs, images and small files."""
     from samdiffsr.reporting.figures.draw import draw
+    from samdiffsr.reporting.figures.registry import read_recipe
 
     uses: dict[str, list[Path]] = {}
     for use, place in inputs or ():
         uses.setdefault(use, []).append(place)
     try:
-        draw(record(recipe), uses, out)
+        draw(read_recipe(recipe), uses, out)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
 
@@ -85,5 +87,6 @@ def report(
 ) -> None:
     """Make the page that shows a study: tables, images, figures, origin."""
     from samdiffsr.reporting.page.page import report
+    from samdiffsr.reporting.page.recipe import ReportRecipe
 
-    report(record(recipe), tidy or [], differences, figures or [], results, stores, out)
+    report(ReportRecipe.parse(recipe), tidy or [], differences, figures or [], results, stores, out)

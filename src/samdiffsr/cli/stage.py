@@ -31,7 +31,7 @@ class Stage(TyperCommand):
         given = ctx.params
         if given["threads"] is not None:
             os.environ["OMP_NUM_THREADS"] = str(given["threads"])  # read when numpy and torch are imported
-        processes = given.get("processes", 1)
+        processes = given.get("processes", 1) or 1
         if given.get("device", "cpu") != "cpu":
             take_gpus(processes)
         become_several(processes, ctx.obj.arguments)

@@ -16,7 +16,9 @@ app = typer.Typer()
 State = Annotated[Path, path("Folder of resume states.")]
 Name = Annotated[str, typer.Option(metavar="NAME", help="What messages call this training.")]
 Compile = Annotated[bool, typer.Option("--compile", help="The network, with torch.compile.")]
-Processes = Annotated[int, typer.Option(min=1, metavar="N", help="That share each batch.")]
+Processes = Annotated[
+    int, typer.Option(min=0, metavar="N", help="A GPU each, that share each batch; 0: no GPU.")
+]
 Workers = Annotated[int, typer.Option(min=0, metavar="N", help="Threads that cut patches ahead; 0: in line.")]
 SaveEvery = Annotated[int, typer.Option(min=1, metavar="STEPS", help="Between two resume states.")]
 SlowHours = Annotated[

@@ -16,8 +16,6 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from samdiffsr.config.schema import (
-    FIGURE_KINDS,
-    AnyFigure,
     Baseline,
     Dataset,
     FigureName,
@@ -39,6 +37,8 @@ from samdiffsr.data.manifest import Entry, expected_images, images_digest
 from samdiffsr.data.recipe import Degradation
 from samdiffsr.diffusion.recipe import Diffusion
 from samdiffsr.evaluation.metrics import Metric, of_kind
+from samdiffsr.reporting.figures.registry import KINDS, AnyFigure
+from samdiffsr.reporting.figures.spec import Figure, Metrics
 from samdiffsr.training.recipe import Training
 
 
@@ -162,7 +162,7 @@ class Config(Strict):
                 f"scale factors and the U-Net's levels), {2 * halved} or more"
             )
 
-    def _figure_references(self, key: str, figure: Any, known: Any) -> None:
+    def _figure_references(self, key: str, figure: Figure, known: Any) -> None:
         where = f"figures.{key}"
         for name in getattr(figure, "tables", ()):
             known(f"{where}.tables", name, self.tables, "table")
@@ -172,10 +172,9 @@ class Config(Strict):
             names = getattr(figure, field, ())
             for name in (names,) if isinstance(names, str) else names:
                 known(f"{where}.{field}", name, self.variants, "variant")
-                masks = figure.kind in ("noise", "mask_gain") and field != "control"
-                if masks and not self.variants[name].structured:
+                if field in figure.masked and not self.variants[name].structured:
                     raise ValueError(f"{where}.{field}: {name!r} has no masks to show")
-                if figure.kind in ("steps", "curves") and self.variants[name].kind != "denoiser":
+                if figure.denoisers and self.variants[name].kind != "denoiser":
                     raise ValueError(f"{where}.{field}: {name!r} is no denoiser")
         most = self.diffusion.steps
         for field in ("steps", "times"):
@@ -183,7 +182,7 @@ class Config(Strict):
                 raise ValueError(
                     f"{where}.{field}: the diffusion has {most} steps, not {max(getattr(figure, field))}"
                 )
-        if figure.kind == "metrics" and len({self.tables[name].scale for name in figure.tables}) > 1:
+        if isinstance(figure, Metrics) and len({self.tables[name].scale for name in figure.tables}) > 1:
             raise ValueError(f"{where}.tables: their scale factors differ")
         for crop in getattr(figure, "crops", ()):
             known(f"{where}.crops", crop.dataset, self.datasets, "dataset")
@@ -286,7 +285,7 @@ def load_config(value: dict[str, Any] | str | Path) -> Config:
     try:
         return Config.model_validate(value)
     except ValidationError as error:
-        raise UserError(f"config: {_first_error(error)}") from None
+        raise UserError(f"config: {_first_error(error, value)}") from None
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -302,19 +301,13 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     return value
 
 
-def _first_error(error: ValidationError) -> str:
+def _first_error(error: ValidationError, value: Any = None) -> str:
     # a misspelt key is also a missing one: name what was written
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     path = first["loc"]
-    if path[:1] == ("figures",) and first["type"] not in ("union_tag_invalid", "union_tag_not_found"):
-        path = (*path[:2], *path[3:])  # without the kind, which pydantic puts in
     where = ".".join(str(part) for part in path if part != "[key]")
-    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        kind = first.get("ctx", {}).get("tag")
-        meant = similar(kind, FIGURE_KINDS) if kind else ""
-        return f"{where}.kind: {kind!r} is none of {', '.join(FIGURE_KINDS)}{meant}"
     if first["type"] == "extra_forbidden":
-        return f"{where}: unknown key{similar(str(first['loc'][-1]), _fields_beside(first['loc']))}"
+        return f"{where}: unknown key{similar(str(path[-1]), _fields_beside(path, value))}"
     if first["type"] == "missing":
         return f"{where}: missing"
     message = first["msg"].removeprefix("Value error, ")
@@ -324,11 +317,11 @@ def _first_error(error: ValidationError) -> str:
     return f"{where}: {message[0].lower()}{message[1:]}, not {first['input']!r}{more}"
 
 
-def _fields_beside(path: tuple[Any, ...]) -> list[str]:
+def _fields_beside(path: tuple[Any, ...], value: Any) -> list[str]:
     """Field names of the model that the last part of `path` was looked for in."""
     model: Any = Config
     if path[0] == "figures" and len(path) > 2:
-        model, path = FIGURE_KINDS[path[2]], path[3:]
+        model, path = KINDS[value["figures"][path[1]]["kind"]].spec, path[2:]
     for part in path[:-1]:
         fields = getattr(model, "model_fields", None)
         if fields is None or part not in fields:

@@ -6,28 +6,23 @@ as default where the paper is clear (docs/deviations.md). `config.Config` checks
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from samdiffsr.core.layout import run_name
-from samdiffsr.core.recipe import NotNegative, Positive, Scale, Strict
+from samdiffsr.core.recipe import Name, NotNegative, Positive, Scale, Strict
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import sources
 from samdiffsr.diffusion.recipe import FormulationName
-from samdiffsr.evaluation.metrics import METRICS, ImageMetric, known
+from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.masks.segmenters.kinds import KINDS, unknown_setting
 from samdiffsr.models.recipe import EncoderSize, UNet
 from samdiffsr.training.recipe import Training
 
 Level = Literal["high", "medium", "low"]
-MetricOfImages = Annotated[str, AfterValidator(lambda name: known(name, ImageMetric))]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 FigureName = Annotated[str, Field(pattern=r"^figure[a-z0-9_]+$")]
-Quality = Literal[
-    "masks_mean", "area_q50", "uncovered", "uninformative_patches", "covering", "vi", "boundary_f"
-]  # columns of the mask statistics
 
 
 class Dataset(Strict):
@@ -245,10 +240,10 @@ class Table(Strict):
     title: str
     scale: Scale = 4
     datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
-    metrics: tuple[METRICS.names, ...] = Field(min_length=1)
+    metrics: tuple[Annotated[str, AfterValidator(METRICS.known)], ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
     differences: tuple[Pair, ...] = ()
-    protocols: tuple[PROTOCOLS.names, ...] = ()  # the same images under each
+    protocols: tuple[Annotated[str, AfterValidator(PROTOCOLS.known)], ...] = ()  # the same images under each
     notes: tuple[str, ...] = ()  # sentences under the table
 
     @property
@@ -263,112 +258,6 @@ class Table(Strict):
             rows = [{"variant": row} if isinstance(row, str) else row for row in value["rows"]]
             value = {**value, "rows": rows}
         return value
-
-
-class Crop(Strict):
-    """A part of a test image that is shown enlarged."""
-
-    dataset: Name
-    image: str
-    box: tuple[NotNegative, NotNegative, Positive, Positive]  # left, top, width, height in HR pixels
-
-
-class Figure(Strict):
-    """One figure. `kind` says which module of reporting/ draws it; docs/figures.md says what each shows."""
-
-    title: str
-
-
-class OfRuns(Figure):
-    """A figure of some variants' runs."""
-
-    variants: tuple[Name, ...] = Field(min_length=1)
-    scale: Scale = 4
-
-
-class OfImages(OfRuns):
-    """A figure of what they do to test images."""
-
-    datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
-
-
-class Noise(Figure):
-    kind: Literal["noise"]
-    variant: Name
-    image: str = ""  # of the training set; empty: the first
-    times: tuple[Positive, ...] = Field((5, 25, 50, 75), min_length=1)
-
-
-class Modulation(Figure):
-    kind: Literal["modulation"]
-    formulations: tuple[
-        Literal["published", "released", "released_nocoef", "coefficient_fix", "consistent"], ...
-    ] = Field(min_length=1)
-
-
-class Crops(OfImages):
-    kind: Literal["crops"]
-    crops: tuple[Crop, ...] = ()  # empty: found where the methods differ most
-    size: Positive = 64  # of crops that are found
-    count: Positive = 2
-
-
-class Artifacts(OfImages):
-    kind: Literal["artifacts"]
-    images: tuple[str, ...] = ()  # empty: those whose scores differ most
-    count: Positive = 2
-
-
-class Masks(Figure):
-    kind: Literal["masks"]
-    images: tuple[str, ...] = ()  # of the training set; empty: some, evenly spread
-    count: Positive = 4
-
-
-class Metrics(Figure):
-    kind: Literal["metrics"]
-    tables: tuple[Name, ...] = Field(min_length=1)  # whose tidy CSVs hold the metrics; of one scale factor
-    datasets: tuple[Name, ...] = ()
-    metrics: tuple[METRICS.names, ...] = Field(min_length=1)
-    against: Literal[""] | METRICS.names = ""  # empty: every pair of `metrics`
-    published: bool = True  # the paper's values too, in panels of their own
-
-
-class Published(Figure):
-    kind: Literal["published"]
-    tables: tuple[Name, ...] = Field(min_length=1)  # whose `differences` are shown
-    metric: MetricOfImages = "psnr_y"
-
-
-class MaskGain(OfImages):
-    kind: Literal["mask_gain"]
-    control: Name
-    metric: MetricOfImages = "psnr_y"
-    qualities: tuple[Quality, ...] = Field(get_args(Quality), min_length=1)
-
-
-class Steps(OfImages):
-    kind: Literal["steps"]
-    # network calls an image; the study's own number is shown too, all others are sampled for this figure
-    steps: tuple[Positive, ...] = Field(min_length=1)
-    metrics: tuple[METRICS.names, ...] = ("psnr_y",)
-
-
-class Curves(OfRuns):
-    kind: Literal["curves"]
-
-
-class Rules(Figure):
-    kind: Literal["rules"]
-
-
-AnyFigure = Annotated[
-    Noise | Modulation | Crops | Artifacts | Masks | Metrics | Published | MaskGain | Steps | Curves | Rules,
-    Field(discriminator="kind"),
-]
-FIGURE_KINDS: dict[str, type[Figure]] = {
-    get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in get_args(get_args(AnyFigure)[0])
-}
 
 
 class Protocol(Strict):

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samdiffsr.core.device import device_name, peak_bytes, resolve_device, resolve_precision
+from samdiffsr.core.device import resolve_device, resolve_precision
 from samdiffsr.core.errors import NotHere, UserError
 from samdiffsr.core.files import sha256_file, sha256_json, write_json
+from samdiffsr.core.machine import device_name, peak_bytes
 from samdiffsr.core.progress import progress_bar
 from samdiffsr.core.randomness import image_index, prepare_torch, sample_generator
 from samdiffsr.data.images import write_png

@@ -15,9 +15,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from samdiffsr.core.device import device_name, peak_bytes, resolve_device, resolve_precision
+from samdiffsr.core.device import resolve_device, resolve_precision
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, write_json
+from samdiffsr.core.machine import device_name, peak_bytes
 from samdiffsr.core.randomness import prepare_torch
 from samdiffsr.models.model_file import save_model
 from samdiffsr.training.batches import ahead

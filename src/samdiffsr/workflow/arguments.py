@@ -15,7 +15,7 @@ from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights
 from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SetMetric, of_kind
 from samdiffsr.masks.segmenters.kinds import LEARNED, segmenter_module
-from samdiffsr.reporting.figures.draw import figure_module
+from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.workflow.contents import content
 from samdiffsr.workflow.fingerprint import fingerprint, scoring_fingerprint
 from samdiffsr.workflow.inputs import figures, results, runs, stores
@@ -231,7 +231,7 @@ def figure(config: Config, figure: str) -> list[str]:
 
 def figure_code(config: Config, figure: str) -> str:
     kind = figures.figure_of(config, figure).kind
-    return fingerprint("samdiffsr.reporting.figures.draw", figure_module(kind))
+    return fingerprint("samdiffsr.reporting.figures.draw", KINDS[kind].module)
 
 
 # ---- how Snakemake's report lists a file ----

@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from samdiffsr.core.device import device_name, resolve_device, resolve_precision
+from samdiffsr.core.device import resolve_device, resolve_precision
 from samdiffsr.core.files import read_json, write_json
+from samdiffsr.core.machine import device_name
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.models.encoder import build_encoder

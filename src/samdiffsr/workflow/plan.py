@@ -124,7 +124,8 @@ def _costly(recipe: Costly) -> Costly:
 
 def calibration(config: Config, recipe: CalibrationRecipe, root: Path, say: Say) -> dict[str, Any]:
     """What `calibration.calibrate` found for a recipe on this device; measured if it is not known yet."""
-    from samdiffsr.core.device import device_name, resolve_device
+    from samdiffsr.core.device import resolve_device
+    from samdiffsr.core.machine import device_name
 
     device, threads = resolve_device(config.device), config.chosen.threads
     place = [device_name(device), threads if device.type == "cpu" else None]

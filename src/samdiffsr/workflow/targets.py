@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 from samdiffsr.config.load import Config
-from samdiffsr.config.schema import Level, Masks
+from samdiffsr.config.schema import Level
 from samdiffsr.core import layout
 from samdiffsr.core.layout import Layout, files
+from samdiffsr.reporting.figures.spec import Masks
 from samdiffsr.workflow.inputs import stores
 from samdiffsr.workflow.inputs.results import scores
 

@@ -1,140 +1,131 @@
-"""What a figure needs beside the files that it shows."""
+"""What a figure needs beside the files that it shows.
+
+A recipe is filled by the names of its fields: those of FIELDS out of the configuration, the others out of
+what config.yaml says of the figure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, get_args
 
 from samdiffsr.config.load import Config
 from samdiffsr.config.recipes.tables import row_recipe
-from samdiffsr.config.schema import (
-    Crop,
-    Crops,
-    Curves,
-    Level,
-    MaskGain,
-    Masks,
-    Metrics,
-    Modulation,
-    Noise,
-    OfImages,
-    OfRuns,
-    Published,
-    Row,
-    Steps,
-)
+from samdiffsr.config.schema import Level
+from samdiffsr.config.schema import Row as RowSpec
+from samdiffsr.reporting.figures import recipe
+from samdiffsr.reporting.figures.registry import KINDS
+from samdiffsr.reporting.figures.spec import Crop, Figure, OfRuns, Steps
 
 
-def figure_crops(config: Config, figure: str) -> list[Crop]:
-    """The figure's crops of images that the study tests on."""
-    return [crop for crop in config.figures[figure].crops if crop.dataset in config.chosen.test_sets]
+def figure_recipe(config: Config, figure: str) -> recipe.FigureRecipe:
+    """Everything a figure needs beside the files that it shows."""
+    spec = config.figures[figure]
+    kind = KINDS[spec.kind].recipe
+    return kind(
+        **{
+            name: FIELDS[name](config, spec) if name in FIELDS else getattr(spec, name)
+            for name in kind.model_fields
+        }
+    )
 
 
 def figure_datasets(config: Config, figure: str) -> list[str]:
     """Data sets whose scores or images the figure needs."""
-    spec = config.figures[figure]
-    if isinstance(spec, Crops) and (crops := figure_crops(config, figure)):
+    return _datasets(config, config.figures[figure])
+
+
+def figure_points(config: Config, figure: str) -> list[tuple[str, int]]:
+    """(variant, network calls) of a figure of kind `steps`; the study's own number is among them."""
+    return _calls(config, config.figures[figure])
+
+
+def _datasets(config: Config, spec: Any) -> list[str]:
+    if crops := _crops(config, spec):
         return list(dict.fromkeys(crop.dataset for crop in crops))
     found = config.tested(spec.datasets)
     return found[:1] if isinstance(spec, Steps) else found
 
 
-def figure_points(config: Config, figure: str) -> list[tuple[str, int]]:
-    """(variant, network calls) of a figure of kind `steps`; the study's own number is among them."""
-    spec = config.figures[figure]
+def _calls(config: Config, spec: Any) -> list[tuple[str, int]]:
     calls = sorted({*spec.steps, config.chosen.sampling.steps or config.diffusion.steps})
     return [(variant, n) for variant in spec.variants for n in calls]
 
 
-def figure_recipe(config: Config, figure: str) -> dict[str, Any]:
-    """Everything a figure needs beside the files that it shows."""
-    spec = config.figures[figure]
-    recipe: dict[str, Any] = {
-        "kind": spec.kind,
-        "title": spec.title,
-        "study": config.study,
-        "comparable": config.chosen.comparable,
-        "checkpoints": config.checkpoint_source,
-        "notes": [],
-    }
-    variants: tuple[str, ...] = ()
-    scale = 4
+def _crops(config: Config, spec: Any) -> tuple[Crop, ...]:
+    """The figure's crops of images that the study tests on."""
+    return tuple(crop for crop in getattr(spec, "crops", ()) if crop.dataset in config.chosen.test_sets)
+
+
+def _notes(config: Config, spec: Any) -> tuple[str, ...]:
+    kept = _crops(config, spec)
+    lost = dict.fromkeys(crop.dataset for crop in getattr(spec, "crops", ()) if crop not in kept)
+    return (f"Crops of {', '.join(lost)} are left out: not tested on here.",) if lost else ()
+
+
+def _scale(config: Config, spec: Any) -> int:
     if isinstance(spec, OfRuns):
-        variants, scale = spec.variants, spec.scale
-    elif isinstance(spec, Metrics | Published):
-        tables = [config.tables[name] for name in spec.tables]
-        variants, scale = tuple(dict.fromkeys(v for t in tables for v in t.variants)), tables[0].scale
-    elif isinstance(spec, Noise):
-        variants = (spec.variant,)
-    if variants:
-        recipe |= {"scale": scale, "rows": [_figure_row(config, name, scale) for name in variants]}
-    if isinstance(spec, OfImages | Metrics):
-        recipe["datasets"] = [
-            {"name": n, "label": config.dataset_label(n)} for n in figure_datasets(config, figure)
-        ]
-    if isinstance(spec, Noise | Masks | Curves):
-        recipe["train_set"] = config.chosen.train_set
-    if isinstance(spec, Noise | Modulation):
-        recipe["diffusion"] = config.diffusion.model_dump()
-    shared = {*OfImages.model_fields, "kind", "variant", "tables", "published"}
-    return recipe | spec.model_dump(mode="json", exclude=shared) | _figure_specials(config, figure)
+        return spec.scale
+    return config.tables[spec.tables[0]].scale if hasattr(spec, "tables") else 4
 
 
-def _figure_row(config: Config, variant: str, scale: int) -> dict[str, Any]:
+def _variants(config: Config, spec: Any) -> tuple[str, ...]:
+    """Those that a figure names, or that its tables show."""
+    if isinstance(spec, OfRuns):
+        return spec.variants
+    if hasattr(spec, "tables"):
+        return tuple(dict.fromkeys(v for name in spec.tables for v in config.tables[name].variants))
+    return (spec.variant,)
+
+
+def _row(config: Config, variant: str, scale: int) -> recipe.FigureRow:
     v = config.variants[variant]
-    row = row_recipe(config, Row(variant=variant), scale, {}, list(config.chosen.test_sets))
-    return {**row, "kind": v.kind, "level": v.masks, "formulation": v.formulation}
+    row = row_recipe(config, RowSpec(variant=variant), scale, {}, config.chosen.test_sets)
+    return recipe.FigureRow(**row.model_dump(), kind=v.kind, level=v.masks, formulation=v.formulation)
 
 
-def _figure_specials(config: Config, figure: str) -> dict[str, Any]:
-    """What only one kind of figure needs."""
-    spec = config.figures[figure]
-    if isinstance(spec, Crops):
-        kept = figure_crops(config, figure)
-        lost = dict.fromkeys(crop.dataset for crop in spec.crops if crop not in kept)
-        notes = [f"Crops of {', '.join(lost)} are left out: not tested on here."] if lost else []
-        return {"crops": [crop.model_dump(mode="json") for crop in kept], "notes": notes}
-    if isinstance(spec, Masks):
-        levels = [level for level in get_args(Level) if level in config.chosen.masks]
-        masks = config.chosen.masks
-        return {"levels": [{"heading": lv.capitalize(), "masks": masks[lv]} for lv in levels]}
-    if isinstance(spec, Metrics):
-        names = [config.datasets[n].published for n in spec.datasets] if spec.published else []
-        return {"tables": list(spec.tables), "published": [name for name in names if name]}
-    if isinstance(spec, Published):
-        return {"pairs": _claimed_pairs(config, spec.tables)}
-    if isinstance(spec, MaskGain):
-        return {"control": _figure_row(config, spec.control, spec.scale)}
-    if isinstance(spec, Steps):
-        points = figure_points(config, figure)
-        return {"points": [{"row": spec.variants.index(name), "steps": n} for name, n in points]}
-    if isinstance(spec, Curves):
-        return {"curves": _curves(config, spec)}
-    return {}
+def _levels(config: Config, spec: Any) -> tuple[recipe.LevelOfMasks, ...]:
+    masks = config.chosen.masks
+    return tuple(
+        recipe.LevelOfMasks(heading=level.capitalize(), masks=masks[level])
+        for level in get_args(Level)
+        if level in masks
+    )
 
 
-def _claimed_pairs(config: Config, tables: Iterable[str]) -> list[dict[str, Any]]:
+def _published(config: Config, spec: Any) -> tuple[str, ...]:
+    names = [config.datasets[name].published for name in spec.datasets] if spec.published else []
+    return tuple(name for name in names if name)
+
+
+def _pairs(config: Config, spec: Any) -> tuple[recipe.ClaimedPair, ...]:
     pairs = []
-    for name in tables:
+    for name in spec.tables:
         table = config.tables[name]
         sets = config.table_datasets(name)
         rows = {r.variant: row_recipe(config, r, table.scale, {}, sets) for r in table.rows if r.variant}
         for pair in table.differences:
             of, minus = rows[pair.of], rows[pair.minus]
             pairs.append(
-                {
-                    "table": name,
-                    "scale": table.scale,
-                    "of": of["label"],
-                    "minus": minus["label"],
-                    "published_of": of["published"],
-                    "published_minus": minus["published"],
-                }
+                recipe.ClaimedPair(
+                    table=name,
+                    scale=table.scale,
+                    of=of.label,
+                    minus=minus.label,
+                    published_of=of.published,
+                    published_minus=minus.published,
+                )
             )
-    return pairs
+    return tuple(pairs)
 
 
-def _curves(config: Config, spec: Curves) -> list[dict[str, str]]:
+def _points(config: Config, spec: Any) -> tuple[recipe.Point, ...]:
+    return tuple(
+        recipe.Point(row=spec.variants.index(name), steps=calls) for name, calls in _calls(config, spec)
+    )
+
+
+def _curves(config: Config, spec: Any) -> tuple[recipe.Curve, ...]:
     """Each training whose curve is shown: the variants' encoders, then their denoisers."""
     curves = []
     for encoder in dict.fromkeys(config.variants[name].encoder for name in spec.variants):
@@ -142,10 +133,35 @@ def _curves(config: Config, spec: Curves) -> list[dict[str, str]]:
         for seed in config.chosen.seeds:
             name = f"{encoder}-x{spec.scale}-s{seed}"
             panel = f"encoder, {loss.upper()} loss"
-            curves.append({"folder": "encoders", "name": name, "label": encoder, "panel": panel})
+            curves.append(recipe.Curve(folder="encoders", name=name, label=encoder, panel=panel))
     for variant in spec.variants:
         panel = f"denoiser, {config.training(variant).loss.upper()} loss"
         for run in config.runs(variant, spec.scale):
             label = config.variants[variant].label
-            curves.append({"folder": "runs", "name": run.name, "label": label, "panel": panel})
-    return curves
+            curves.append(recipe.Curve(folder="runs", name=run.name, label=label, panel=panel))
+    return tuple(curves)
+
+
+# field of a recipe -> how the configuration fills it
+FIELDS: dict[str, Callable[[Config, Figure], Any]] = {
+    "study": lambda config, spec: config.study,
+    "comparable": lambda config, spec: config.chosen.comparable,
+    "checkpoints": lambda config, spec: config.checkpoint_source,
+    "train_set": lambda config, spec: config.chosen.train_set,
+    "diffusion": lambda config, spec: config.diffusion,
+    "notes": _notes,
+    "crops": _crops,
+    "scale": _scale,
+    "rows": lambda config, spec: tuple(
+        _row(config, name, _scale(config, spec)) for name in _variants(config, spec)
+    ),
+    "datasets": lambda config, spec: tuple(
+        recipe.Shown(name=n, label=config.dataset_label(n)) for n in _datasets(config, spec)
+    ),
+    "control": lambda config, spec: _row(config, spec.control, spec.scale),  # type: ignore[attr-defined]
+    "levels": _levels,
+    "published": _published,
+    "pairs": _pairs,
+    "points": _points,
+    "curves": _curves,
+}

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 from samdiffsr.config.load import Config
-from samdiffsr.config.schema import Run, Steps
+from samdiffsr.config.schema import Run
 from samdiffsr.core.recipe import Recipe, Scale
 from samdiffsr.data.recipe import HrRecipe, LrRecipe
 from samdiffsr.evaluation.metrics import ImageMetric, SetMetric, of_kind
 from samdiffsr.models.recipe import ImportRecipe
+from samdiffsr.reporting.figures.spec import Steps
 from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from samdiffsr.config.load import Config
-from samdiffsr.config.schema import Row
+from samdiffsr.config.schema import Row as RowSpec
 from samdiffsr.evaluation.protocol import PROTOCOLS
+from samdiffsr.reporting.tables.recipe import Column, LeftOut, Pair, Row, TableRecipe
+
+Absences = dict[str, dict[str, str]]  # variant -> data set -> why its images cannot be had here
 
 
 def sampling_words(config: Config, kind: str) -> str:
+    """How images of this kind of variant are drawn, in words."""
     if kind != "denoiser":
         return "not random"
     steps, pad = config.chosen.sampling.steps, config.chosen.sampling.pad
@@ -17,79 +21,67 @@ def sampling_words(config: Config, kind: str) -> str:
     return f"{words}, padded by {pad} LR px" if pad else words
 
 
-def table_recipe(
-    config: Config, table: str, absent: dict[str, dict[str, str]] | None = None
-) -> dict[str, Any]:
-    """Everything a table needs beside the scores.
-
-    Args:
-        absent: variant -> data set -> why its images cannot be had here (presence.absent).
-    """
+def table_recipe(config: Config, table: str, absent: Absences | None = None) -> TableRecipe:
+    """Everything a table needs beside the scores. absent: as `workflow.availability.absences` finds them."""
     spec = config.tables[table]
     sets = config.table_datasets(table)
-    return {
-        "name": table,
-        "study": config.study,
-        "about": config.chosen.about,
-        "comparable": config.chosen.comparable,
-        "train_set": config.chosen.train_set,
-        "checkpoints": config.checkpoint_source,
-        "title": spec.title,
-        "scale": spec.scale,
-        "metrics": list(spec.metrics),
-        "datasets": [
-            part
-            for n in sets
-            for part in _under_protocols(
-                {"name": n, "label": config.dataset_label(n), "published": config.datasets[n].published},
-                spec.protocols,
-            )
-        ],
-        "left_out": [
-            {
-                "name": n,
-                "label": config.dataset_label(n),
-                "published": config.datasets[n].published,
-                "why": why,
-            }
-            for n, why in config.left_out.items()
-            if n in config.tables[table].datasets or not config.tables[table].datasets
-        ],
-        "rows": [
+    return TableRecipe(
+        name=table,
+        study=config.study,
+        about=config.chosen.about,
+        comparable=config.chosen.comparable,
+        train_set=config.chosen.train_set,
+        checkpoints=config.checkpoint_source,
+        title=spec.title,
+        scale=spec.scale,
+        metrics=spec.metrics,
+        datasets=tuple(part for n in sets for part in _under_protocols(_column(config, n), spec.protocols)),
+        left_out=tuple(
+            LeftOut(**_column(config, name).model_dump(), why=why)
+            for name, why in config.left_out.items()
+            if name in spec.datasets or not spec.datasets
+        ),
+        rows=tuple(
             row_recipe(config, row, spec.scale, (absent or {}).get(row.variant or "", {}), sets)
             for row in spec.rows
-        ],
-        "differences": [pair.model_dump() for pair in spec.differences],
-        "notes": list(spec.notes),
-    }
+        ),
+        differences=tuple(Pair(of=pair.of, minus=pair.minus) for pair in spec.differences),
+        notes=spec.notes,
+    )
 
 
 def row_recipe(
-    config: Config, row: Row, scale: int, absent: dict[str, str], datasets: list[str]
-) -> dict[str, Any]:
+    config: Config, row: RowSpec, scale: int, absent: dict[str, str], datasets: Iterable[str]
+) -> Row:
+    """One row; without runs if `absent`, data set -> why its images cannot be had, names all data sets."""
     if row.variant is None:
-        return {
-            "variant": None,
-            "label": row.label or row.published,
-            "published": row.published,
-            "masks": None,
-            "runs": [],
-            "weights": [],
-            "sampling": "",
-            "absent": {},
-        }
+        return Row(
+            variant=None,
+            label=row.label or row.published,
+            published=row.published,
+            masks=None,
+            runs=(),
+            weights=(),
+            sampling="",
+        )
     variant = config.variants[row.variant]
     runs = [] if absent.keys() >= set(datasets) else config.runs(row.variant, scale)
-    return {
-        "variant": row.variant,
-        "label": row.label or variant.label,
-        "published": row.published or row.label or variant.published or variant.label,
-        "masks": _mask_words(config, row.variant),
-        "runs": [run.name for run in runs],
-        "weights": config.weights(row.variant),
-        "sampling": sampling_words(config, variant.kind),
-        "absent": absent,
-    }
+    return Row(
+        variant=row.variant,
+        label=row.label or variant.label,
+        published=row.published or row.label or variant.published or variant.label,
+        masks=_mask_words(config, row.variant),
+        runs=tuple(run.name for run in runs),
+        weights=tuple(config.weights(row.variant)),
+        sampling=sampling_words(config, variant.kind),
+        absent=absent,
+    )
+
+
+def _column(config: Config, dataset: str) -> Column:
+    return Column(
+        name=dataset, label=config.dataset_label(dataset), published=config.datasets[dataset].published
+    )
 
 
 def _mask_words(config: Config, variant: str) -> str | None:
@@ -102,15 +94,15 @@ def _mask_words(config: Config, variant: str) -> str | None:
     return masks
 
 
-def _under_protocols(dataset: dict[str, str], protocols: tuple[str, ...]) -> list[dict[str, str]]:
+def _under_protocols(dataset: Column, protocols: tuple[str, ...]) -> list[Column]:
     """A data set once for each protocol; the paper's values stand beside its own protocol alone."""
     if not protocols:
         return [dataset]
     return [
-        {
-            "name": f"{dataset['name']}/{name}",
-            "label": f"{dataset['label']}, {PROTOCOLS[name].label}",
-            "published": dataset["published"] if PROTOCOLS[name].published else "",
-        }
+        Column(
+            name=f"{dataset.name}/{name}",
+            label=f"{dataset.label}, {PROTOCOLS[name].label}",
+            published=dataset.published if PROTOCOLS[name].published else "",
+        )
         for name in protocols
     ]

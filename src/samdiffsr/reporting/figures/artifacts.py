@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from samdiffsr.evaluation.artifact import artifact_map
 from samdiffsr.reporting.figures.readers import Samples
+from samdiffsr.reporting.figures.recipe import ArtifactsRecipe
 from samdiffsr.reporting.figures.style import Inputs, Page, message, page, picture
 
 INCHES = 1.5
 TOP = 99.0  # percentile of all maps that has the brightest colour
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: ArtifactsRecipe, inputs: Inputs) -> Page:
     """A row an image: the truth, then each method's map; bright is strong.
 
     Args:
@@ -27,18 +26,18 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
 
     samples = Samples(recipe, inputs["manifests"], inputs["hr"])
     places = [
-        (dataset["name"], name)
-        for dataset in recipe["datasets"]
-        for name in samples.names(dataset["name"])
-        if not recipe["images"] or name in recipe["images"]
+        (dataset.name, name)
+        for dataset in recipe.datasets
+        for name in samples.names(dataset.name)
+        if not recipe.images or name in recipe.images
     ]
-    if not recipe["images"]:
-        places = sorted(places, key=lambda place: _contrast(_maps(samples, *place)))[: recipe["count"]]
+    if not recipe.images:
+        places = sorted(places, key=lambda place: _contrast(_maps(samples, *place)))[: recipe.count]
     maps = {place: each for place in places if (each := _maps(samples, *place))}
     if not maps:
-        wanted = f" of {', '.join(recipe['images'])}" if recipe["images"] else ""
+        wanted = f" of {', '.join(recipe.images)}" if recipe.images else ""
         return message([f"No method has restored an image{wanted} in the data sets tested on."])
-    labels = [row["label"] for row in samples.rows]
+    labels = [row.label for row in samples.rows]
     top = float(
         np.percentile(np.concatenate([m.ravel() for each in maps.values() for m in each.values()]), TOP)
     )
@@ -73,7 +72,7 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
 def _maps(samples: Samples, dataset: str, name: str) -> dict[str, np.ndarray]:
     """Label -> artifact map, of the methods that have this image."""
     truth = samples.truth(dataset, name)
-    images = {row["label"]: samples.restored(row, dataset, name) for row in samples.rows}
+    images = {row.label: samples.restored(row, dataset, name) for row in samples.rows}
     return {label: artifact_map(image, truth) for label, image in images.items() if image is not None}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.reporting.figures.readers import Samples, luma, psnr_y
+from samdiffsr.reporting.figures.recipe import CropsRecipe, Shown
 from samdiffsr.reporting.figures.style import Inputs, Page, page, picture
 
 COLUMNS = 4  # crops in a row at most
@@ -17,7 +18,7 @@ EDGE = 8  # HR pixels at the border that crops found automatically keep away fro
 Box = tuple[int, int, int, int]  # left, top, width, height in HR pixels
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: CropsRecipe, inputs: Inputs) -> Page:
     """One band a crop: the truth with the crop's box, and the crop of the truth and of each method.
 
     Args:
@@ -30,10 +31,10 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     from matplotlib.patches import Rectangle
 
     samples = Samples(recipe, inputs["manifests"], inputs["hr"])
-    chosen = [(c["dataset"], c["image"], tuple(c["box"])) for c in recipe["crops"]]
+    chosen = [(c.dataset, c.image, tuple(c.box)) for c in recipe.crops]
     notes = []
     if not chosen:
-        chosen = find_crops(samples, recipe["datasets"], recipe["size"], recipe["count"])
+        chosen = find_crops(samples, recipe.datasets, recipe.size, recipe.count)
         notes.append("Crops were found automatically: where the methods' brightness differs most.")
     cells = 1 + len(samples.rows)
     lines = -(-cells // COLUMNS)
@@ -58,12 +59,12 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
         for axis, row in zip(grid[1:], samples.rows, strict=False):
             image = samples.restored(row, dataset, name)
             if image is None:
-                picture(axis, np.full((h, w, 3), 255, np.uint8), f"{row['label']}\n")
+                picture(axis, np.full((h, w, 3), 255, np.uint8), f"{row.label}\n")
                 axis.text(0.5, 0.5, "no image", ha="center", va="center", transform=axis.transAxes)
-                missing.append(row["label"])
+                missing.append(row.label)
                 continue
             crop = cut(image, box)
-            picture(axis, crop, f"{row['label']}\n{psnr_y(crop, cut(truth, box)):.2f} dB")
+            picture(axis, crop, f"{row.label}\n{psnr_y(crop, cut(truth, box)):.2f} dB")
     notes.append("In dB: PSNR-Y of the crop, not of the image.")
     if missing:
         notes.append(f"Without an image here: {', '.join(dict.fromkeys(missing))}.")
@@ -87,7 +88,7 @@ def cut(image: np.ndarray, box: Box) -> np.ndarray:
 
 
 def find_crops(
-    samples: Samples, datasets: list[dict[str, Any]], size: int, count: int
+    samples: Samples, datasets: Iterable[Shown], size: int, count: int
 ) -> list[tuple[str, str, Box]]:
     """The `count` places, of different images as far as there are as many, where the methods differ most.
 
@@ -95,9 +96,9 @@ def find_crops(
     no vote: it differs from everything along every edge. UserError if no image has two methods.
     """
     found: dict[tuple[str, str], list[tuple[float, Box]]] = {}
-    for dataset in (d["name"] for d in datasets):
+    for dataset in (d.name for d in datasets):
         for name in samples.names(dataset):
-            images = [samples.restored(r, dataset, name) for r in samples.rows if r["kind"] != "bicubic"]
+            images = [samples.restored(r, dataset, name) for r in samples.rows if r.kind != "bicubic"]
             lumas = [luma(image) for image in images if image is not None]
             if len(lumas) > 1:
                 found[dataset, name] = _places(np.std(lumas, axis=0), size, count)

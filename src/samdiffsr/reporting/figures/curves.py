@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from samdiffsr.reporting.figures.readers import read_rows
+from samdiffsr.reporting.figures.recipe import CurvesRecipe
 from samdiffsr.reporting.figures.style import Inputs, Page, line, message, page
 
 SMOOTH = 7  # points of the running mean
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: CurvesRecipe, inputs: Inputs) -> Page:
     """A panel for each kind of loss; a line a variant, running mean over seeds; a band from least to largest.
 
     Args:
@@ -21,10 +20,10 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     from matplotlib.ticker import LogLocator
 
     panels: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
-    for curve, path in zip(recipe["curves"], inputs.get("curves", []), strict=True):
+    for curve, path in zip(recipe.curves, inputs.get("curves", []), strict=True):
         rows = read_rows([path], ("step", "loss"))
         steps, losses = (np.array([float(row[key]) for row in rows]) for key in ("step", "loss"))
-        panels.setdefault(curve["panel"], {}).setdefault(curve["label"], []).append((steps, losses))
+        panels.setdefault(curve.panel, {}).setdefault(curve.label, []).append((steps, losses))
     if not panels:
         return message(["Released checkpoints were used; nothing was trained here."])
     figure = page(max(6.0, 2.9 * len(panels)), 3.6)

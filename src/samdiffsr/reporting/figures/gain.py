@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.masks.statistics import SUMMARY_COLUMNS
 from samdiffsr.reporting.figures.readers import read_rows
+from samdiffsr.reporting.figures.recipe import MaskGainRecipe
 from samdiffsr.reporting.figures.style import Inputs, Page, look, message, page
 from samdiffsr.reporting.tables.differences import difference
 from samdiffsr.reporting.tables.gather import read_scores
@@ -22,7 +21,7 @@ QUALITIES = {
 }
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: MaskGainRecipe, inputs: Inputs) -> Page:
     """A panel for each statistic of the masks; a point a data set and quality level, with its 95 % interval.
 
     Args:
@@ -32,20 +31,18 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     """
     scores = read_scores(inputs["scores"])
     statistics = read_rows(inputs["statistics"], SUMMARY_COLUMNS)
-    metric, control = recipe["metric"], recipe["control"]
+    metric, control = recipe.metric, recipe.control
     gains, notes = {}, []
-    for dataset in recipe["datasets"]:
-        for row in recipe["rows"]:
-            found = difference(scores, row, control, dataset["name"], metric)
+    for dataset in recipe.datasets:
+        for row in recipe.rows:
+            found = difference(scores, row, control, dataset.name, metric)
             if found and "mean" in found:
-                gains[dataset["label"], row["label"]] = found
-    described = {
-        row["label"]: _statistics(statistics, row["level"], recipe["scale"]) for row in recipe["rows"]
-    }
-    values = {q: {row.get(q, "") for row in described.values()} for q in recipe["qualities"]}
-    columns = [q for q in recipe["qualities"] if len(values[q] - {""}) > 1]
+                gains[dataset.label, row.label] = found
+    described = {row.label: _statistics(statistics, row.level, recipe.scale) for row in recipe.rows}
+    values = {q: {row.get(q, "") for row in described.values()} for q in recipe.qualities}
+    columns = [q for q in recipe.qualities if len(values[q] - {""}) > 1]
     for text, few in (("Not known for these images", 0), ("The same at all levels", 1)):
-        left_out = [QUALITIES[q] for q in recipe["qualities"] if len(values[q] - {""}) == few]
+        left_out = [QUALITIES[q] for q in recipe.qualities if len(values[q] - {""}) == few]
         if left_out:
             notes.append(f"{text}: {'; '.join(left_out)}.")
     if not gains or not columns:
@@ -56,8 +53,8 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
         notes.append("Intervals: 95 %, seeds and images both random.")
     figure = page(max(5.0, 2.3 * len(columns) + 0.3), 3.5)
     grid = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    datasets = [d["label"] for d in recipe["datasets"]]
-    levels = {row["label"]: row["level"] for row in recipe["rows"]}
+    datasets = [d.label for d in recipe.datasets]
+    levels = {row.label: row.level for row in recipe.rows}
     for axes, quality in zip(grid, columns, strict=True):
         axes.axhline(0, color="black", linewidth=0.8)
         for (dataset, label), found in gains.items():
@@ -78,7 +75,7 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
         axes.set_xlabel(QUALITIES[quality])
         axes.margins(0.25)
     name, unit = METRICS[metric].label, METRICS[metric].unit
-    grid[0].set_ylabel(f"{name} minus {control['label']}'s{f' ({unit})' if unit else ''}")
+    grid[0].set_ylabel(f"{name} minus {control.label}'s{f' ({unit})' if unit else ''}")
     handles, labels = grid[0].get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     figure.legend(once.values(), once, loc="outside lower center", ncols=max(1, len(once)))

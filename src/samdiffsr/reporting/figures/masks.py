@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from samdiffsr.core.errors import UserError
@@ -11,6 +9,7 @@ from samdiffsr.data.store import Store
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.statistics import borders
 from samdiffsr.masks.store import RegionStore
+from samdiffsr.reporting.figures.recipe import MasksRecipe
 from samdiffsr.reporting.figures.style import Inputs, Page, page, picture
 
 OPACITY = 0.55
@@ -18,7 +17,7 @@ COLUMN_INCHES = 2.4
 GOLDEN = (5**0.5 - 1) / 2
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: MasksRecipe, inputs: Inputs) -> Page:
     """A row an image: the image, then its masks at each level.
 
     Args:
@@ -32,12 +31,12 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     hr = inputs["hr"][0].with_suffix("")
     store = Store(hr)
     regions = [
-        (level["heading"], level["masks"], RegionStore(path.with_suffix("")))
-        for level, path in zip(recipe["levels"], inputs["labels"], strict=True)
+        (level.heading, level.masks, RegionStore(path.with_suffix("")))
+        for level, path in zip(recipe.levels, inputs["labels"], strict=True)
     ]
     if not len(store):
         raise UserError(f"{hr}: holds no image; prepare the data set again")
-    chosen = [store.index(name) for name in recipe["images"]] or _spread(len(store), recipe["count"])
+    chosen = [store.index(name) for name in recipe.images] or _spread(len(store), recipe.count)
     # rows as high as their images: a portrait beside a landscape would leave holes
     shapes = [store.shape(i)[:2] for i in chosen]
     ratios = [height / width for height, width in shapes]

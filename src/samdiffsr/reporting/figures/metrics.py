@@ -8,6 +8,7 @@ from typing import Any
 
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.figures.readers import read_rows
+from samdiffsr.reporting.figures.recipe import MetricsRecipe
 from samdiffsr.reporting.figures.style import ARROW, Inputs, Page, look, message, page
 from samdiffsr.reporting.tables.gather import TIDY_COLUMNS, read_published
 
@@ -16,7 +17,7 @@ ACROSS = (3, 6)  # panels: with few data sets, with many
 Points = dict[str, dict[str, float]]  # method -> metric -> value, in the column's unit
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: MetricsRecipe, inputs: Inputs) -> Page:
     """Panels for each data set, one a pair of metrics; then the paper's values in panels of their own.
 
     Measured and published values share no axes: the scale of the paper's artifact score is not known.
@@ -28,18 +29,18 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     """
     rows = read_rows(inputs["tables"], TIDY_COLUMNS)
     printed = read_published(inputs["published"][0])
-    metrics, against = recipe["metrics"], recipe["against"]
+    metrics, against = recipe.metrics, recipe.against
     pairs = [(m, against) for m in metrics] if against else list(combinations(metrics, 2))
     asked = [*([against] if against else []), *metrics]
-    groups = [(d["label"], measured(rows, d["label"])) for d in recipe["datasets"]]
-    other = "published" if recipe["comparable"] else "published (other data, masks, networks)"
+    groups = [(d.label, measured(rows, d.label)) for d in recipe.datasets]
+    other = "published" if recipe.comparable else "published (other data, masks, networks)"
     groups += [
-        (f"{name}, {other}", published(printed, recipe["tables"], str(recipe["scale"]), name, asked))
-        for name in recipe["published"]
+        (f"{name}, {other}", published(printed, recipe.tables, str(recipe.scale), name, asked))
+        for name in recipe.published
     ]
     groups = [(title, points, [p for p in pairs if _both(points, p)]) for title, points in groups]
     groups = [group for group in groups if group[2]]
-    notes = absent(rows, asked, [d["label"] for d in recipe["datasets"]])
+    notes = absent(rows, asked, [d.label for d in recipe.datasets])
     if not groups:
         return message(notes)
     methods = list(dict.fromkeys(m for _, points, kept in groups for p in kept for m in _both(points, p)))

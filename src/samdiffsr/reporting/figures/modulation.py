@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from samdiffsr.diffusion.process import formulation
 from samdiffsr.diffusion.schedule import cosine_schedule
+from samdiffsr.reporting.figures.recipe import ModulationRecipe
 from samdiffsr.reporting.figures.style import Inputs, Page, line, page
 
 ROUNDING = 1e-9  # b_t is 0 for the released family, and for all at t = 1, but for rounding
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: ModulationRecipe, inputs: Inputs) -> Page:
     """Three panels over t = 1..T: shift of x_t, of the target, and what stays of e_sam in the predicted x_0.
 
     Args:
         recipe: formulations (names), diffusion (steps, s, beta_max). inputs: none.
     """
-    spec = recipe["diffusion"]
-    schedule = cosine_schedule(spec["steps"], spec["s"], spec["beta_max"])
+    spec = recipe.diffusion
+    schedule = cosine_schedule(spec.steps, spec.s, spec.beta_max)
     figure = page(7.5, 3.4)
     grid = figure.subplots(1, 3)
     t = np.arange(1, schedule.T + 1)
-    for number, name in enumerate(recipe["formulations"]):
+    for number, name in enumerate(recipe.formulations):
         process = formulation(name, schedule)
         tables = (process.m / (1 - schedule.alpha_bar).sqrt(), process.k, process.b.abs())
         for axes, table in zip(grid, tables, strict=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from samdiffsr.data.store import Store
@@ -11,13 +9,14 @@ from samdiffsr.diffusion.process import formulation
 from samdiffsr.diffusion.schedule import cosine_schedule
 from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
+from samdiffsr.reporting.figures.recipe import NoiseRecipe
 from samdiffsr.reporting.figures.style import COLOURS, Inputs, Page, page, picture
 
 REGIONS = 3  # whose own distribution is drawn
 COLOURMAP = "cividis"  # its lightness rises with e_sam, also in grey
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
     """Above: the image, its e_sam, the noise without and with it. Below: the noise's density at some t.
 
     The noise is x_t - sqrt(alpha_bar_t) x_0 = m_t e_sam + sqrt(1 - alpha_bar_t) epsilon, in units of its
@@ -30,15 +29,13 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     Raises:
         UserError: no such image.
     """
-    row = recipe["rows"][0]
-    schedule = cosine_schedule(
-        recipe["diffusion"]["steps"], recipe["diffusion"]["s"], recipe["diffusion"]["beta_max"]
-    )
-    process = formulation(row["formulation"], schedule)
-    times = sorted(recipe["times"])
+    row = recipe.rows[0]
+    schedule = cosine_schedule(recipe.diffusion.steps, recipe.diffusion.s, recipe.diffusion.beta_max)
+    process = formulation(row.formulation, schedule)
+    times = sorted(recipe.times)
     store = Store(inputs["hr"][0].with_suffix(""))
     regions = RegionStore(inputs["labels"][0].with_suffix(""))
-    i = store.index(recipe["image"]) if recipe["image"] else 0
+    i = store.index(recipe.image) if recipe.image else 0
     i_regions = regions.index(store.names[i])
     labels = regions.labels[i_regions]
     values = load_values(inputs["values"][0], regions)[i_regions]
@@ -82,9 +79,7 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     handles, words = grid[0].get_legend_handles_labels()
     once = dict(zip(words, handles, strict=True))
     below.legend(once.values(), once, loc="outside lower center", ncols=3)
-    return Page(
-        figure, [f"{row['label']}: the shift of x_t is m_t e_sam (formulation {row['formulation']})."]
-    )
+    return Page(figure, [f"{row.label}: the shift of x_t is m_t e_sam (formulation {row.formulation})."])
 
 
 def mixture(x: np.ndarray, share: np.ndarray, means: np.ndarray) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
 
 from samdiffsr.evaluation.compare import CLAIM_FROM
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.figures.readers import read_rows
+from samdiffsr.reporting.figures.recipe import ClaimedPair, PublishedRecipe
 from samdiffsr.reporting.figures.style import Inputs, Page, look, message, page
 from samdiffsr.reporting.tables.differences import COLUMNS
 from samdiffsr.reporting.tables.gather import TIDY_COLUMNS, read_published
@@ -19,7 +21,7 @@ Values = dict[tuple[str, str], tuple[float, float, float | None]]
 OTHER = "published (other data, masks, networks)"
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: PublishedRecipe, inputs: Inputs) -> Page:
     """Measured differences, published ones, and measured over published values for the paper's data sets.
 
     Both kinds of differences share a panel only where the study is comparable; else each has its own.
@@ -28,7 +30,7 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
         recipe: metric; pairs ({table, scale, of, minus, published_of, published_minus}: labels); comparable.
         inputs: differences and tables (CSVs of the tables' stage), published (paper/published_tables.csv).
     """
-    metric, pairs = recipe["metric"], recipe["pairs"]
+    metric, pairs = recipe.metric, recipe.pairs
     column = METRICS[metric]
     claimed = measured_differences(read_rows(inputs["differences"], COLUMNS), pairs, metric)
     printed = published_differences(read_published(inputs["published"][0]), pairs, metric)
@@ -37,7 +39,7 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
         return message([f"No {column.heading} difference is claimed."])
     names = [n for n in dict.fromkeys(map(pair_name, pairs)) if any(n == k[0] for k in (*claimed, *printed))]
     datasets = list(dict.fromkeys(key[1] for key in (*claimed, *printed)))
-    if recipe["comparable"]:
+    if recipe.comparable:
         panels = [("measured and published", [(claimed, True), (printed, False)])]
     else:
         panels = [("measured", [(claimed, True)]), (OTHER, [(printed, False)])]
@@ -67,31 +69,33 @@ def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
     return Page(figure, notes)
 
 
-def pair_name(pair: dict[str, Any]) -> str:
+def pair_name(pair: ClaimedPair) -> str:
     """How a pair is called on the axis."""
-    return f"{pair['of']} − {pair['minus']}, x{pair['scale']}"
+    return f"{pair.of} − {pair.minus}, x{pair.scale}"
 
 
-def measured_differences(rows: list[dict[str, str]], pairs: list[dict[str, Any]], metric: str) -> Differences:
+def measured_differences(
+    rows: list[dict[str, str]], pairs: Iterable[ClaimedPair], metric: str
+) -> Differences:
     """What the difference files say; a pair that several tables claim counts once."""
     found: Differences = {}
     for pair in pairs:
         for row in rows:
-            same = all(row[key] == str(pair[key]) for key in ("table", "of", "minus", "scale"))
+            same = all(row[key] == str(getattr(pair, key)) for key in ("table", "of", "minus", "scale"))
             if same and row["metric"] == metric and row["kind"] == "difference" and row["mean"]:
                 interval = (float(row["ci_low"]), float(row["ci_high"])) if row["ci_low"] else None
                 found.setdefault((pair_name(pair), row["dataset"]), (float(row["mean"]), interval))
     return found
 
 
-def published_differences(printed: Any, pairs: list[dict[str, Any]], metric: str) -> Differences:
+def published_differences(printed: Any, pairs: Iterable[ClaimedPair], metric: str) -> Differences:
     """The same out of the paper's tables, for all its data sets."""
     found: Differences = {}
     for pair in pairs:
-        number, scale = pair["table"].removeprefix("table"), str(pair["scale"])
+        number, scale = pair.table.removeprefix("table"), str(pair.scale)
         for table, method, x, dataset, name in printed.values:
-            if (table, method, x, name) == (number, pair["published_of"], scale, METRICS[metric].published):
-                minus = printed.values.get((table, pair["published_minus"], x, dataset, name))
+            if (table, method, x, name) == (number, pair.published_of, scale, METRICS[metric].published):
+                minus = printed.values.get((table, pair.published_minus, x, dataset, name))
                 if minus:
                     value = float(printed.values[table, method, x, dataset, name]) - float(minus)
                     found.setdefault((pair_name(pair), dataset), (value, None))

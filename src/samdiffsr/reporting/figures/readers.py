@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store
 from samdiffsr.evaluation.protocol import Protocol
+from samdiffsr.reporting.figures.recipe import FigureRow, OfRuns
 from samdiffsr.sampling.sample_set import SampleSet
 
 
@@ -40,9 +40,9 @@ class Samples:
         stores: indices (.json) of the HR stores, .../<data set>/hr.json.
     """
 
-    def __init__(self, recipe: dict[str, Any], manifests: Iterable[Path], stores: Iterable[Path]) -> None:
-        self.rows: list[dict[str, Any]] = recipe["rows"]
-        self._protocol = Protocol.for_scale(recipe["scale"])
+    def __init__(self, recipe: OfRuns, manifests: Iterable[Path], stores: Iterable[Path]) -> None:
+        self.rows = recipe.rows
+        self._protocol = Protocol.for_scale(recipe.scale)
         self._truth = {path.parent.name: Store(path.with_suffix("")) for path in stores}
         self._made = {
             (path.parent.parent.name, path.parent.name, path.stem): SampleSet.open(path) for path in manifests
@@ -58,9 +58,9 @@ class Samples:
         height, width = (n - n % self._protocol.multiple for n in hr.shape[:2])
         return hr[:height, :width]
 
-    def restored(self, row: dict[str, Any], dataset: str, name: str) -> np.ndarray | None:
+    def restored(self, row: FigureRow, dataset: str, name: str) -> np.ndarray | None:
         """One method's image, of the truth's size; None if it was not made. UserError if it was changed."""
-        made = self._made.get((row["runs"][0], row["weights"][0], dataset))
+        made = self._made.get((row.runs[0], row.weights[0], dataset))
         if made is None or (image := made.read(name)) is None:
             return None
         try:

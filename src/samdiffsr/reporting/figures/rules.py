@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.reporting.figures.recipe import FigureRecipe
 from samdiffsr.reporting.figures.style import COLOURS, Inputs, Page, page
 
 Edge = tuple[str, str]  # from what makes to what uses
@@ -15,7 +16,7 @@ BOX = (1.25, 0.3)  # inches
 ACROSS, DOWN = 1.45, 0.62
 
 
-def draw(recipe: dict[str, Any], inputs: Inputs) -> Page:
+def draw(recipe: FigureRecipe, inputs: Inputs) -> Page:
     """Rules as boxes, from data above to what people read below.
 
     Args:

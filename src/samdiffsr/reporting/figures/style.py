@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path
+from samdiffsr.reporting.figures.recipe import FigureRecipe, FigureRow, OfRuns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,50 +100,50 @@ def picture(axes: Axes, image: Any, title: str = "", **options: Any) -> None:
         spine.set_visible(False)
 
 
-def conditions(recipe: dict[str, Any]) -> str:
+def conditions(recipe: FigureRecipe) -> str:
     """How what is shown was made, in a line: study, data, masks, seeds, sampling."""
-    rows, shown = recipe.get("rows", []), recipe.get("datasets", [])
-    masks = [row["masks"] for row in rows if row["masks"]]
-    parts = [f"Study {recipe['study']}"]
+    rows: tuple[FigureRow, ...] = getattr(recipe, "rows", ())
+    shown = getattr(recipe, "datasets", ())
+    masks = [row.masks for row in rows if row.masks]
+    parts = [f"Study {recipe.study}"]
     if shown:
-        parts.append(", ".join(dataset["label"] for dataset in shown))
-    if recipe.get("train_set"):
-        parts.append(f"training images of {recipe['train_set']}")
-    if rows and recipe["kind"] != "noise":
-        parts.append(f"x{recipe['scale']}")
+        parts.append(", ".join(dataset.label for dataset in shown))
+    if train_set := getattr(recipe, "train_set", ""):
+        parts.append(f"training images of {train_set}")
+    if isinstance(recipe, OfRuns):
+        parts.append(f"x{recipe.scale}")
     if masks:
         parts.append(f"masks {', '.join(dict.fromkeys(masks))}")
-    if rows and recipe["kind"] != "noise":
-        first = recipe["kind"] in ("crops", "artifacts", "steps")  # images are those of the first seed
-        runs = {run for row in rows for run in (row["runs"][:1] if first else row["runs"])}
+    if isinstance(recipe, OfRuns):
+        runs = {run for row in rows for run in (row.runs[:1] if recipe.first_seed else row.runs)}
         seeds = sorted({run.rsplit("-s", 1)[1] for run in runs}, key=int)
         parts.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
-    if shown or recipe["kind"] == "published":
-        sampling = dict.fromkeys(row["sampling"] for row in rows if "steps" in row["sampling"])
-        if sampling and recipe["kind"] != "steps":
+    if recipe.of_results:
+        sampling = dict.fromkeys(row.sampling for row in rows if "steps" in row.sampling)
+        if sampling and not recipe.own_steps:
             parts.append(f"sampled in {', '.join(sampling)}")
-        weights = dict.fromkeys(row["weights"][0] for row in rows if row["weights"] != ["none"])
+        weights = dict.fromkeys(row.weights[0] for row in rows if row.weights != ("none",))
         parts += [f"weights {', '.join(weights)}"] if weights else []
-        parts += ["released checkpoints"] if recipe["checkpoints"] == "released" else []
-        if not recipe["comparable"]:
+        parts += ["released checkpoints"] if recipe.checkpoints == "released" else []
+        if not recipe.comparable:
             parts.append("other data, masks and networks than the paper's, whose numbers are no reference")
     return "; ".join(parts) + "."
 
 
-def save(drawn: Page, recipe: dict[str, Any], outs: Iterable[Path]) -> None:
+def save(drawn: Page, recipe: FigureRecipe, outs: Iterable[Path]) -> None:
     """Write title, conditions and notes around a figure and the whole into each path, format by suffix.
 
     300 dpi, no dates: equal inputs give equal bytes. UserError for a suffix other than .png and .pdf.
     """
     figure = drawn.figure.get_figure(root=True)
     width = int(figure.get_figwidth() / WORD_INCHES)
-    words = (conditions(recipe), *dict.fromkeys([*drawn.notes, *recipe["notes"]]))
+    words = (conditions(recipe), *dict.fromkeys([*drawn.notes, *recipe.notes]))
     small = [textwrap.fill(text, width) for text in words]
-    figure.suptitle(textwrap.fill(recipe["title"], int(width * 0.7)), fontsize=9, weight="bold")
+    figure.suptitle(textwrap.fill(recipe.title, int(width * 0.7)), fontsize=9, weight="bold")
     figure.supxlabel("\n".join(small), x=0.01, ha="left", fontsize=6.5, color="#333333")
     nothing: dict[str, dict[str, Any]] = {
-        ".png": {"Software": None, "Title": recipe["title"], "Description": " ".join(small)},
-        ".pdf": {"CreationDate": None, "Title": recipe["title"]},
+        ".png": {"Software": None, "Title": recipe.title, "Description": " ".join(small)},
+        ".pdf": {"CreationDate": None, "Title": recipe.title},
     }
     for out in outs:
         if out.suffix not in nothing:

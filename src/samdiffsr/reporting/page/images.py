@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from samdiffsr.data.store import Store
+from samdiffsr.reporting.page.recipe import ComparisonRecipe, Limits
 from samdiffsr.reporting.tables.gather import read_scores
 from samdiffsr.sampling.sample_set import SampleSet
 
@@ -66,20 +67,19 @@ class Comparison:
     """One data set at one scale factor, read from what the sample and score stages left.
 
     Args:
-        recipe: an entry of `comparisons` in Config.report_recipe.
         results, stores: folders results/<study> and work/stores.
     """
 
-    def __init__(self, recipe: dict[str, Any], results: Path, stores: Path) -> None:
-        self.recipe, self.hr = recipe, Store(stores / recipe["dataset"] / "hr")
+    def __init__(self, recipe: ComparisonRecipe, results: Path, stores: Path) -> None:
+        self.recipe, self.hr = recipe, Store(stores / recipe.dataset / "hr")
         self.samples: list[SampleSet] = []  # of each method
         self.values: list[dict[str, float]] = []  # of each method: image -> PSNR-Y
-        for method in recipe["methods"]:
-            run, weights = method["run"], method["weights"]
-            manifest = results / "samples" / run / weights / f"{recipe['dataset']}.json"
+        for method in recipe.methods:
+            run, weights = method.run, method.weights
+            manifest = results / "samples" / run / weights / f"{recipe.dataset}.json"
             self.samples.append(SampleSet.open(manifest))
-            scores = read_scores([results / "scores" / run / f"{recipe['dataset']}.csv"])
-            rows = scores.get((run, weights, recipe["dataset"], "psnr_y"), [])
+            scores = read_scores([results / "scores" / run / f"{recipe.dataset}.csv"])
+            rows = scores.get((run, weights, recipe.dataset, "psnr_y"), [])
             self.values.append({row["image"]: float(row["value"]) for row in rows if row["value"]})
         there = [name for name in self.hr.names if any(samples.has(name) for samples in self.samples)]
         self.names = by_spread(there, self.values)
@@ -109,20 +109,20 @@ class Comparison:
             "files": [None if image is None else data_uri(image[rows, columns]) for image in images],
         }
 
-    def view(self, pictures: list[dict[str, Any]], limits: dict[str, float]) -> dict[str, Any]:
+    def view(self, pictures: list[dict[str, Any]], limits: Limits) -> dict[str, Any]:
         """What the page shows, with a line that says what is left out."""
-        methods = self.recipe["methods"]
-        right = next((i for i, method in enumerate(methods) if method["structured"]), len(methods))
+        methods = self.recipe.methods
+        right = next((i for i, method in enumerate(methods) if method.structured), len(methods))
         shown, there = len(pictures), len(self.names)
         why = []
-        if there > limits["images"]:
-            why.append(f"at most {limits['images']} of a data set, those on which PSNR-Y differs most")
-        if shown < min(there, limits["images"]):
-            why.append(f"{limits['megabytes']:g} MB for all comparisons")
+        if there > limits.images:
+            why.append(f"at most {limits.images} of a data set, those on which PSNR-Y differs most")
+        if shown < min(there, limits.images):
+            why.append(f"{limits.megabytes:g} MB for all comparisons")
         return {
-            "id": f"{self.recipe['dataset']}-x{self.recipe['scale']}",
-            "title": f"{self.recipe['label']} x{self.recipe['scale']}",
-            "methods": [method["label"] for method in methods] + [TRUTH],
+            "id": f"{self.recipe.dataset}-x{self.recipe.scale}",
+            "title": f"{self.recipe.label} x{self.recipe.scale}",
+            "methods": [method.label for method in methods] + [TRUTH],
             "left": 0,
             "right": right,
             "images": pictures,
@@ -131,24 +131,24 @@ class Comparison:
 
 
 def comparisons(
-    recipes: list[dict[str, Any]], results: Path, stores: Path, limits: dict[str, float]
+    recipes: Iterable[ComparisonRecipe], results: Path, stores: Path, limits: Limits
 ) -> list[dict[str, Any]]:
     """What the page shows of every data set and scale factor (`Comparison.view`).
 
-    limits: `report` of config.yaml. Images are taken in turn from each data set until the next one would
+    Images are taken in turn from each data set until the next one would
     exceed `megabytes` (of the page, so as base64).
     """
     sets = [Comparison(recipe, results, stores) for recipe in recipes]
     pictures: list[list[dict[str, Any]]] = [[] for _ in sets]
-    left = limits["megabytes"] * 1_000_000
+    left = limits.megabytes * 1_000_000
     turns = [
         (i, made.names[turn])
-        for turn in range(limits["images"])
+        for turn in range(limits.images)
         for i, made in enumerate(sets)
         if turn < len(made.names)
     ]
     for i, name in turns:
-        picture = sets[i].picture(name, limits["side"])
+        picture = sets[i].picture(name, limits.side)
         left -= sum(len(uri) for uri in picture["files"] if uri)
         if left < 0:
             break

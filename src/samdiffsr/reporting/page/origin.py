@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samdiffsr.core.files import read_json
+from samdiffsr.reporting.page.recipe import ReportRecipe
 
 PACKAGES = (
     "samdiffsr", "snakemake", "torch", "torchvision", "lightning-fabric", "numpy", "scipy", "scikit-image",
@@ -16,26 +17,26 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def origin(recipe: dict[str, Any], results: Path, stores: Path, protocols: list[str]) -> dict[str, Any]:
+def origin(recipe: ReportRecipe, results: Path, stores: Path, protocols: list[str]) -> dict[str, Any]:
     """What the page says under "How it was made".
 
     Args:
-        recipe: Config.report_recipe. results, stores: folders results/<study> and work/stores.
+        results, stores: folders results/<study> and work/stores.
         protocols: of the PSNR-Y and SSIM-Y values.
 
     Returns {"facts": [(what, value)], "datasets": [...], "models": [...]}; hashes are SHA-256 in hexadecimal.
     """
     models, devices = _models(recipe, results)
-    masks = ", ".join(f"{level}: {name}" for level, name in recipe["masks"].items())
+    masks = ", ".join(f"{level}: {name}" for level, name in recipe.masks.items())
     facts = [
-        ("Study", f"{recipe['study']}: {recipe['about']}"),
-        ("Training set", recipe["train_set"]),
-        ("Test sets", ", ".join(recipe["test_sets"])),
-        *((f"Left out: {name}", why) for name, why in recipe["left_out"].items()),
+        ("Study", f"{recipe.study}: {recipe.about}"),
+        ("Training set", recipe.train_set),
+        ("Test sets", ", ".join(recipe.test_sets)),
+        *((f"Left out: {name}", why) for name, why in recipe.left_out.items()),
         ("Masks", masks or "none"),
-        ("Seeds", ", ".join(str(seed) for seed in recipe["seeds"])),
-        ("Checkpoints", recipe["checkpoints"]),
-        ("Sampling", recipe["sampling"]),
+        ("Seeds", ", ".join(str(seed) for seed in recipe.seeds)),
+        ("Checkpoints", recipe.checkpoints),
+        ("Sampling", recipe.sampling),
         ("PSNR and SSIM", "; ".join(protocols) or "not measured"),
         ("Training on", ", ".join(_training_devices(recipe, results)) or "no record (not trained here)"),
         ("Sampling on", ", ".join(devices) or "no record"),
@@ -72,40 +73,40 @@ def _versions() -> list[str]:
     return found
 
 
-def _datasets(recipe: dict[str, Any], stores: Path) -> list[dict[str, Any]]:
+def _datasets(recipe: ReportRecipe, stores: Path) -> list[dict[str, Any]]:
     """Digests of the images' pixels, out of the stores' indices."""
     made = []
-    for name in dict.fromkeys([recipe["train_set"], *recipe["test_sets"]]):
+    for name in dict.fromkeys([recipe.train_set, *recipe.test_sets]):
         index = read_json(stores / name / "hr.json")
         made.append({"name": name, "images": len(index["images"]), "digest": index["digest"]})
     return made
 
 
-def _models(recipe: dict[str, Any], results: Path) -> tuple[list[dict[str, str]], list[str]]:
+def _models(recipe: ReportRecipe, results: Path) -> tuple[list[dict[str, str]], list[str]]:
     """Each run's model files by their hashes as the sample stage took them, and the devices it ran on."""
     models: dict[str, dict[str, str]] = {}
     devices: dict[str, None] = {}
-    for comparison in recipe["comparisons"]:
-        for method in comparison["methods"]:
-            folder = results / "samples" / method["run"] / method["weights"]
-            manifest = read_json(folder / f"{comparison['dataset']}.json")
-            timing = read_json(folder / f"{comparison['dataset']}.timing.json")
+    for comparison in recipe.comparisons:
+        for method in comparison.methods:
+            folder = results / "samples" / method.run / method.weights
+            manifest = read_json(folder / f"{comparison.dataset}.json")
+            timing = read_json(folder / f"{comparison.dataset}.timing.json")
             devices[timing["device"]] = None
             for kind, digest in manifest["models"].items():
                 row = {
-                    "run": method["run"],
+                    "run": method.run,
                     "kind": kind,
                     "digest": digest,
                     "precision": manifest["precision"],
                 }
-                models[f"{method['run']} {kind}"] = row
+                models[f"{method.run} {kind}"] = row
     return list(models.values()), list(devices)
 
 
-def _training_devices(recipe: dict[str, Any], results: Path) -> list[str]:
+def _training_devices(recipe: ReportRecipe, results: Path) -> list[str]:
     """Of the runs that were trained here."""
-    if recipe["checkpoints"] != "trained":
+    if recipe.checkpoints != "trained":
         return []
-    runs = {method["run"] for comparison in recipe["comparisons"] for method in comparison["methods"]}
+    runs = {method.run for comparison in recipe.comparisons for method in comparison.methods}
     timings = [results / "runs" / run / "model.timing.json" for run in sorted(runs)]
     return list(dict.fromkeys(read_json(path)["device"] for path in timings if path.exists()))

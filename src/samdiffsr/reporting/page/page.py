@@ -21,9 +21,11 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.page.images import comparisons, data_uri
 from samdiffsr.reporting.page.origin import origin
+from samdiffsr.reporting.page.recipe import ReportRecipe
 from samdiffsr.reporting.tables.differences import COLUMNS as DIFFERENCE_COLUMNS
 from samdiffsr.reporting.tables.gather import TIDY_COLUMNS
-from samdiffsr.reporting.tables.render import Block, Cell, blocks, claims, conditions, number, write_text
+from samdiffsr.reporting.tables.recipe import TableRecipe
+from samdiffsr.reporting.tables.render import Block, Cell, blocks, claims, conditions, write_text
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ FIGURE_WIDTH = 1600  # pixels; wider ones are shrunk for the page
 
 
 def report(
-    recipe: dict[str, Any],
+    recipe: ReportRecipe,
     tidy: list[Path],
     differences: Path,
     figures: list[Path],
@@ -43,7 +45,6 @@ def report(
     """Write the page.
 
     Args:
-        recipe: Config.report_recipe, and "figures": name of a figure -> what it shows.
         tidy: the tidy CSVs of the tables, `<table>_tidy.csv`; a table without one is named on the page.
         differences: the CSV of all tables' differences.
         figures: PNG files, `<name>.png`; one that is not there is named on the page.
@@ -55,19 +56,19 @@ def report(
     rows = {path.name.removesuffix("_tidy.csv"): _read(path, TIDY_COLUMNS) for path in tidy}
     claimed = _read(differences, DIFFERENCE_COLUMNS)
     tables = [
-        table_view(table, rows.get(table["name"]), [r for r in claimed if r["table"] == table["name"]])
-        for table in recipe["tables"]
+        table_view(table, rows.get(table.name), [r for r in claimed if r["table"] == table.name])
+        for table in recipe.tables
     ]
     protocols = sorted(
         {r["protocol"] for part in rows.values() for r in part if r["metric"] in ("psnr_y", "ssim_y")} - {""}
     )
     page = render(
-        study=recipe["study"],
-        about=recipe["about"],
-        comparable=recipe["comparable"],
+        study=recipe.study,
+        about=recipe.about,
+        comparable=recipe.comparable,
         tables=tables,
-        figures=[figure_view(path, recipe["figures"].get(path.stem, "")) for path in figures],
-        comparisons=comparisons(recipe["comparisons"], results, stores, recipe["limits"]),
+        figures=[figure_view(path, recipe.figures.get(path.stem, "")) for path in figures],
+        comparisons=comparisons(recipe.comparisons, results, stores, recipe.limits),
         origin=origin(recipe, results, stores, protocols),
     )
     write_text(out, page)
@@ -101,10 +102,10 @@ def _hash(text: str) -> str:
 
 
 def table_view(
-    recipe: dict[str, Any], tidy: list[dict[str, str]] | None, differences: list[dict[str, str]]
+    recipe: TableRecipe, tidy: list[dict[str, str]] | None, differences: list[dict[str, str]]
 ) -> dict[str, Any]:
     """One table as the page shows it; `tidy` None: it was not made."""
-    view = {"id": recipe["name"], "number": number(recipe), "title": recipe["title"]}
+    view = {"id": recipe.name, "number": recipe.number, "title": recipe.title}
     if tidy is None:
         return view | {"made": False}
     return view | {

@@ -14,6 +14,7 @@ from samdiffsr.core.files import write_csv
 from samdiffsr.evaluation.compare import holm, paired_difference, paired_ratio, sentence
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.tables.gather import Scores, read_scores
+from samdiffsr.reporting.tables.recipe import Row, TableRecipe
 
 COLUMNS = (
     "table", "of", "minus", "scale", "dataset", "metric", "weights", "kind", "mean", "ci_low", "ci_high",
@@ -22,37 +23,34 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def differences(recipe: dict[str, Any], scores: list[Path], out: Path) -> list[dict[str, Any]]:
+def differences(recipe: TableRecipe, scores: list[Path], out: Path) -> list[dict[str, Any]]:
     """Every difference of one table into the CSV `out` (columns: COLUMNS); returns its rows.
 
-    Args:
-        recipe: Config.table_recipe. scores: the CSVs of the score stage.
+    scores: the CSVs of the score stage.
 
     `of` minus `minus`, per data set and image metric, of the headline weights; kind "ratio" where the
     scale of the metric means nothing. p_holm is Holm's correction over the rows of this table. An image that
     either lacks in any seed is left out of both.
     """
     measured = read_scores(scores)
-    rows_of = {row["variant"]: row for row in recipe["rows"]}
     found: list[dict[str, Any]] = []
-    for pair in recipe["differences"]:
-        for dataset in recipe["datasets"]:
-            for metric in recipe["metrics"]:
-                result = difference(
-                    measured, rows_of[pair["of"]], rows_of[pair["minus"]], dataset["name"], metric
-                )
+    for pair in recipe.differences:
+        of, minus = recipe.row(pair.of), recipe.row(pair.minus)
+        for dataset in recipe.datasets:
+            for metric in recipe.metrics:
+                result = difference(measured, of, minus, dataset.name, metric)
                 if result is None:
                     continue
                 found.append(
                     {
-                        "table": recipe["name"],
-                        "of": rows_of[pair["of"]]["label"],
-                        "minus": rows_of[pair["minus"]]["label"],
-                        "scale": recipe["scale"],
-                        "dataset": dataset["label"],
+                        "table": recipe.name,
+                        "of": of.label,
+                        "minus": minus.label,
+                        "scale": recipe.scale,
+                        "dataset": dataset.label,
                         "metric": metric,
-                        "weights": rows_of[pair["of"]]["weights"][0],
-                        "study": recipe["study"],
+                        "weights": of.weights[0],
+                        "study": recipe.study,
                         **result,
                     }
                 )
@@ -62,15 +60,13 @@ def differences(recipe: dict[str, Any], scores: list[Path], out: Path) -> list[d
     return found
 
 
-def difference(
-    measured: Scores, of: dict[str, Any], minus: dict[str, Any], dataset: str, metric: str
-) -> dict[str, Any] | None:
+def difference(measured: Scores, of: Row, minus: Row, dataset: str, metric: str) -> dict[str, Any] | None:
     """One row of a recipe minus another, from `kind` to `why_empty` of COLUMNS; None: no metric of images."""
     sides = [_images(measured, row, dataset, metric) for row in (of, minus)]
     most = max(len(side or ()) for side in sides)
     for k, row in enumerate((of, minus)):  # what is not trained here has no seeds: one run stands for all
         side = sides[k]
-        if side and len(side) == 1 and row["weights"] == ["none"]:
+        if side and len(side) == 1 and row.weights == ("none",):
             sides[k] = side * most
     return None if all(side is None for side in sides) else _compare(sides, metric)
 
@@ -87,11 +83,9 @@ def join(parts: Iterable[Path], out: Path) -> None:
     write_csv(out, COLUMNS, rows)
 
 
-def _images(
-    measured: Scores, row: dict[str, Any], dataset: str, metric: str
-) -> list[dict[str, float]] | None:
+def _images(measured: Scores, row: Row, dataset: str, metric: str) -> list[dict[str, float]] | None:
     """For each seed: image -> value. None if the metric is not one of images."""
-    seeds = [measured.get((run, row["weights"][0], dataset, metric)) for run in row["runs"]]
+    seeds = [measured.get((run, row.weights[0], dataset, metric)) for run in row.runs]
     if not any(seeds):
         return None
     return [{r["image"]: float(r["value"]) for r in seed or () if r["value"]} for seed in seeds]

@@ -18,6 +18,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.scores import IMAGE_COLUMNS, SET_COLUMNS
+from samdiffsr.reporting.tables.recipe import LeftOut, TableRecipe
 
 TIDY_COLUMNS = (
     "table", "method", "variant", "run", "seed", "weights", "dataset", "scale", "metric", "n", "mean", "std",
@@ -34,12 +35,12 @@ class Published(NamedTuple):
 
 
 def gather(
-    recipe: dict[str, Any], scores: list[Path], sets: list[Path], published: Path, wide: Path, tidy: Path
+    recipe: TableRecipe, scores: list[Path], sets: list[Path], published: Path, wide: Path, tidy: Path
 ) -> list[dict[str, Any]]:
     """Make one table.
 
     Args:
-        recipe: Config.table_recipe. scores: the CSVs of the score stage, of all its runs and data sets.
+        scores: the CSVs of the score stage, of all its runs and data sets.
         sets: likewise of the stages of sets and costs.
         published: paper/published_tables.csv, with errata.yaml beside it.
         wide: methods x (data set, metric), each the mean over images, then over seeds, of the headline
@@ -52,45 +53,45 @@ def gather(
     """
     measured, whole, printed = read_scores(scores), read_sets(sets), read_published(published)
     wide_rows, tidy_rows = [], []
-    for row in recipe["rows"]:
-        cells = {"Method": row["label"]}
-        for dataset in [*recipe["datasets"], *recipe.get("left_out", [])]:
-            for metric in recipe["metrics"]:
+    for row in recipe.rows:
+        cells = {"Method": row.label}
+        for dataset in [*recipe.datasets, *recipe.left_out]:
+            for metric in recipe.metrics:
                 column = METRICS[metric]
-                number = recipe["name"].removeprefix("table")
-                key = (number, row["published"], str(recipe["scale"]), dataset["published"], column.published)
+                number = recipe.name.removeprefix("table")
+                key = (number, row.published, str(recipe.scale), dataset.published, column.published)
                 value = printed.values.get(key, "")
                 shared = {
-                    "table": recipe["name"],
-                    "method": row["label"],
-                    "variant": row["variant"] or "",
-                    "dataset": dataset["label"],
-                    "scale": recipe["scale"],
+                    "table": recipe.name,
+                    "method": row.label,
+                    "variant": row.variant or "",
+                    "dataset": dataset.label,
+                    "scale": recipe.scale,
                     "metric": metric,
                     "published": value,
-                    "erratum": printed.errata.get((number, dataset["published"]), "") if value else "",
-                    "masks": row["masks"] or "none",
-                    "sampling": row["sampling"],
-                    "checkpoints": recipe["checkpoints"],
-                    "study": recipe["study"],
+                    "erratum": printed.errata.get((number, dataset.published), "") if value else "",
+                    "masks": row.masks or "none",
+                    "sampling": row.sampling,
+                    "checkpoints": recipe.checkpoints,
+                    "study": recipe.study,
                 }
                 made = [
                     shared
-                    | (_cell(measured, run, weights, dataset["name"], metric)
-                       or _whole(whole, run, weights, dataset["name"], metric))
-                    for weights in row["weights"]
-                    for run in row["runs"]
+                    | (_cell(measured, run, weights, dataset.name, metric)
+                       or _whole(whole, run, weights, dataset.name, metric))
+                    for weights in row.weights
+                    for run in row.runs
                 ]  # fmt: skip
-                why = row.get("absent", {}).get(dataset["name"].partition("/")[0])
-                if why or not row["runs"]:
+                why = row.absent.get(dataset.name.partition("/")[0])
+                if why or not row.runs:
                     nothing = {"variant": "", "n": 0, "masks": "", "checkpoints": "", "sampling": ""}
                     made = [shared | nothing | {"why_empty": why or "not run here"}]
                 tidy_rows += made
-                if "why" in dataset:  # named, so that nobody takes the set for forgotten; it gets no column
+                if isinstance(dataset, LeftOut):  # named, lest it is taken for forgotten; it gets no column
                     for cell in made:
-                        cell["why_empty"] = f"test set left out: {dataset['why']}"
+                        cell["why_empty"] = f"test set left out: {dataset.why}"
                     continue
-                cells[f"{dataset['label']} {column.heading}"] = headline(made, metric)
+                cells[f"{dataset.label} {column.heading}"] = headline(made, metric)
         wide_rows.append(cells)
     write_csv(tidy, TIDY_COLUMNS, tidy_rows)
     write_csv(wide, tuple(wide_rows[0]), wide_rows)

@@ -14,6 +14,7 @@ from typing import Any
 from samdiffsr.core.files import atomic_path
 from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SetMetric
 from samdiffsr.reporting.tables.gather import headline, show
+from samdiffsr.reporting.tables.recipe import TableRecipe
 
 DASH = "–"
 
@@ -37,19 +38,19 @@ class Block:
     quoted_nowhere: tuple[str, ...]  # methods with neither a measured nor a published value
 
 
-def blocks(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[Block]:
+def blocks(recipe: TableRecipe, tidy: list[dict[str, Any]]) -> list[Block]:
     """The table's parts from its tidy rows (`reporting.tables.gather`)."""
     made = []
-    for dataset in recipe["datasets"]:
+    for dataset in recipe.datasets:
         columns: list[tuple[str, list[Cell]]] = []
-        for metric in recipe["metrics"]:
+        for metric in recipe.metrics:
             groups = [
                 [
                     r
                     for r in tidy
-                    if (r["method"], r["dataset"], r["metric"]) == (row["label"], dataset["label"], metric)
+                    if (r["method"], r["dataset"], r["metric"]) == (row.label, dataset.label, metric)
                 ]
-                for row in recipe["rows"]
+                for row in recipe.rows
             ]
             measured = [_cell(group, metric) for group in groups]
             printed = [group[0]["published"] for group in groups]
@@ -57,11 +58,11 @@ def blocks(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[Block]:
             if any(printed):
                 quoted = [Cell(show(float(text), metric) if text else "") for text in printed]
                 columns.append(("published", _ranked(quoted, metric)))
-        names = [row["label"] for row in recipe["rows"]]
+        names = [row.label for row in recipe.rows]
         kept = [i for i in range(len(names)) if any(cells[i].text for _, cells in columns)]
         made.append(
             Block(
-                title=f"{dataset['label']} x{recipe['scale']}",
+                title=f"{dataset.label} x{recipe.scale}",
                 headings=("Method", *(heading for heading, _ in columns)),
                 lines=tuple((Cell(names[i]), *(cells[i] for _, cells in columns)) for i in kept),
                 quoted_nowhere=tuple(name for i, name in enumerate(names) if i not in kept),
@@ -95,22 +96,22 @@ def _machine(metric: str) -> str:
     return entry.machine if isinstance(entry, CostMetric) else ""
 
 
-def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
+def conditions(recipe: TableRecipe, tidy: list[dict[str, Any]]) -> list[str]:
     """Under which conditions the table was made: sentences."""
 
     def several(values: Any) -> str:
         return ", ".join(dict.fromkeys(str(v) for v in values if v))
 
-    ours = [row for row in recipe["rows"] if row["runs"]]
+    ours = [row for row in recipe.rows if row.runs]
     measured = [r for r in tidy if r.get("mean")]
-    masks = several(f"{row['label']}: {row['masks']}" for row in ours if row["masks"])
+    masks = several(f"{row.label}: {row.masks}" for row in ours if row.masks)
     images = [r for r in measured if isinstance(METRICS[r["metric"]], ImageMetric)]
-    lines = [f"Study {recipe['study']}: {recipe['about']}."]
+    lines = [f"Study {recipe.study}: {recipe.about}."]
     lines.append(
-        f"Training set {recipe['train_set']}; checkpoints {recipe['checkpoints']}; "
+        f"Training set {recipe.train_set}; checkpoints {recipe.checkpoints}; "
         f"masks {masks or 'none'}; seeds {several(r['seed'] for r in measured) or 'none'}; "
-        f"sampling {several(row['sampling'] for row in ours)}; "
-        f"weights {several(row['weights'][0] for row in ours)}."
+        f"sampling {several(row.sampling for row in ours)}; "
+        f"weights {several(row.weights[0] for row in ours)}."
     )
     if protocols := several(r["protocol"] for r in images):
         lines.append(f"PSNR and SSIM: {protocols}.")
@@ -127,19 +128,19 @@ def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
             lines.append(f"{METRICS[metric].heading}: {devices}{beside}.")
     if any(r["published"] for r in tidy):
         note = "Published: the paper's values (arXiv 2402.17133v2)."
-        if not recipe["comparable"]:
+        if not recipe.comparable:
             note += (
                 " They are not comparable with the measured ones beside them: other training data, masks "
                 "or length of training."
             )
         lines.append(note)
-    elif not recipe["comparable"]:
+    elif not recipe.comparable:
         lines.append("These numbers are not comparable with the paper's.")
     lines += [f"{dataset}: {text}." for dataset, text in _errata(tidy)]
-    for entry in recipe.get("left_out", []):
-        lines.append(f"Left out: {entry['label']} ({entry['why']}).")
+    for entry in recipe.left_out:
+        lines.append(f"Left out: {entry.label} ({entry.why}).")
     unmeasured: dict[str, list[str]] = {}  # reason -> headings
-    for metric in recipe["metrics"]:
+    for metric in recipe.metrics:
         reasons = several(
             r["why_empty"] for r in tidy if r["metric"] == metric and r["variant"] and r["why_empty"]
         )
@@ -148,7 +149,7 @@ def conditions(recipe: dict[str, Any], tidy: list[dict[str, Any]]) -> list[str]:
         elif reasons and not isinstance(METRICS[metric], CostMetric):
             lines.append(f"{METRICS[metric].heading}, partly empty: {reasons}.")
     lines += [f"Not measured: {', '.join(headings)} ({reason})." for reason, headings in unmeasured.items()]
-    return lines + list(recipe["notes"])
+    return lines + list(recipe.notes)
 
 
 def _errata(tidy: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -165,17 +166,12 @@ def claims(differences: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def number(recipe: dict[str, Any]) -> str:
-    """ "2", "S1"."""
-    return recipe["name"].removeprefix("table").upper()
-
-
 # ---- Markdown ----
 
 
-def markdown(recipe: dict[str, Any], tidy: list[dict[str, Any]], differences: list[dict[str, Any]]) -> str:
+def markdown(recipe: TableRecipe, tidy: list[dict[str, Any]], differences: list[dict[str, Any]]) -> str:
     """The table in Markdown: best bold, second best underlined."""
-    parts = [f"# Table {number(recipe)}: {recipe['title']}"]
+    parts = [f"# Table {recipe.number}: {recipe.title}"]
     for block in blocks(recipe, tidy):
         head = [
             f"| {' | '.join(_md(h) for h in block.headings)} |",
@@ -215,13 +211,13 @@ _LATEX = {
 }  # fmt: skip
 
 
-def latex(recipe: dict[str, Any], tidy: list[dict[str, Any]], differences: list[dict[str, Any]]) -> str:
+def latex(recipe: TableRecipe, tidy: list[dict[str, Any]], differences: list[dict[str, Any]]) -> str:
     r"""The table as a LaTeX float (needs \usepackage{booktabs}): best bold, second best underlined."""
     lines = [r"\begin{table*}", r"\centering"]
-    notes = [f"{recipe['title']}.", *conditions(recipe, tidy)]
+    notes = [f"{recipe.title}.", *conditions(recipe, tidy)]
     notes += [f"{line}." for line in claims(differences)]
     lines.append(rf"\caption{{{' '.join(_tex(note) for note in notes)}}}")
-    lines.append(rf"\label{{tab:{recipe['name']}}}")
+    lines.append(rf"\label{{tab:{recipe.name}}}")
     for block in blocks(recipe, tidy):
         lines.append(rf"\begin{{tabular}}{{l{'r' * (len(block.headings) - 1)}}}")
         lines.append(rf"\multicolumn{{{len(block.headings)}}}{{c}}{{{_tex(block.title)}}} \\")

@@ -185,7 +185,7 @@ def _possible(
 
 def _check_memory(source: Path, found: Outline, scale: int, bytes_: int) -> None:
     """Refuse what the system would kill the whole batch for."""
-    from samdiffsr.core.device import free_memory
+    from samdiffsr.core.machine import free_memory
 
     needed, free = found.width * found.height * scale**2 * bytes_, free_memory()
     if free is not None and needed > free:

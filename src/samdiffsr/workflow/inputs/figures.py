@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from samdiffsr.config.load import Config
 from samdiffsr.config.recipes.figures import figure_datasets, figure_points, figure_recipe
-from samdiffsr.config.schema import (
-    AnyFigure,
+from samdiffsr.core import layout
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import Layout
+from samdiffsr.evaluation.metrics import SetMetric, of_kind
+from samdiffsr.reporting.figures.recipe import CurvesRecipe
+from samdiffsr.reporting.figures.spec import (
     Artifacts,
     Crops,
     Curves,
+    Figure,
     MaskGain,
     Masks,
     Metrics,
@@ -17,10 +22,6 @@ from samdiffsr.config.schema import (
     Rules,
     Steps,
 )
-from samdiffsr.core import layout
-from samdiffsr.core.errors import UserError
-from samdiffsr.core.layout import Layout
-from samdiffsr.evaluation.metrics import SetMetric, of_kind
 from samdiffsr.workflow.inputs.results import scores
 from samdiffsr.workflow.inputs.stores import Files, image_store, region_store, structure
 from samdiffsr.workflow.targets import level_regions
@@ -28,7 +29,7 @@ from samdiffsr.workflow.targets import level_regions
 PUBLISHED: Files = {"published": layout.PUBLISHED, "beside": layout.ERRATA}
 
 
-def figure_of(config: Config, figure: str) -> AnyFigure:
+def figure_of(config: Config, figure: str) -> Figure:
     if figure not in config.figures:
         raise UserError(f"no figure {figure!r} in config.yaml; there are {', '.join(config.figures)}")
     return config.figures[figure]
@@ -75,8 +76,9 @@ def figure(config: Config, figure: str) -> Files:
     if isinstance(spec, Steps):
         return _steps(config, figure, spec)
     if isinstance(spec, Curves) and config.checkpoint_source == "trained":
-        curves = figure_recipe(config, figure)["curves"]
-        return {"curves": [place.curve(curve["folder"], curve["name"]) for curve in curves]}
+        recipe = figure_recipe(config, figure)
+        assert isinstance(recipe, CurvesRecipe)
+        return {"curves": [place.curve(curve.folder, curve.name) for curve in recipe.curves]}
     if isinstance(spec, Rules):
         return {"graph": place.rule_graph()}
     return {}

@@ -108,8 +108,8 @@ def page_images(config: Config) -> list[str]:
     """Per-image scores and samples that the page shows: what the tables need anyway."""
     spell, found = Layout(config.study), []
     for comparison in comparisons(config, all_absences(config)):
-        for method in comparison["methods"]:
-            dataset, run = comparison["dataset"], method["run"]
+        for method in comparison.methods:
+            dataset, run = comparison.dataset, method.run
             found += [spell.scores(run, dataset)]
-            found += files(spell.samples(run, method["weights"], dataset), layout.SAMPLES)
+            found += files(spell.samples(run, method.weights, dataset), layout.SAMPLES)
     return found
