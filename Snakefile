@@ -37,7 +37,7 @@ onstart:
             for job in workflow.dag.needrun_jobs()
             for path in job.output
         ]
-        ask(refuse_slow, made=made, root=Path(), say=logger.info)({})
+        ask(refuse_slow, made=made, root=Path())({})
 
 
 localrules:

@@ -17,6 +17,7 @@ for name, first in {"PYTHONPATH": SRC, "PATH": os.path.dirname(sys.executable)}.
 
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.logging import configure
 from samdiffsr.core.layout import ENCODER, RUN, Layout, files
 from samdiffsr.workflow import arguments, configuration, recipes, targets
 from samdiffsr.workflow.fingerprint import fingerprint
@@ -24,11 +25,12 @@ from samdiffsr.workflow.inputs import figures, results, runs, stores
 from samdiffsr.workflow.lock import hold
 from samdiffsr.workflow.plan import refuse_slow
 
+configure(quiet_stdout=True)
 OVERRIDES = workflow.config_settings.config
 try:
     # Of the jobs' Snakemakes and of those that only look, none holds the folder.
     if workflow.is_main_process and not workflow.output_settings.dryrun:
-        hold(Path(), logger.warning, unlock="--unlock" in sys.argv)
+        hold(Path(), unlock="--unlock" in sys.argv)
     CONFIG = configuration.configured(config, OVERRIDES, sys.argv)
 except UserError as error:
     raise WorkflowError(str(error)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import subprocess
 import sys
 import time
@@ -116,7 +117,9 @@ def test_two_clones_that_share_data(server: Server, tmp_path: Path) -> None:
     ]
 
 
-def test_a_lock_ends_with_its_process_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_lock_ends_with_its_process_and_leaves_nothing(
+    tmp_path: Path, said: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "x.lock"
     code = (
         "import sys; from pathlib import Path; from samdiffsr.core.locks import locked\n"
@@ -128,13 +131,17 @@ def test_a_lock_ends_with_its_process_and_leaves_nothing(tmp_path: Path) -> None
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
 
-    def kill(line: str) -> None:
-        said.append(line)
-        process.kill()
+    class Kill(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            process.kill()
 
-    said: list[str] = []
-    with locked(path, kill):
-        assert f"-{process.pid}-" in said[0]  # who it was
+    logger = logging.getLogger("samdiffsr.core.locks")
+    logger.addHandler(kill := Kill())
+    try:
+        with locked(path):
+            assert f"-{process.pid}-" in said.messages[0]  # who it was
+    finally:
+        logger.removeHandler(kill)
     process.communicate()
     assert not path.exists()
 

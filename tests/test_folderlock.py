@@ -20,8 +20,11 @@ from samdiffsr.workflow.lock import LOCK, SNAKEMAKES, hold
 HOLD = """
 import sys
 from pathlib import Path
+from samdiffsr.core.logging import configure
 from samdiffsr.workflow.lock import hold
-print(hold(Path(), print))
+sys.stderr = sys.stdout
+configure()
+print(hold(Path()))
 """
 
 
@@ -56,15 +59,14 @@ def test_locks_stay_until_the_last_process_dies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["elsewhere", ""])
-def test_locks_of_another_machine_stay(tmp_path: Path, host: str) -> None:
+def test_locks_of_another_machine_stay(tmp_path: Path, host: str, said: pytest.LogCaptureFixture) -> None:
     lock = _leave_lock(tmp_path)
     (tmp_path / LOCK).write_text(host)
-    said: list[str] = []
-    assert hold(tmp_path, said.append)
+    assert hold(tmp_path)
     assert lock.exists()
-    assert said == []
+    assert said.messages == []
     assert f"{socket.gethostname()} {os.getpid()}" in (tmp_path / LOCK).read_text()
-    assert hold(tmp_path, said.append)  # nor does a later run here take them for its own
+    assert hold(tmp_path)  # nor does a later run here take them for its own
     assert lock.exists()
 
 
@@ -75,9 +77,9 @@ def test_a_clock_that_was_put_back_is_refused(tmp_path: Path) -> None:
     moment = lock.stat().st_mtime + 7200
     os.utime(lock, (moment, moment))
     with pytest.raises(UserError, match=r"the clock is 2\.0 h behind the last run here"):
-        hold(tmp_path / "b", print)
+        hold(tmp_path / "b")
     os.utime(lock)
-    assert hold(tmp_path / "b", print)
+    assert hold(tmp_path / "b")
 
 
 # ---- with Snakemake ----
@@ -87,14 +89,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from snakemake.logging import logger
 from snakemake.exceptions import WorkflowError
 from samdiffsr.core.errors import UserError
 from samdiffsr.workflow.lock import hold
 
 try:
     if workflow.is_main_process and not workflow.output_settings.dryrun:
-        hold(Path(), logger.warning, unlock="--unlock" in sys.argv)
+        hold(Path(), unlock="--unlock" in sys.argv)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from samdiffsr.models.model_file import open_model, save_model
 from samdiffsr.models.recipe import UNet
 from samdiffsr.sampling import restorers as restore_module
 from samdiffsr.sampling.restorers import denoiser_restorer, restore_dataset
-from samdiffsr.sampling.upscale import command
 from samdiffsr.sampling.upscale.command import upscale_images
 from samdiffsr.sampling.upscale.models import find_models
 from samdiffsr.sampling.upscale.picture import read_picture
@@ -72,11 +72,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return demo
 
 
-def run(study: Path, *inputs: Path, out: Path, model: str = "runs/srdiff-x2-s0", **more: Any) -> list[str]:
-    said: list[str] = []
+def run(study: Path, *inputs: Path, out: Path, model: str = "runs/srdiff-x2-s0", **more: Any) -> None:
     options = {"steps": 2, "precision": "float32", "device": "cpu", "threads": 1}
-    upscale_images(list(inputs), out, study / model, say=said.append, **options | more)
-    return said
+    upscale_images(list(inputs), out, study / model, **options | more)
 
 
 # ---- bands -----------------------------------------------------------------------------------------------
@@ -113,7 +111,7 @@ def test_an_image_of_the_study_comes_out_as_there(study: Path, tmp_path: Path) -
     models = find_models(study / "runs/srdiff-x2-s0")
     recipe = {"kind": "denoiser", "scale": 2, "seed": 3, "steps": 4, "start": None, "weights": "raw"}
     restore_dataset(
-        tmp_path / "lr", tmp_path, tmp_path / "m.json", tmp_path / "p", recipe, models, device="cpu", say=str
+        tmp_path / "lr", tmp_path, tmp_path / "m.json", tmp_path / "p", recipe, models, device="cpu"
     )
     (tmp_path / "kite.png").rename(tmp_path / "theirs.png")
     Image.fromarray(scene(20, 24)).save(tmp_path / "kite.png")
@@ -256,7 +254,9 @@ def _deep_colour(path: Path) -> None:
 # ---- folders, targets ------------------------------------------------------------------------------------
 
 
-def test_a_bad_file_in_a_folder_is_named_and_the_others_are_made(study: Path, tmp_path: Path) -> None:
+def test_a_bad_file_in_a_folder_is_named_and_the_others_are_made(
+    study: Path, tmp_path: Path, said: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(scene(8, 8)).save(folder / "a.jpg")
@@ -264,16 +264,16 @@ def test_a_bad_file_in_a_folder_is_named_and_the_others_are_made(study: Path, tm
     _save_animated(folder / "c.webp")
     Image.fromarray(scene(8, 8)).convert("L").save(folder / "d.tif")
     (folder / "notes.txt").write_text("left out")
-    said: list[str] = []
     with pytest.raises(UserError, match="2 of 4 images failed; see above"):
         upscale_images(
             [folder], tmp_path / "out", study / "encoders/default-x2-s0", device="cpu", threads=1,
-            suffix=".tif", say=said.append,
+            suffix=".tif",
         )  # fmt: skip
-    assert said[0] == f"{folder}: left out, no image by its name: notes.txt"
-    assert [line.startswith("failed: ") for line in said[1:]] == [True, True, False, False]
-    assert str(folder / "b.png") in said[1]
-    assert str(folder / "c.webp") in said[2]
+    lines = said.messages
+    assert lines[0] == f"{folder}: left out, no image by its name: notes.txt"
+    assert [line.startswith("failed: ") for line in lines[1:]] == [True, True, False, False]
+    assert str(folder / "b.png") in lines[1]
+    assert str(folder / "c.webp") in lines[2]
     assert sorted(p.name for p in (tmp_path / "out").glob("*.*") if p.name[0] != ".") == ["a.tif", "d.tif"]
 
 
@@ -376,16 +376,20 @@ def test_a_wrong_model_is_one_line(study: Path, tmp_path: Path) -> None:
 
 
 def test_a_bar_on_a_terminal_and_a_line_an_image_in_a_log(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said: pytest.LogCaptureFixture,
 ) -> None:
     for name in "ab":
         Image.fromarray(scene(8, 8)).save(tmp_path / f"{name}.png")
     inputs = tmp_path / "a.png", tmp_path / "b.png"
-    said = run(study, *inputs, out=tmp_path / "1")
-    assert [line.split(",")[0] for line in said] == [
+    run(study, *inputs, out=tmp_path / "1")
+    assert [line.split(",")[0] for line in said.messages] == [
         f"{tmp_path}/1/a.png: 1 of 2", f"{tmp_path}/1/b.png: 2 of 2"
     ]  # fmt: skip
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(command.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     run(study, *inputs, out=tmp_path / "2")
     assert "/2 [" in capsys.readouterr().err

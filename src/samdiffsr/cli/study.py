@@ -73,7 +73,7 @@ def plan(
     options = ["--configfile", *map(str, [config, *configfile])] if configfile else []
     given = [f"study={chosen.study}", *(settings or ())]
     given += [f"mirror={chosen.mirror}"] if chosen.mirror else []
-    for line in plan(chosen, targets or ["all"], [*options, "--config", *given], root, say):
+    for line in plan(chosen, targets or ["all"], [*options, "--config", *given], root):
         say(line)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from samdiffsr.cli.options import Device, path, say
+from samdiffsr.cli.options import Device, path
 from samdiffsr.cli.sampling import TOPIC
 from samdiffsr.cli.stage import Stage
 
@@ -64,5 +64,4 @@ def upscale(
         device=device,
         precision=precision,
         threads=threads,
-        say=say,
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from samdiffsr.core.errors import UserError, shown
 from samdiffsr.core.files import FULL, explained
+
+log = logging.getLogger(__name__)
 
 
 class Batch:
@@ -17,11 +20,10 @@ class Batch:
     Args:
         total: how many items there are.
         what: they are, in the plural.
-        say: is told of each failure, unless there is one item alone.
     """
 
-    def __init__(self, total: int, what: str, say: Callable[[str], None]) -> None:
-        self.total, self.what, self.say = total, what, say
+    def __init__(self, total: int, what: str) -> None:
+        self.total, self.what = total, what
         self.failures: list[Exception] = []
         self.last = ""
 
@@ -37,7 +39,7 @@ class Batch:
             self.failures.append(error)
             self.last = _line(error, path)
             if self.total > 1:
-                self.say(f"failed: {self.last}")
+                log.info(f"failed: {self.last}")
 
     def finish(self) -> None:
         """UserError if any item failed, with its own words if it is the only one.

@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from samdiffsr.core.errors import UserError
 
+log = logging.getLogger(__name__)
+
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-Say = Callable[[str], object]
 
 
 def here() -> str:
@@ -50,12 +52,12 @@ class Lock:
         self._file: int | None = None
         self._signed = False
 
-    def take(self, kind: int, say: Say) -> None:
+    def take(self, kind: int) -> None:
         """Wait for the lock; `kind` is LOCK_EX or LOCK_SH."""
         while True:
             self._file = opened(self.path)
             try:
-                self._wait(self._file, kind, say)
+                self._wait(self._file, kind)
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
@@ -69,12 +71,12 @@ class Lock:
                 os.ftruncate(self._file, 0)
                 self._signed = os.pwrite(self._file, self.signature.encode(), 0) > 0
 
-    def _wait(self, file: int, kind: int, say: Say) -> None:
+    def _wait(self, file: int, kind: int) -> None:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             other = os.pread(file, 200, 0).decode(errors="replace") or "another process"
-            say(f"{self.path}: {other} is at work on it; waiting")
+            log.info(f"{self.path}: {other} is at work on it; waiting")
             fcntl.flock(file, kind)
 
     def _current(self) -> bool:
@@ -117,22 +119,22 @@ class Lock:
 
 
 @contextlib.contextmanager
-def locked(path: Path, say: Say = print) -> Iterator[Lock]:
-    """Hold `path` alone while the block runs; `say` is told who is waited for. The file is removed after."""
-    yield from _held(path, fcntl.LOCK_EX, say)
+def locked(path: Path) -> Iterator[Lock]:
+    """Hold `path` alone while the block runs; a message says who is waited for. The file is removed after."""
+    yield from _held(path, fcntl.LOCK_EX)
 
 
 @contextlib.contextmanager
-def shared(path: Path, say: Say = print) -> Iterator[Lock]:
+def shared(path: Path) -> Iterator[Lock]:
     """Hold `path` together with others; see `Lock.alone`."""
-    yield from _held(path, fcntl.LOCK_SH, say)
+    yield from _held(path, fcntl.LOCK_SH)
 
 
-def _held(path: Path, kind: int, say: Say) -> Iterator[Lock]:
+def _held(path: Path, kind: int) -> Iterator[Lock]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = Lock(path)
     try:
-        lock.take(kind, say)
+        lock.take(kind)
         yield lock
     finally:
         lock.leave()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from samdiffsr.core.batch import Batch
@@ -12,6 +13,8 @@ from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256
 from samdiffsr.data.resize import Rounding, crop_to_multiple, downscale
 from samdiffsr.data.store import Store, StoreWriter
 
+log = logging.getLogger(__name__)
+
 
 def build_hr_store(
     folders: str | Path | Sequence[str | Path],
@@ -19,7 +22,6 @@ def build_hr_store(
     *,
     exclude: Sequence[str] = (),
     expected: Iterable[Entry] | None = None,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Decode every image of a folder, or of several, into the store `out`, whole and in the order of the
     names.
@@ -33,7 +35,6 @@ def build_hr_store(
         exclude: stems that are left out, e.g. of images that are test images too.
         expected: the manifest entries that the images must equal, no fewer and no more; None: whatever is
             there.
-        say: is told which files are left out, and of each image that fails.
 
     Raises UserError naming the image that is unreadable, called as another, missing, or not the one that the
     manifest means.
@@ -41,14 +42,14 @@ def build_hr_store(
     folders = [folders] if isinstance(folders, str | Path) else folders
     paths = chosen_images(folders, exclude)
     for line in (line for folder in folders for line in look_into(Path(folder)).left_out):
-        say(line)
+        log.info(line)
     wanted = None if expected is None else {PurePosixPath(entry.file).stem: entry for entry in expected}
     if wanted is not None and (missing := sorted(wanted.keys() - {path.stem for path in paths})):
         raise UserError(
             f"{wanted[missing[0]].file}: missing in {', '.join(map(str, folders))}; fetch it again"
         )
     entries = []
-    batch = Batch(len(paths), "images", say)
+    batch = Batch(len(paths), "images")
     with StoreWriter(Path(out), "uint8", kind="hr") as store:
         for path in paths:
             with batch.item(path):

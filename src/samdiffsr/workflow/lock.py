@@ -13,21 +13,23 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.locks import opened, runs
+
+log = logging.getLogger(__name__)
 
 LOCK = Path(".snakemake") / "samdiffsr.lock"
 SNAKEMAKES = Path(".snakemake") / "locks"
 SKEW = 60.0  # seconds that the clocks of two machines may differ
 
 
-def hold(root: Path, say: Callable[[str], object], *, unlock: bool = False) -> bool:
+def hold(root: Path, *, unlock: bool = False) -> bool:
     """Hold the folder, together with other workflows, until this process ends.
 
     Alone in it, the locks of a Snakemake that died are removed. Locks left by another machine stay: a lock of
@@ -63,7 +65,7 @@ def hold(root: Path, say: Callable[[str], object], *, unlock: bool = False) -> b
             for lock in left:
                 lock.unlink(missing_ok=True)
             left = []
-            say("the last Snakemake here was killed; its locks are removed, and the work goes on")
+            log.warning("the last Snakemake here was killed; its locks are removed, and the work goes on")
         if not left:  # else it must be known whose they may be
             os.ftruncate(file, 0)
     else:
@@ -72,7 +74,7 @@ def hold(root: Path, say: Callable[[str], object], *, unlock: bool = False) -> b
         if unlock:
             os.close(file)
             raise UserError(f"{path}: held by a workflow at work, whose locks must stay: {others}")
-        say(
+        log.warning(
             f"another workflow is at work in this folder: {others}. No lock is removed beside it, and "
             "Snakemake keeps the two apart only until one of them ends: let them make different files"
         )

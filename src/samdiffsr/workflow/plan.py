@@ -6,6 +6,7 @@ networks, kept in work/calibration/ by device, networks and code. Masks, scores 
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import shutil
@@ -28,6 +29,8 @@ from samdiffsr.data.images import chosen_images, image_size
 from samdiffsr.training.job import too_slow
 from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
 from samdiffsr.workflow.fingerprint import fingerprint
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 Costly = TypeVar("Costly", EncoderRecipe, DenoiserRecipe)
@@ -122,7 +125,7 @@ def _costly(recipe: Costly) -> Costly:
     return recipe
 
 
-def calibration(config: Config, recipe: CalibrationRecipe, root: Path, say: Say) -> dict[str, Any]:
+def calibration(config: Config, recipe: CalibrationRecipe, root: Path) -> dict[str, Any]:
     """What `calibration.calibrate` found for a recipe on this device; measured if it is not known yet."""
     from samdiffsr.core.device import resolve_device
     from samdiffsr.core.machine import device_name
@@ -133,7 +136,7 @@ def calibration(config: Config, recipe: CalibrationRecipe, root: Path, say: Say)
     path = root / layout.calibration(key)
     if not path.exists():
         what = "encoder" if recipe.denoiser is None else "denoiser"
-        say(f"timing a few steps of the {what}'s training ...")
+        log.info(f"timing a few steps of the {what}'s training ...")
         command = [sys.executable, "-m", "samdiffsr", "calibrate", "--out", str(path.resolve())]
         command += ["--recipe", recipe.text(), "--device", device.type, "--threads", str(threads)]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -143,7 +146,7 @@ def calibration(config: Config, recipe: CalibrationRecipe, root: Path, say: Say)
     return read_json(path)
 
 
-def refuse_slow(config: Config, made: Iterable[tuple[str, str]], root: Path, say: Say) -> None:
+def refuse_slow(config: Config, made: Iterable[tuple[str, str]], root: Path) -> None:
     """UserError with the estimate if a training would take longer than `slow_hours`, unless `allow_slow`.
 
     Args:
@@ -155,7 +158,7 @@ def refuse_slow(config: Config, made: Iterable[tuple[str, str]], root: Path, say
     for training in sorted(trainings, key=lambda t: t.pixels, reverse=True):
         if training.pixels < config.slow_hours * 3600 * PIXELS_PER_SECOND:
             break
-        found = calibration(config, training.recipe, root, say)
+        found = calibration(config, training.recipe, root)
         hours = training.steps * found["step_seconds"] / 3600
         if hours > config.slow_hours:
             among = f" (one of {len(trainings)} trainings)" if len(trainings) > 1 else ""
@@ -186,7 +189,7 @@ def dataset_pixels(config: Config, name: str, root: Path) -> tuple[int, int]:
     return count, int(sum(row.unpacked for row in rows) / PNG_BYTES)
 
 
-def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: Path, say: Say) -> list[str]:
+def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: Path) -> list[str]:
     """The plan as lines for people.
 
     Args:
@@ -197,7 +200,7 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
     places = Layout(config.study)
     trained = [(job, found) for job in jobs if (found := training_at(config, job.rule, job.path, root))]
     trainings = [training for job, training in trained if job.pending]
-    costs = {t.name: calibration(config, t.recipe, root, say) for t in trainings}
+    costs = {t.name: calibration(config, t.recipe, root) for t in trainings}
     lines = [f"{' '.join(targets)} in study {config.study}: {config.chosen.about}"]
     if costs:
         first = next(iter(costs.values()))
@@ -227,7 +230,7 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
         )
     sampled = _made(jobs, places.samples, layout.SAMPLES[0])
     pending = [(found["run"], found["dataset"]) for job, found in sampled if job.pending]
-    images, drawing, png = _sampling(config, pending, root, say)
+    images, drawing, png = _sampling(config, pending, root)
     lines.append(f"sampling   {_count(job for job, _ in sampled)}: {images} images, about {_time(drawing)}")
     masks = _made(jobs, layout.regions, layout.REGIONS[0])
     names = [
@@ -278,7 +281,7 @@ def _downloads(jobs: list[Job]) -> tuple[int, list[str]]:
     return total, names
 
 
-def _sampling(config: Config, pending: list[tuple[str, str]], root: Path, say: Say) -> tuple[int, float, int]:
+def _sampling(config: Config, pending: list[tuple[str, str]], root: Path) -> tuple[int, float, int]:
     """(images, seconds, bytes of their files) of (run, data set) to sample."""
     images, seconds, size = 0, 0.0, 0.0
     calls = config.chosen.sampling.steps or config.diffusion.steps
@@ -288,7 +291,7 @@ def _sampling(config: Config, pending: list[tuple[str, str]], root: Path, say: S
         images, size = images + number, size + PNG_BYTES * pixels
         variant = config.variants[run.variant]
         if variant.kind == "denoiser" and variant.foreign is None:
-            found = calibration(config, training_of(config, "denoiser", name, root).recipe, root, say)
+            found = calibration(config, training_of(config, "denoiser", name, root).recipe, root)
             seconds += pixels * (found["image_seconds"] + calls * found["call_seconds"])
     return images, seconds, int(size)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from samdiffsr.checkpoints.released import model_info
 from samdiffsr.core.batch import Batch
 from samdiffsr.core.errors import UserError, shown
 from samdiffsr.core.files import atomic_path, leftovers, sha256_file, sha256_json
+from samdiffsr.core.progress import progress_bar
 from samdiffsr.data.resize import upscale
 from samdiffsr.sampling.upscale.models import find_models
 from samdiffsr.sampling.upscale.picture import (
@@ -35,6 +36,8 @@ from samdiffsr.sampling.upscale.picture import (
 from samdiffsr.sampling.upscale.plan import Plan, check_name, check_space, make_plan
 from samdiffsr.sampling.upscale.record import Record
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     import torch
 
@@ -42,8 +45,6 @@ if TYPE_CHECKING:
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 BYTES = {"denoiser": 84, "encoder": 24}  # of memory for a pixel of the result, without the network's maps
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,6 @@ def upscale_images(
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-    say: Say = print,
 ) -> None:
     """Enlarge image files by a trained model. An image that fails is named, and the others are made.
 
@@ -92,7 +92,7 @@ def upscale_images(
     """
     plan = make_plan(inputs, out, suffix, recursive)
     for line in plan.left_out:
-        say(line)
+        log.info(line)
     models = find_models(run, encoder)
     scale = model_info(models["encoder"])["recipe"]["scale"]
     _keep_pages()
@@ -105,21 +105,21 @@ def upscale_images(
     where = resolve_device(device)
     precision = resolve_precision(precision, where)
     recipe = {"seed": seed, "steps": steps, "start": None, "weights": weights, "pad": pad}
-    batch = Batch(len(plan.targets) + len(plan.refused), "images", say)
+    batch = Batch(len(plan.targets) + len(plan.refused), "images")
     for source, reason in plan.refused.items():
         with batch.item(source):
             raise UserError(f"{shown(source)}: {reason}; convert it to PNG")
     record = Record(plan.folder) if plan.folder else None
     hashes = {kind: sha256_file(path) for kind, path in models.items()}
-    tasks = _to_do(plan, record, [__version__, recipe, hashes, precision], overwrite, batch, say)
-    tasks = _possible(tasks, scale, next(k for k in BYTES if k in models), where, batch, say)
+    tasks = _to_do(plan, record, [__version__, recipe, hashes, precision], overwrite, batch)
+    tasks = _possible(tasks, scale, next(k for k in BYTES if k in models), where, batch)
     if not tasks:
         batch.finish()
         return
     for part in leftovers([plan.folder] if plan.folder else []):
         part.unlink(missing_ok=True)
     budget = memory * 1_000_000
-    with _bar() as progress:
+    with progress_bar(unit="band", leave=False) as show:
         if "denoiser" in models:
             restore = denoiser_restorer(
                 models["denoiser"],
@@ -128,7 +128,7 @@ def upscale_images(
                 where,
                 precision,
                 memory=budget,
-                progress=progress,
+                progress=show.at,
             )
         else:
             restore = encoder_restorer(models["encoder"], weights, where, precision, budget)
@@ -137,12 +137,12 @@ def upscale_images(
             with batch.item(task.source):
                 width, height = _make(task, scale, restore, record)
                 seconds = time.perf_counter() - began
-                say(f"{shown(task.target)}: {number} of {len(tasks)}, {width}x{height}, {seconds:.1f} s")
+                log.info(f"{shown(task.target)}: {number} of {len(tasks)}, {width}x{height}, {seconds:.1f} s")
     batch.finish()
 
 
 def _to_do(
-    plan: Plan, record: Record | None, settings: list[Any], overwrite: bool, batch: Batch, say: Say
+    plan: Plan, record: Record | None, settings: list[Any], overwrite: bool, batch: Batch
 ) -> list[Task]:
     """The images that are not there yet; UserError if something else is in their place."""
     tasks, kept = [], 0
@@ -160,13 +160,11 @@ def _to_do(
         if task.target.exists() and not overwrite:
             raise UserError(f"{shown(task.target)}: exists; give --overwrite, or another -o")
     if kept:
-        say(f"{kept} of {len(plan.targets)} images were made before, of the same with the same settings")
+        log.info(f"{kept} of {len(plan.targets)} images were made before, of the same with the same settings")
     return tasks
 
 
-def _possible(
-    tasks: list[Task], scale: int, kind: str, where: torch.device, batch: Batch, say: Say
-) -> list[Task]:
+def _possible(tasks: list[Task], scale: int, kind: str, where: torch.device, batch: Batch) -> list[Task]:
     """The tasks that can be done, by all that can be known without the network; the others fail here."""
     outlines: dict[Task, Outline] = {}
     for task in tasks:
@@ -177,7 +175,7 @@ def _possible(
                 _check_memory(task.source, found, scale, BYTES[kind])
             _, lost = fitted(found.metadata, found.mode, FORMATS[task.target.suffix.lower()])
             if lost := found.dropped + lost:
-                say(f"warning: {shown(task.source)}: dropped: {'; '.join(lost)}")
+                log.warning(f"{shown(task.source)}: dropped: {'; '.join(lost)}")
             outlines[task] = found
     check_space(((task.target, found) for task, found in outlines.items()), scale)
     return list(outlines)
@@ -226,23 +224,3 @@ def _keep_pages() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """On a terminal a bar over the bands of all steps of an image; elsewhere a line an image is enough."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(unit="band", leave=False, dynamic_ncols=True) as bar:
-
-        def show(done: int, total: int) -> None:
-            if done == 1:
-                bar.reset(total)
-            bar.update(done - bar.n)
-            if done == total:
-                bar.clear()
-
-        yield show
