@@ -16,6 +16,7 @@ import pytest
 
 from tests.world import build
 
+pytest_plugins = ["tests.training"]  # the fixtures of tiny trainings
 CACHE = tempfile.TemporaryDirectory(prefix="samdiffsr-cache-")  # until the interpreter ends
 os.environ["SAMDIFFSR_CACHE"] = CACHE.name
 COUNTS = pytest.StashKey[Counter[str]]()

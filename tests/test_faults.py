@@ -168,7 +168,7 @@ def test_a_damaged_state_is_refused_and_the_one_before_gives_the_same_network(
             patch.setattr(Trainer, "advance", dying)
             with pytest.raises(Killed):
                 command(damage).run()
-        newest = here / damage / "state" / "state-00000006.pt"
+        (newest,) = (here / damage / "state").rglob("state-00000006.pt")
         data = bytearray(newest.read_bytes())
         if damage == "flipped":
             data[len(data) // 3] ^= 1

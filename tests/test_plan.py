@@ -10,9 +10,12 @@ import pytest
 import yaml
 
 from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.recipes.stages import denoiser_recipe
+from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import read_json, write_json
+from samdiffsr.core.files import read_json
 from samdiffsr.training.recipe import CalibrationRecipe
+from samdiffsr.training.state import StateFolder
 from samdiffsr.workflow import plan as planning
 from samdiffsr.workflow.calibration import calibrate
 from tests.workflow import TINY, Workflow
@@ -53,8 +56,13 @@ def test_variants_that_cost_the_same_share_a_calibration(root: Path) -> None:
 def test_steps_that_are_saved_are_not_counted_again(root: Path, tmp_path: Path) -> None:
     config = _config(root)
     assert planning.training_of(config, "denoiser", "srdiff-x4-s0", tmp_path).steps == 2000
+    folder = tmp_path / "work/demo/train/srdiff-x4-s0"
+    recipe = denoiser_recipe(config, Run(variant="srdiff", scale=4, seed=0)).model_dump(mode="json")
     for step in (500, 1000):
-        write_json(tmp_path / f"work/demo/train/srdiff-x4-s0/state-{step:08d}.json", {"step": step})
+        StateFolder(folder, {"recipe": recipe}).save(step, {})
+    # another learning rate's, and one whose seal was never written, count nothing
+    StateFolder(folder, {"recipe": recipe | {"seed": 1}}).save(1500, {})
+    (folder / "state-00001900.pt").touch()
     assert planning.training_of(config, "denoiser", "srdiff-x4-s0", tmp_path).steps == 1000
     assert planning.training_of(config, "encoder", "small-x4-s0", tmp_path).steps == 1200
 

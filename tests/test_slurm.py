@@ -103,5 +103,5 @@ def test_a_training_that_runs_out_of_time_is_saved_and_goes_on_and_a_cancelled_w
     while slurm.jobs() and time.monotonic() < deadline:
         time.sleep(1)
     assert slurm.jobs() == []
-    assert list((workflow.folder / f"work/demo/train/{RUN}").glob("state-*.pt"))
+    assert list((workflow.folder / f"work/demo/train/{RUN}").rglob("state-*.pt"))
     assert not (workflow.folder / model).exists()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,103 +16,15 @@ import torch
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.randomness import sample_generator
-from samdiffsr.data.store import Store, StoreWriter
+from samdiffsr.data.store import Store
 from samdiffsr.masks.encode import encode
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.store import RegionStoreWriter
 from samdiffsr.models.model_file import open_model
 from samdiffsr.training import trainer as loop
-from samdiffsr.training.job import Job, learning_rate
-from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure, Training
-
-STEPS = 9
-Recipe = EncoderRecipe | DenoiserRecipe
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two small images with regions, as the stages would leave them."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    hr = [
-        rng.integers(0, 256, (48, 40, 3), dtype=np.uint8),
-        rng.integers(0, 256, (40, 56, 3), dtype=np.uint8),
-    ]
-    with StoreWriter(folder / "hr") as store:
-        for i, image in enumerate(hr):
-            store.add(f"image{i}", image)
-    with StoreWriter(folder / "lr", scale=4) as store:
-        for i, image in enumerate(hr):
-            store.add(f"image{i}", np.ascontiguousarray(image[::4, ::4]))
-    with RegionStoreWriter(folder / "labels") as store:
-        for i, image in enumerate(hr):
-            store.add(f"image{i}", Regions.from_partition(rng.integers(0, 5, image.shape[:2])))
-    encode(folder / "labels", folder / "values.npz", {"position": "rope"})
-    return folder
-
-
-def _training(**changes: Any) -> Training:
-    base = {"steps": STEPS, "batch": 2, "patch": 32, "lr": 1e-3, "ema": 0.9, "augment": True}
-    return Training(**{**base, **changes})
-
-
-def _encoder_recipe(**changes: Any) -> EncoderRecipe:
-    return EncoderRecipe(
-        blocks=2, features=8, growth=4, scale=4, training=_training(loss="l1", **changes), precision="float32"
-    )
-
-
-def _denoiser_recipe(formulation: str = "published", **changes: Any) -> DenoiserRecipe:
-    return DenoiserRecipe(
-        scale=4, formulation=formulation, unet={"dim": 8, "mults": [1, 2]}, precision="float32",
-        training=_training(**changes), structure=None if formulation == "none" else Structure(),
-    )  # fmt: skip
-
-
-def _command(data: Path, out: Path, kind: str, recipe: Recipe, *more: str) -> list[str]:
-    command = [
-        sys.executable, "-m", "samdiffsr", f"train-{kind}", "--name", f"my-{kind}", "--device", "cpu",
-        "--hr", str(data / "hr"), "--lr", str(data / "lr"), "--state", str(out / "state"),
-        "--out", str(out / "model.safetensors"), "--recipe", recipe.text(), *more,
-    ]  # fmt: skip
-    if kind == "denoiser":
-        command += ["--encoder", str(data / "encoder.safetensors")]
-        if recipe.structure is not None:
-            command += ["--labels", str(data / "labels"), "--values", str(data / "values.npz")]
-    return command
-
-
-def _train(
-    data: Path,
-    out: Path,
-    kind: str,
-    recipe: Recipe,
-    on_step: Callable[[int], None] = lambda step: None,
-    **job: Any,
-) -> None:
-    from samdiffsr.training.denoiser import train_denoiser
-    from samdiffsr.training.encoder import train_encoder
-
-    settings = Job(out / "state", out / "model.safetensors", device="cpu", precision=recipe.precision, **job)
-    if kind == "encoder":
-        train_encoder(settings, recipe, data / "hr", data / "lr", on_step=on_step)
-    else:
-        masks = {} if recipe.structure is None else {"labels": data / "labels", "values": data / "values.npz"}
-        train_denoiser(
-            settings, recipe, data / "hr", data / "lr", data / "encoder.safetensors", **masks, on_step=on_step
-        )
-
-
-@pytest.fixture(scope="module")
-def encoder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("encoder")
-    _train(data, out, "encoder", _encoder_recipe())
-    os.replace(out / "model.safetensors", data / "encoder.safetensors")
-    return data / "encoder.safetensors"
-
-
-def _same(a: Path, b: Path) -> bool:
-    return all((a / n).read_bytes() == (b / n).read_bytes() for n in ("model.safetensors", "model.curve.csv"))
+from samdiffsr.training.job import learning_rate
+from samdiffsr.training.recipe import Training
+from tests.training import STEPS, denoiser_recipe, encoder_recipe, same, train, train_command
 
 
 class Killed(BaseException):
@@ -134,43 +44,43 @@ def _kill(after: int) -> Callable[[int], None]:
 def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     data: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, workers: int
 ) -> None:
-    recipe = _encoder_recipe() if kind == "encoder" else _denoiser_recipe()
+    recipe = encoder_recipe() if kind == "encoder" else denoiser_recipe()
     monkeypatch.setattr(loop, "POINTS", 4)  # a point every 2 steps, a state every 3
-    _train(data, tmp_path / "whole", kind, recipe, save_every=3)
+    train(data, tmp_path / "whole", kind, recipe, save_every=3)
     with pytest.raises(Killed):
-        _train(data, tmp_path / "pieces", kind, recipe, on_step=_kill(after=8), save_every=3)
+        train(data, tmp_path / "pieces", kind, recipe, on_step=_kill(after=8), save_every=3)
     assert not (tmp_path / "pieces" / "model.safetensors").exists()
-    assert sorted(p.name for p in (tmp_path / "pieces/state").glob("*.pt")) == [
+    assert sorted(p.name for p in (tmp_path / "pieces/state").rglob("*.pt")) == [
         "state-00000003.pt",
         "state-00000006.pt",
     ]
-    _train(data, tmp_path / "pieces", kind, recipe, save_every=3, workers=workers)
-    assert _same(tmp_path / "whole", tmp_path / "pieces")
+    train(data, tmp_path / "pieces", kind, recipe, save_every=3, workers=workers)
+    assert same(tmp_path / "whole", tmp_path / "pieces")
     assert list((tmp_path / "pieces/state").iterdir()) == []  # nothing left to resume
 
 
 def test_kill_9_and_resume_through_the_command_line(data: Path, encoder: Path, tmp_path: Path) -> None:
-    recipe = _denoiser_recipe(steps=60)
+    recipe = denoiser_recipe(steps=60)
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     subprocess.run(
-        _command(data, whole, "denoiser", recipe, "--save-every", "5"), check=True, capture_output=True
+        train_command(data, whole, "denoiser", recipe, "--save-every", "5"), check=True, capture_output=True
     )
-    command = _command(data, pieces, "denoiser", recipe, "--save-every", "5")
+    command = train_command(data, pieces, "denoiser", recipe, "--save-every", "5")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list((pieces / "state").glob("state-*.json")) and process.poll() is None:
+    while not list((pieces / "state").rglob("state-*.json")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "the training was over before it could be killed"
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "goes on after" in done.stdout
-    assert _same(whole, pieces)
+    assert same(whole, pieces)
 
 
 def test_sigterm_saves_the_state_and_says_how_to_go_on(data: Path, encoder: Path, tmp_path: Path) -> None:
-    recipe = _denoiser_recipe(steps=5000)
-    command = _command(data, tmp_path, "denoiser", recipe, "--save-every", "100000")
+    recipe = denoiser_recipe(steps=5000)
+    command = train_command(data, tmp_path, "denoiser", recipe, "--save-every", "100000")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
@@ -181,7 +91,7 @@ def test_sigterm_saves_the_state_and_says_how_to_go_on(data: Path, encoder: Path
     assert process.returncode == 1
     assert "my-denoiser: stopped by SIGTERM after step" in err.splitlines()[-1]
     assert "run the same command to go on" in err
-    assert len(list((tmp_path / "state").glob("state-*.pt"))) == 1
+    assert len(list((tmp_path / "state").rglob("state-*.pt"))) == 1
 
 
 def test_a_sample_is_the_same_whatever_batch_it_falls_into() -> None:
@@ -210,8 +120,8 @@ def test_learning_rates(changes: dict[str, Any], expected: dict[int, float]) -> 
 
 def test_ema_is_the_average_it_says(data: Path, tmp_path: Path) -> None:
     """With a learning rate of almost nothing EMA and raw weights agree; with a real one they differ."""
-    _train(data, tmp_path / "still", "encoder", _encoder_recipe(lr=1e-12))
-    _train(data, tmp_path / "moving", "encoder", _encoder_recipe(lr=1e-2))
+    train(data, tmp_path / "still", "encoder", encoder_recipe(lr=1e-12))
+    train(data, tmp_path / "moving", "encoder", encoder_recipe(lr=1e-2))
     for name, close in (("still", True), ("moving", False)):
         model = open_model(tmp_path / name / "model.safetensors")
         raw, ema = model.weights("raw"), model.weights("ema")
@@ -234,13 +144,37 @@ def test_a_loss_that_is_not_finite_stops_with_run_and_step(
     with pytest.raises(
         UserError, match=r"denoiser: the loss is not finite at step 5; lower its training\.lr"
     ):
-        _train(data, tmp_path, "denoiser", _denoiser_recipe())
+        train(data, tmp_path, "denoiser", denoiser_recipe())
     assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("step", [3, STEPS])
+def test_a_gradient_that_is_not_finite_in_the_last_step_leaves_no_model_of_nans(
+    data: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The losses are all finite: the one of this step adds a root of 0, whose slope is not."""
+    from samdiffsr.training import denoiser
+
+    calls = {"n": 0}
+    honest = denoiser.pixel_loss
+
+    def poisoned(kind: str, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        calls["n"] += 1
+        loss = honest(kind, prediction, target)
+        return loss + (prediction * 0).sum().abs().sqrt() if calls["n"] == step else loss
+
+    monkeypatch.setattr(denoiser, "pixel_loss", poisoned)
+    with pytest.raises(
+        UserError, match=rf"denoiser: the weights are not finite after step {step}; lower its"
+    ):
+        train(data, tmp_path, "denoiser", denoiser_recipe(), save_every=3)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert len(list((tmp_path / "state").rglob("state-*.pt"))) == (0 if step == 3 else 2)
 
 
 @pytest.mark.parametrize("formulation", ["none", "published", "released", "consistent", "condition"])
 def test_every_formulation_trains(data: Path, encoder: Path, tmp_path: Path, formulation: str) -> None:
-    _train(data, tmp_path, "denoiser", _denoiser_recipe(formulation, steps=3))
+    train(data, tmp_path, "denoiser", denoiser_recipe(formulation, steps=3))
     info = open_model(tmp_path / "model.safetensors", "denoiser").info
     assert info["recipe"]["formulation"] == formulation
     assert ("labels" in info["digests"]) == (formulation != "none")
@@ -259,17 +193,17 @@ def test_published_with_an_empty_structure_trains_the_very_same_network_as_srdif
     encode(flat / "labels", flat / "values.npz", {"position": "rope"})
     for name in ("hr.bin", "hr.json", "lr.bin", "lr.json", "encoder.safetensors"):
         (flat / name).write_bytes((data / name).read_bytes())
-    _train(data, tmp_path / "srdiff", "denoiser", _denoiser_recipe("none"))
-    _train(flat, tmp_path / "control", "denoiser", _denoiser_recipe("published"))
+    train(data, tmp_path / "srdiff", "denoiser", denoiser_recipe("none"))
+    train(flat, tmp_path / "control", "denoiser", denoiser_recipe("published"))
     a, b = (open_model(tmp_path / n / "model.safetensors").weights("raw") for n in ("srdiff", "control"))
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_up_to_summation(data: Path, encoder: Path, tmp_path: Path) -> None:
-    recipe = _denoiser_recipe(batch=4)
-    _train(data, tmp_path / "one", "denoiser", recipe)
-    command = _command(data, tmp_path / "two", "denoiser", recipe, "--processes", "2")
+    recipe = denoiser_recipe(batch=4)
+    train(data, tmp_path / "one", "denoiser", recipe)
+    command = train_command(data, tmp_path / "two", "denoiser", recipe, "--processes", "2")
     subprocess.run(command, check=True, capture_output=True)
     assert json.loads((tmp_path / "two/model.timing.json").read_text())["processes"] == 2
     a, b = (open_model(tmp_path / n / "model.safetensors").weights("raw") for n in ("one", "two"))
@@ -279,12 +213,12 @@ def test_two_processes_train_as_one_up_to_summation(data: Path, encoder: Path, t
 def test_a_training_that_would_take_too_long_is_refused_after_its_first_steps(
     data: Path, encoder: Path, tmp_path: Path
 ) -> None:
-    recipe = _denoiser_recipe("none")
+    recipe = denoiser_recipe("none")
     assert recipe.training.steps > loop.TIMED
     with pytest.raises(UserError, match=r"denoiser: the training would take about .* hours.*allow_slow"):
-        _train(data, tmp_path / "slow", "denoiser", recipe, slow_hours=1e-9)
+        train(data, tmp_path / "slow", "denoiser", recipe, slow_hours=1e-9)
     assert not (tmp_path / "slow/model.safetensors").exists()
-    _train(data, tmp_path / "fast", "denoiser", recipe, slow_hours=1000.0)
+    train(data, tmp_path / "fast", "denoiser", recipe, slow_hours=1000.0)
 
 
 @pytest.mark.slow  # compiling takes half a minute
@@ -292,9 +226,9 @@ def test_a_training_that_would_take_too_long_is_refused_after_its_first_steps(
 def test_a_compiled_training_is_the_same_up_to_rounding(
     data: Path, encoder: Path, tmp_path: Path, kind: str
 ) -> None:
-    recipe = _encoder_recipe() if kind == "encoder" else _denoiser_recipe()
-    _train(data, tmp_path / "plain", kind, recipe)
-    _train(data, tmp_path / "compiled", kind, recipe, compile=True)
+    recipe = encoder_recipe() if kind == "encoder" else denoiser_recipe()
+    train(data, tmp_path / "plain", kind, recipe)
+    train(data, tmp_path / "compiled", kind, recipe, compile=True)
     files = [open_model(tmp_path / n / "model.safetensors") for n in ("plain", "compiled")]
     assert [file.info["compiled"] for file in files] == [False, True]
     a, b = (file.weights("raw") for file in files)
@@ -308,7 +242,9 @@ def test_a_network_that_cannot_be_compiled_is_one_line(
     monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # nothing compiled before
     out = subprocess.run(
-        _command(data, tmp_path, "denoiser", _denoiser_recipe(), "--compile"), capture_output=True, text=True
+        train_command(data, tmp_path, "denoiser", denoiser_recipe(), "--compile"),
+        capture_output=True,
+        text=True,
     )
     assert out.returncode == 1
     (line,) = out.stderr.strip().splitlines()

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from samdiffsr.core.ranks import ranks
+
 DRIVER = Path("/proc/driver/nvidia/gpus")
 DECIDED = ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SLURM_JOB_ID")  # by the user, torchrun, Slurm
 
@@ -50,7 +52,7 @@ def take_gpus(wanted: int, driver: Path = DRIVER, folder: Path | None = None) ->
 
 def become_several(processes: int, arguments: Sequence[str]) -> None:
     """Start `samdiffsr ARGUMENTS` over as so many processes under torchrun; returns where that is done."""
-    if processes < 2 or "WORLD_SIZE" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+    if processes < 2 or "WORLD_SIZE" in os.environ or ranks().world > 1:
         return
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     os.execv(sys.executable, [sys.executable, *launch, "-m", "samdiffsr", *arguments])

@@ -92,6 +92,10 @@ class Step:
         )
         return loss.detach().float()
 
+    def finite(self) -> bool:
+        """Whether all weights are numbers."""
+        return bool(torch.stack([weight.isfinite().all() for weight in self.net.state_dict().values()]).all())
+
     def state(self) -> dict[str, Any]:
         """What the next step depends on."""
         return {"net": self.net.state_dict(), "ema": self.mean, "optimizer": self.optimizer.state_dict()}

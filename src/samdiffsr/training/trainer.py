@@ -55,7 +55,7 @@ class Trainer:
         prepare_torch(job.threads)
         device = resolve_device(job.device)
         self.precision = resolve_precision(job.precision, device)
-        self.fabric = launch(device, self.precision)
+        self.fabric = launch(device, self.precision, self.name, say)
         self.world = self.fabric.world_size
         if self.training.batch % self.world:
             raise UserError(
@@ -104,6 +104,7 @@ class Trainer:
                         f"{self.name}: stopped by {reason} after step {self.done}; the state is saved, "
                         "run the same command to go on"
                     )
+        self.check()
         if self.fabric.is_global_zero:
             self.finish()
 
@@ -161,8 +162,14 @@ class Trainer:
         self.say(f"{self.name}: step {self.done}/{self.training.steps}  loss {mean:.5f}  {speed:.1f} steps/s")
 
     def restore(self) -> None:
-        """Go on from the newest state, if there is one."""
-        if (found := self.states.load(self.say)) is None:
+        """Go on from the newest state, if there is one: in every process from the one that the first has."""
+        found = None
+        if self.fabric.is_global_zero:
+            self.states.claim()
+            found = self.states.load(self.say)
+        if self.world > 1:  # their folders may differ
+            found = self.fabric.broadcast(found)
+        if found is None:
             return
         self.done, state = found
         self.step.load(state)
@@ -174,6 +181,7 @@ class Trainer:
     def save(self) -> None:
         """Keep the state, from which the same command goes on."""
         self.settle()
+        self.check()
         if not self.fabric.is_global_zero:
             return
         state = self.step.state() | {
@@ -182,6 +190,21 @@ class Trainer:
             "seconds": self.seconds + time.perf_counter() - self.began,
         }
         self.states.save(self.done, state)
+
+    def check(self) -> None:
+        """Stop before what this process holds is written, if it is worth nothing or another's to write."""
+        # the losses up to here were finite: what is not came with the last gradient
+        if self.any_process(not self.step.finite()):
+            raise UserError(
+                f"{self.name}: the weights are not finite after step {self.done}; lower its "
+                "training.lr or set precision: float32"
+            )
+        other = self.states.other_writer() if self.fabric.is_global_zero else None
+        if self.any_process(other is not None):
+            raise UserError(
+                f"{self.name}: {other or 'another process'} began the same training later; this one stops "
+                f"after step {self.done} and leaves all files to it"
+            )
 
     def finish(self) -> None:
         """Write the curve, the timing, and last the model file; nothing is left to resume."""

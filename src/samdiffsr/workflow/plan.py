@@ -28,6 +28,7 @@ from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.images import chosen_images, image_size
 from samdiffsr.training.job import too_slow
 from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
+from samdiffsr.training.state import saved_steps
 from samdiffsr.workflow.fingerprint import fingerprint
 
 log = logging.getLogger(__name__)
@@ -101,8 +102,7 @@ def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> Tr
         denoiser = denoiser_recipe(config, run)
         sizes = encoder_recipe(config, denoiser.encoder, run.scale, run.seed)
     folder = Layout(config.study).training_state("encoders" if kind == "encoder" else "runs", name)
-    states = (root / folder).glob("state-*.json")
-    done = max((read_json(seal)["step"] for seal in states), default=0)
+    done = saved_steps(root / folder, denoiser or sizes)
     recipe = CalibrationRecipe(encoder=_costly(sizes), denoiser=denoiser and _costly(denoiser))
     return Training(name, recipe, (denoiser or sizes).training.steps - done)
 
