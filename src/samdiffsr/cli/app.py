@@ -5,6 +5,7 @@ Commands import their stage when they run, so `--help` and mistakes answer at on
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     A mistake of the user is one line on stderr: exit status 2 for the command line itself, 1 for all else.
     Ctrl-C gives 130. Whatever is a defect of ours keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot print is shown escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
     this = Invocation(given)
     configure()

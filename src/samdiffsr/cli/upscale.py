@@ -17,7 +17,7 @@ app = typer.Typer()
 @app.command("upscale", cls=Stage, rich_help_panel=TOPIC)
 def upscale(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders of them.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="A file, or a folder.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="A file, or a folder/.")],
     checkpoint: Annotated[Path, typer.Option(metavar="RUN", help="Model file, or its folder in results/.")],
     encoder: Annotated[
         Path | None, path("Default: the one it was trained with, looked for beside it.")
@@ -33,6 +33,9 @@ def upscale(
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there; never an input.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Enter the folders in folders; links are not followed.")
     ] = False,
     pad: Annotated[
         int, typer.Option(min=0, metavar="N", help="LR pixels reflected around it; a study has 0.")
@@ -59,6 +62,7 @@ def upscale(
         seed=seed,
         suffix=f".{format}" if format else None,
         overwrite=overwrite,
+        recursive=recursive,
         pad=pad,
         memory=memory,
         device=device,

@@ -182,7 +182,7 @@ def _grid(
         if not approximate:
             raise UserError(
                 f"sampling without e_sam is exact in {len(grid)} steps or more from t = {start}, not"
-                f" in {steps}: take more, or set approximate"
+                f" in {steps}: take more"
             )
     return [-(-start * (steps - j) // steps) for j in range(steps)]  # even, ends above 0 ("trailing")
 
