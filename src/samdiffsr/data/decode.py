@@ -21,7 +21,8 @@ from samdiffsr.core.errors import UserError
 READ = {  # Pillow's name of a format -> its suffixes
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "BMP": (".bmp", ".dib"),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
     "GIF": (".gif",),
@@ -110,6 +111,7 @@ def _identified(data: bytes, path: Path) -> Image.Image:
 def without_bad_chunks(data: bytes) -> bytes:
     """A PNG without the auxiliary chunks whose checksum is wrong, and without texts but XMP and EXIF.
 
+    Raises SyntaxError for a wrong checksum of anything else, which Pillow does not look at in the pixels.
     What is no PNG of whole chunks is left for the decoder to refuse.
     """
     kept, at = [data[:8]], 8
@@ -119,6 +121,8 @@ def without_bad_chunks(data: bytes) -> bytes:
         auxiliary = kind[0] & 0x20
         content = data[at + 8 : end - 4]
         whole = end <= len(data) and zlib.crc32(kind + content) == struct.unpack_from(">I", data, end - 4)[0]
+        if end <= len(data) and not whole and not auxiliary:
+            raise SyntaxError(f"the checksum of its chunk {kind.decode('latin-1')} is wrong")
         text = kind in (b"tEXt", b"zTXt", b"iTXt")
         if not auxiliary or (
             whole and (not text or content.startswith((b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")))

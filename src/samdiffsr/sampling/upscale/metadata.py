@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -11,7 +12,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Tags = dict[int, Any]  # of an EXIF directory; an inner directory is a mapping under its tag
 
-ORIENTATION = 0x0112
+ORIENTATION, UNIT = 0x0112, 0x0128  # the latter of the resolution; readers of TIFF complain of other values
 FIELDS, GPS, INTEROP = 0x8769, 0x8825, 0xA005  # inner directories; the last lies in the first
 FIELDS_SIZE = (0xA002, 0xA003)  # width, height
 # What describes how TIFF lays out the old pixels, points into the old file, or repeats it: previews, XMP.
@@ -38,6 +39,9 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, list[str]]:
     orientation = tags.pop(ORIENTATION, 1)
     if orientation not in range(1, 9) or not isinstance(orientation, int):
         orientation, whole = 1, False
+    if tags.get(UNIT, 1) not in (1, 2, 3):
+        del tags[UNIT]
+        whole = False
     kept = _writable_part(tags)
     if not whole or _count(kept) < _count(tags):
         dropped.append("EXIF" + (" tags" if kept else "") + " that cannot be read")
@@ -51,12 +55,16 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, list[str]]:
 def _read_tags(image: Image.Image) -> tuple[Tags, bool]:
     """All that can be read, and whether that is all."""
     tags: Tags = {}
-    try:
-        exif = image.getexif()
-        present = set(exif) - LAYOUT
-    except Exception:
-        return {}, False
-    whole = True
+    with warnings.catch_warnings(record=True) as skipped:  # Pillow warns of tags that it leaves out
+        warnings.simplefilter("always")
+        try:
+            # anew: a decoder may have tried before, and then nothing is raised again
+            Image.Exif().load(image.info.get("exif") or b"")
+            exif = image.getexif()
+            present = set(exif) - LAYOUT
+        except Exception:
+            return {}, False
+    whole = not skipped
     for tag in sorted(present):
         try:
             value = exif.get_ifd(tag) if tag in (FIELDS, GPS) else exif[tag]
