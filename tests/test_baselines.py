@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -216,3 +219,29 @@ def test_a_baseline_is_a_row_like_any_other(root: Path) -> None:
         raw["baselines"] = {**good, name: spec}
         with pytest.raises(UserError, match=words):
             load_config(raw)
+
+
+def test_a_program_sees_no_more_than_it_needs(
+    tmp_path: Path, lr: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/ours")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    code = "import os, pathlib, sys; pathlib.Path(sys.argv[2], 'seen').write_text(' '.join(os.environ))"
+    folder = run_command(f'{sys.executable} -c "{code}" {{lr}} {{sr}}', Store(lr), 4, tmp_path / "scratch")
+    seen = (folder / "seen").read_text().split()
+    assert {"PATH", "CUDA_VISIBLE_DEVICES"} <= set(seen)
+    assert not {"PYTHONPATH", "HF_TOKEN", "PYTEST_CURRENT_TEST"} & set(seen)
+
+
+def test_a_program_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path, lr: Path) -> None:
+    """Its child, too, which would hold the pipe and the GPU."""
+    code = "echo $$ > {sr}/pids; sleep 600 & echo $! >> {sr}/pids; wait; : {lr}"
+    with pytest.raises(UserError, match=r"'sh' was not done after 0\.001 h; give it more `command_hours`"):
+        run_command(f"sh -c '{code}'", Store(lr), 4, tmp_path / "scratch", hours=0.001)
+    pids = [int(pid) for pid in (tmp_path / "scratch" / "sr" / "pids").read_text().split()]
+    assert len(pids) == 2
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.05)

@@ -13,6 +13,10 @@ from samdiffsr.cli.stage import Stage
 TOPIC = "Restored images"
 app = typer.Typer()
 
+CommandHours = Annotated[
+    float,
+    typer.Option(metavar="H", envvar="SAMDIFFSR_COMMAND_HOURS", help="Kill another method's program after."),
+]
 Manifest = Annotated[Path, path("What says how each image was made.")]
 
 
@@ -28,6 +32,7 @@ def sample(
     labels: Annotated[Path | None, path("Store of regions.")] = None,
     values: Annotated[Path | None, path("The regions' values.")] = None,
     source: Annotated[Path | None, path("What another method is made of: folder, file.")] = None,
+    command_hours: CommandHours = float("inf"),
     shard: Shard = "0/1",
     device: Device = "auto",
     threads: Threads = 1,
@@ -41,7 +46,7 @@ def sample(
         from samdiffsr.sampling.baselines import baseline_restorer
 
         def baseline(lr: Any, device: Any) -> Any:
-            return baseline_restorer(told, source, lr, device)
+            return baseline_restorer(told, source, lr, device, command_hours)
 
     given = {"encoder": encoder, "denoiser": denoiser}
     restore_dataset(

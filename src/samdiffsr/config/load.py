@@ -56,6 +56,7 @@ class Config(Strict):
     stop_below_bicubic: Annotated[float, Field(gt=0)] | None = 6.0  # dB of PSNR; None: score anything
     allow_slow: bool = False  # train even what takes longer than slow_hours
     slow_hours: Annotated[float, Field(gt=0)] = 72.0
+    command_hours: Annotated[float, Field(gt=0)] = 24.0  # of a baseline's program for one test set
     degradation: Degradation = Degradation()
     diffusion: Diffusion = Diffusion()
     protocol: Protocol = Protocol()

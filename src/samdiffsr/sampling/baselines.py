@@ -6,7 +6,12 @@ stays in the tables, with the published value.
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
+import re
 import shlex
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -23,6 +28,11 @@ from samdiffsr.data.store import Store
 if TYPE_CHECKING:
     import torch
 
+# What another program needs to know of the machine.
+PASSED_ON = re.compile(
+    "PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_.*|TZ|TMPDIR|LD_LIBRARY_PATH|(CUDA|NVIDIA|ROCR|HIP|OMP|MKL)_.*"
+)
+
 
 def images_restorer(folder: Path) -> Callable[[np.ndarray, str], np.ndarray]:
     """Images that were made elsewhere: `folder/<name>.png` (or another suffix that holds exact pixels)."""
@@ -38,15 +48,19 @@ def images_restorer(folder: Path) -> Callable[[np.ndarray, str], np.ndarray]:
     return restore
 
 
-def run_command(template: str, lr: Store, scale: int, folder: Path) -> Path:
+def run_command(template: str, lr: Store, scale: int, folder: Path, hours: float = float("inf")) -> Path:
     """Run a program on a folder of LR images; returns the folder of its SR images.
+
+    It sees of the environment what `PASSED_ON` names: neither this program's paths nor anybody's tokens.
 
     Args:
         template: a command line with {lr} and {sr}, the two folders, and if wanted {scale}; no shell is used.
         folder: scratch space.
+        hours: after so many the program, and what it started, is killed.
 
     Raises:
-        NotHere: there is no such program. UserError: it failed, or the template lacks a folder.
+        NotHere: there is no such program.
+        UserError: it failed, it did not end in time, or the template lacks a folder.
     """
     for part in ("{lr}", "{sr}"):
         if part not in template:
@@ -60,14 +74,40 @@ def run_command(template: str, lr: Store, scale: int, folder: Path) -> Path:
         command = [part.format(**places) for part in shlex.split(template)]
     except (ValueError, KeyError, IndexError) as error:
         raise UserError(f"command {template!r}: {error} is not understood; see docs/tables.md") from None
+    status, printed = _run(command, hours)
+    if status:
+        last = (printed.strip().splitlines() or ["it printed nothing"])[-1]
+        raise UserError(f"command {command[0]!r} ended with status {status}: {last[:200]}")
+    return target
+
+
+def _run(command: list[str], hours: float) -> tuple[int, str]:
+    """Exit status and output of a program; none of its processes outlives this."""
+    environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
     except OSError as error:
         raise NotHere(f"command {command[0]!r} cannot be run ({error.strerror})") from None
-    if done.returncode:
-        last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]
-        raise UserError(f"command {command[0]!r} ended with status {done.returncode}: {last[:200]}")
-    return target
+    try:
+        printed, _ = process.communicate(timeout=None if math.isinf(hours) else hours * 3600)
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"command {command[0]!r} was not done after {hours:g} h; give it more `command_hours`"
+        ) from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return process.returncode, printed
 
 
 def spandrel_restorer(
@@ -164,12 +204,18 @@ def diffusers_restorer(
 
 
 def baseline_restorer(
-    recipe: dict[str, Any], source: Path | None, lr: Store, device: torch.device
+    recipe: dict[str, Any], source: Path | None, lr: Store, device: torch.device, hours: float = float("inf")
 ) -> Callable[[np.ndarray, str], np.ndarray]:
-    """A baseline's recipe (Config.sampling_recipe) and place on this machine as a restorer, or NotHere."""
+    """A baseline's recipe (Config.sampling_recipe) and place on this machine as a restorer, or NotHere.
+
+    Args:
+        hours: that a command may take.
+    """
     if recipe["adapter"] == "command":
         scratch = tempfile.TemporaryDirectory(prefix="samdiffsr-")
-        inner = images_restorer(run_command(recipe["command"], lr, recipe["scale"], Path(scratch.name)))
+        inner = images_restorer(
+            run_command(recipe["command"], lr, recipe["scale"], Path(scratch.name), hours)
+        )
 
         def restore(image: np.ndarray, name: str, _keep: Any = scratch) -> np.ndarray:
             return inner(image, name)

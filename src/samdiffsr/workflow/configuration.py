@@ -38,7 +38,9 @@ def configured(merged: Mapping[str, Any], overrides: Mapping[str, Any], argument
 def environment(config: Config) -> dict[str, str]:
     """What decides nothing about an outcome, and so travels to the jobs in their environment."""
     mirror = {"SAMDIFFSR_MIRROR": config.mirror} if config.mirror else {}
-    return {"SAMDIFFSR_SLOW_HOURS": "inf" if config.allow_slow else str(config.slow_hours), **mirror}
+    slow = "inf" if config.allow_slow else str(config.slow_hours)
+    hours = {"SAMDIFFSR_SLOW_HOURS": slow, "SAMDIFFSR_COMMAND_HOURS": str(config.command_hours)}
+    return {**hours, **mirror}
 
 
 @dataclass(frozen=True)
