@@ -21,7 +21,7 @@ from samdiffsr.core.logging import configure
 from samdiffsr.core.layout import ENCODER, RUN, Layout, files
 from samdiffsr.workflow import arguments, configuration, recipes, targets
 from samdiffsr.workflow.fingerprint import fingerprint
-from samdiffsr.workflow.inputs import figures, results, runs, stores
+from samdiffsr.workflow.inputs import figures, results, runs, split, stores
 from samdiffsr.workflow.lock import hold
 from samdiffsr.workflow.plan import refuse_slow
 

@@ -99,8 +99,20 @@ rule overlap:
     params:
         train=arguments.named_stores([TRAIN]),
         tests=arguments.named_stores(CHOSEN.test_sets),
+        cache=layout.OVERLAPS,
         recipe=recipes.images(CONFIG, TRAIN),
         code=fingerprint("samdiffsr.data.overlap"),
     shell:
-        "python -m samdiffsr overlap --train {params.train:q} --test {params.tests:q} --out {output:q}"
-        " --recipe {params.recipe:q} > {log:q} 2>&1"
+        "python -m samdiffsr overlap --train {params.train:q} --test {params.tests:q} --cache {params.cache:q}"
+        " --out {output:q} --recipe {params.recipe:q} > {log:q} 2>&1"
+
+
+use rule overlap as check_split with:
+    input:
+        dated(stores.undated(stores.truths(CONFIG))),
+    output:
+        LAYOUT.split(),
+    log:
+        LAYOUT.log("", "split"),
+    benchmark:
+        LAYOUT.benchmark("", "split")

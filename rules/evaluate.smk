@@ -2,6 +2,7 @@
 rule score:
     input:
         manifests=ask(results.sampled),
+        split=ask(split.before_scores),
         hr=dated(stores.image_store(layout.hr("{dataset}"))),
         lr=dated(stores.image_store(layout.lr("{dataset}", "{scale}"))),
         weights=dated(results.image_metric_weights(CONFIG)),
@@ -37,6 +38,7 @@ rule score_sets:
     """FID and KID. The features are kept in work/, where no rule declares them: the truth's serve every run."""
     input:
         manifests=ask(results.sampled),
+        split=ask(split.before_scores),
         hr=dated(stores.image_store(layout.hr("{dataset}"))),
         weights=dated(results.set_metric_weights(CONFIG)),
     output:
@@ -71,6 +73,7 @@ rule score_protocols:
     """The same images under several protocols, for Table S2."""
     input:
         manifests=ask(results.sampled),
+        split=ask(split.before_scores),
         hr=dated(stores.image_store(layout.hr("{dataset}"))),
     output:
         LAYOUT.scores(RUN, "{dataset}", "protocols"),

@@ -17,6 +17,7 @@ rule gather:
     input:
         scores=ask(results.table_scores),
         sets=ask(results.table_sets),
+        split=ask(split.before_table),
         published=layout.PUBLISHED,
         errata=layout.ERRATA,
     output:

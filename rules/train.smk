@@ -6,6 +6,7 @@ rule train_encoder:
     input:
         hr=dated(stores.image_store(layout.hr(TRAIN))),
         lr=dated(stores.image_store(layout.lr(TRAIN, "{scale}"))),
+        split=dated(split.before_training(CONFIG)),
     output:
         model=LAYOUT.model("encoders", ENCODER),
         curve=LAYOUT.curve("encoders", ENCODER),
@@ -43,6 +44,7 @@ rule train_denoiser:
         unpack(ask(runs.denoiser_training)),
         hr=dated(stores.image_store(layout.hr(TRAIN))),
         lr=dated(stores.image_store(layout.lr(TRAIN, "{scale}"))),
+        split=dated(split.before_training(CONFIG)),
     output:
         model=LAYOUT.model("runs", RUN),
         curve=LAYOUT.curve("runs", RUN),

@@ -182,11 +182,14 @@ def overlap(
     train: Annotated[Any, typer.Option(parser=named, metavar="NAME=STORE", help="The training set.")],
     test: Annotated[list[Any], typer.Option(parser=named, metavar="NAME=STORE...", help="The test sets.")],
     recipe: Annotated[str | None, typer.Option(metavar="JSON", help="What training leaves out.")] = None,
+    cache: Annotated[Path | None, typer.Option(metavar="PATH", help="Keeps what was found.")] = None,
     threads: Threads = 1,
 ) -> None:
     """Find test images among the training images."""
-    from samdiffsr.data.overlap import check_split
+    from samdiffsr.data.overlap import Found, check_split
     from samdiffsr.data.recipe import HrRecipe
+    from samdiffsr.workflow.fingerprint import fingerprint
 
     told = HrRecipe(folder=()) if recipe is None else HrRecipe.parse(recipe)
-    check_split(out, train, test, [Path(f) for f in told.folder], told.exclude)
+    found = Found(cache, fingerprint("samdiffsr.data.overlap"))
+    check_split(out, train, test, [Path(f) for f in told.folder], told.exclude, found)

@@ -58,6 +58,7 @@ TABLE = {
 WEIGHTS = "weights"  # the folder of networks' weight files
 FEATURES = "work/features"  # what networks see in images, for FID and KID
 STORES = "work/stores"
+OVERLAPS = "work/overlaps"  # what was found between two sets of images
 SHOWN = "results"  # what people look at, the chosen study's
 SHOWN_FIGURES = "results/figures"
 PUBLISHED = "paper/published_tables.csv"
@@ -273,6 +274,10 @@ class Layout:
     def overlaps(self) -> str:
         """Images that the study's sets have in common."""
         return f"{self.results}/overlaps.csv"
+
+    def split(self) -> str:
+        """The same, as trainings wait for it: no test image is trained on."""
+        return f"work/{self.study}/split.csv"
 
     # ---- masks ----
 

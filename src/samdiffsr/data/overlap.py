@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import write_csv
+from samdiffsr.core.files import read_json, sha256_file, sha256_json, write_csv, write_json
 from samdiffsr.data.images import list_images, read_rgb
 from samdiffsr.data.store import Store
 
@@ -298,12 +300,50 @@ class StoreImages(Sequence[tuple[str, np.ndarray]]):
         return path.stem, read_rgb(path)
 
 
+class Described:
+    """A set of images whose patches are looked for when they are first needed.
+
+    `key` says what it holds: the store's digest, and hashes of further files.
+    """
+
+    def __init__(self, name: str, store: Path, files: Sequence[Path] = ()) -> None:
+        opened = Store(store)
+        self.name, self.images = name, StoreImages(opened, files)
+        self.key = [opened.digest, *([path.stem, sha256_file(path)] for path in files)]
+
+    @cached_property
+    def patches(self) -> list[Patches]:
+        return describe_all(self.images)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Overlaps of pairs of sets; those that were found before are taken from `folder`, if there is one.
+
+    code: whatever makes results of another program others.
+    """
+
+    folder: Path | None = None
+    code: str = ""
+
+    def of(self, a: Described, b: Described) -> list[Overlap]:
+        if self.folder is None:
+            return find_overlaps(a.images, b.images, patches=(a.patches, b.patches))
+        path = self.folder / f"{sha256_json([self.code, a.key, b.key])[:32]}.json"
+        if path.exists():
+            return [Overlap(**{**row, "box": tuple(row["box"])}) for row in read_json(path)]
+        found = find_overlaps(a.images, b.images, patches=(a.patches, b.patches))
+        write_json(path, [asdict(overlap) for overlap in found])
+        return found
+
+
 def check_split(
     out: Path,
     train: tuple[str, Path],
     tests: Sequence[tuple[str, Path]],
     folders: Sequence[Path] = (),
     exclude: Sequence[str] = (),
+    found: Found = Found(),
 ) -> None:
     """Compare the training images with all test images, and the test sets with each other.
 
@@ -311,39 +351,37 @@ def check_split(
         out: CSV, columns COLUMNS; `left_out` is "yes" for a training image that training does not see.
         train, tests: (name, HR store).
         folders, exclude: where the training images come from and which are left out; they are looked at too.
+        found: where results for pairs of sets are kept.
 
     Raises:
         UserError: a training image that is a test image and is not left out, by name (nothing is written).
     """
     files = [path for folder in folders for path in list_images(folder) if path.stem in set(exclude)]
-    first = StoreImages(Store(train[1]), files)
-    stores = [(name, StoreImages(Store(path))) for name, path in tests]
-    of_first = describe_all(first)
-    of_tests = [describe_all(images) for _, images in stores]
+    first = Described(*train, files)
+    others = [Described(*test) for test in tests]
     rows: list[dict[str, object]] = []
     leaks: list[str] = []
-    for (name, images), patches in zip(stores, of_tests, strict=True):
-        log.info(f"{train[0]} ({len(first)} images) and {name} ({len(images)})")
-        for overlap in find_overlaps(first, images, patches=(of_first, patches)):
+    for test in others:
+        log.info(f"{first.name} ({len(first.images)} images) and {test.name} ({len(test.images)})")
+        for overlap in found.of(first, test):
             left_out = overlap.a in exclude
-            rows.append(_row("train-test", train[0], name, overlap, "yes" if left_out else "no"))
-            line = f"{train[0]}/{overlap.a} and {name}/{overlap.b}: {overlap.relation}"
+            rows.append(_row("train-test", first.name, test.name, overlap, "yes" if left_out else "no"))
+            line = f"{first.name}/{overlap.a} and {test.name}/{overlap.b}: {overlap.relation}"
             log.info(f"{line} (correlation {overlap.correlation})" + (", left out" if left_out else ""))
             if not left_out:
                 leaks.append(line)
-    found = {row["image_a"] for row in rows}
+    seen = {row["image_a"] for row in rows}
     for name in exclude:
-        if name not in found:
-            log.info(f"{train[0]}/{name} is left out, though it is in none of these test sets")
-    for i, (name_a, a) in enumerate(stores):
-        for k, (name_b, b) in enumerate(stores[i + 1 :], start=i + 1):
-            for overlap in find_overlaps(a, b, patches=(of_tests[i], of_tests[k])):
-                rows.append(_row("test-test", name_a, name_b, overlap, ""))
-                log.info(f"{name_a}/{overlap.a} and {name_b}/{overlap.b}: {overlap.relation}")
+        if name not in seen:
+            log.info(f"{first.name}/{name} is left out, though it is in none of these test sets")
+    for a, b in combinations(others, 2):
+        for overlap in found.of(a, b):
+            rows.append(_row("test-test", a.name, b.name, overlap, ""))
+            log.info(f"{a.name}/{overlap.a} and {b.name}/{overlap.b}: {overlap.relation}")
     if leaks:
         image = leaks[0].partition(" and ")[0].partition("/")[2]
         more = f" (and {len(leaks) - 1} more, see the log)" if len(leaks) > 1 else ""
-        raise UserError(f"{leaks[0]}{more}; add {image!r} to datasets.{train[0]}.exclude in config.yaml")
+        raise UserError(f"{leaks[0]}{more}; add {image!r} to datasets.{first.name}.exclude in config.yaml")
     write_csv(out, COLUMNS, rows)
 
 

@@ -13,6 +13,7 @@ from samdiffsr.core.layout import Layout, files
 from samdiffsr.reporting.figures.spec import Masks
 from samdiffsr.workflow.inputs import stores
 from samdiffsr.workflow.inputs.results import scores
+from samdiffsr.workflow.inputs.split import with_variants
 
 
 def scales(config: Config) -> list[int]:
@@ -83,4 +84,5 @@ def rule_files() -> list[str]:
 def variant(config: Config, variant: str) -> list[str]:
     """Scores of one variant at every scale factor that a table has it at."""
     sets: Iterable[str] = config.chosen.test_sets
-    return [path for s in config.scales(variant) for d in sets for path in scores(config, variant, s, d)]
+    found = [path for s in config.scales(variant) for d in sets for path in scores(config, variant, s, d)]
+    return found + with_variants(config, variant)
