@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.data import overlap
 from samdiffsr.data.demo import PHOTOGRAPHS, locate
 from samdiffsr.data.images import read_rgb, write_png
-from samdiffsr.data.overlap import COLUMNS, StoreImages, check_split, find_overlaps
+from samdiffsr.data.overlap import COLUMNS, Found, StoreImages, check_split, find_overlaps
 from samdiffsr.data.prepare import build_hr_store
 from samdiffsr.data.store import Store
 
@@ -100,18 +101,17 @@ def test_a_leak_is_an_error_that_names_it(stores: Path) -> None:
     assert not (stores / "o.csv").exists()
 
 
-def test_what_is_left_out_is_reported(stores: Path) -> None:
+def test_what_is_left_out_is_reported(stores: Path, caplog: pytest.LogCaptureFixture) -> None:
     build_hr_store(stores / "train", stores / "train_hr", exclude=["coffee"])
     assert Store(stores / "train_hr").names == ("rocket",)
     assert Store(stores / "train_hr").meta["excluded"] == ["coffee"]
-    lines: list[str] = []
+    caplog.set_level("INFO")
     check_split(
         stores / "o.csv",
         ("photos", stores / "train_hr"),
         [("cups", stores / "test_hr"), ("again", stores / "test_hr")],
         [stores / "train"],
         ["coffee"],
-        lines.append,
     )
     rows = list(csv.DictReader((stores / "o.csv").read_text().splitlines()))
     assert tuple(rows[0]) == COLUMNS
@@ -120,7 +120,25 @@ def test_what_is_left_out_is_reported(stores: Path) -> None:
         ("train-test", "coffee", "cup", "yes"),
         ("test-test", "cup", "cup", ""),
     ]
-    assert any("left out" in line for line in lines)
+    assert "left out" in caplog.text
+
+
+def test_two_sets_are_compared_once(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = ("photos", stores / "train_hr"), [("cups", stores / "test_hr")]
+    build_hr_store(stores / "train", stores / "train_hr", exclude=["coffee"])
+    more = [stores / "train"], ["coffee"]
+    check_split(stores / "first.csv", *sets, *more, Found(stores / "kept", "code"))
+    looked: list[object] = []
+    describe_all = overlap.describe_all
+    monkeypatch.setattr(overlap, "describe_all", lambda images: looked.append(images) or describe_all(images))
+    check_split(stores / "again.csv", *sets, *more, Found(stores / "kept", "code"))
+    assert not looked
+    assert (stores / "again.csv").read_bytes() == (stores / "first.csv").read_bytes()
+    check_split(stores / "other.csv", *sets, *more, Found(stores / "kept", "other code"))
+    build_hr_store(stores / "train", stores / "train_hr", exclude=["rocket"])
+    with pytest.raises(UserError, match="photos/coffee and cups/cup"):
+        check_split(stores / "new.csv", *sets, [stores / "train"], ["rocket"], Found(stores / "kept", "code"))
+    assert len(looked) == 4
 
 
 def test_the_known_overlaps_of_the_benchmarks(mirror: Path) -> None:
