@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 
 from samdiffsr.cli.app import main
+from samdiffsr.config.recipes.stages import recipe_text
 from tests.workflow import Workflow
 from tests.world import FELZENSZWALB, RECIPES, RUNNABLE, World, files
 
@@ -161,7 +162,7 @@ def huge_png(_: World) -> None:
 
 
 def other_images_masks(_: World) -> None:
-    main(["segment", "--source", "other", "--out", "masks", "--recipe", json.dumps(RECIPES["masks"])])
+    main(["segment", "--source", "other", "--out", "masks", "--recipe", recipe_text(RECIPES["masks"])])
     main(["encode", "--labels", "masks", "--out", "values.npz", "--recipe", '{"position": "rope"}'])
 
 
@@ -269,9 +270,9 @@ CASES: dict[str, tuple[str, Spoil, str]] = {
     "masks: values that run code": ("train-denoiser", lambda _: np.savez("values.npz", values=np.array([Attack()]), offsets=np.zeros(1), meta="{}"), "values.npz: damaged"),
     "masks: a shard twice": ("masks-merge", give("--shards", "part0", "part0"), "the 2 shards are not all of the source's images"),
     "masks: a shard absent": ("masks-merge", give("--shards", "part1"), "the 1 shards are not all of the source's images"),
-    "masks: unknown setting": ("segment", recipe("masks", segmenter={**FELZENSZWALB, "size": 3}), "segmenter felzenszwalb: unknown setting 'size'"),
-    "masks: impossible setting": ("segment", recipe("masks", segmenter__sigma=-1), "felzenszwalb sigma -1: must be a number >= 0"),
-    "masks: setting that is NaN": ("segment", recipe("masks", segmenter__scale=float("nan")), "felzenszwalb scale nan: must be a number"),
+    "masks: unknown setting": ("segment", recipe("masks", segmenter={**dict(FELZENSZWALB), "size": 3}), "segmenter felzenszwalb: unknown setting 'size'"),
+    "masks: impossible setting": ("segment", recipe("masks", segmenter__sigma=-1), "segmenter felzenszwalb: sigma: input should be greater than or equal to 0, not -1"),
+    "masks: setting that is NaN": ("segment", recipe("masks", segmenter__scale=float("nan")), "segmenter felzenszwalb: scale: must be a finite number, not nan"),
     # weights
     "weights: absent": ("segment", both(recipe("masks", **SAM), give("--weights", "weights")), "weights 'sam_vit_b': weights/sam_vit_b_01ec64.pth not found; download https://"),
     "weights: an error page": ("segment", both(recipe("masks", **SAM), give("--weights", "weights"), holds("weights/sam_vit_b_01ec64.pth", "<html>")), "weights/sam_vit_b_01ec64.pth has SHA-256"),

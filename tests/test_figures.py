@@ -476,6 +476,7 @@ def test_in_a_comparable_study_they_share_a_panel_and_values_are_laid_beside(
 def structure(tmp_path: Path) -> dict[str, list[Path]]:
     """One image with a left and a right region, and its values."""
     from samdiffsr.masks.encode import encode
+    from samdiffsr.masks.recipe import Encoding
     from samdiffsr.masks.regions import Regions
     from samdiffsr.masks.store import RegionStoreWriter
 
@@ -486,7 +487,7 @@ def structure(tmp_path: Path) -> dict[str, list[Path]]:
         writer.add("one", image)
     with RegionStoreWriter(tmp_path / "labels") as writer:
         writer.add("one", Regions.from_masks([left, ~left]))
-    encode(tmp_path / "labels", tmp_path / "values.npz", {})
+    encode(tmp_path / "labels", tmp_path / "values.npz", Encoding())
     names = {"hr": "hr.json", "labels": "labels.json", "values": "values.npz"}
     return {use: [tmp_path / name] for use, name in names.items()}
 

@@ -21,9 +21,19 @@ from samdiffsr.core.progress import Progress
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.masks import statistics
 from samdiffsr.masks.encode import encode
+from samdiffsr.masks.recipe import Encoding, MaskRecipe, StatisticsRecipe
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.segment import export_masks, segment
-from samdiffsr.masks.segmenters.kinds import SEGMENTERS, Felzenszwalb, make_segmenter
+from samdiffsr.masks.segmenters.bsds import Annotations
+from samdiffsr.masks.segmenters.classical import Felzenszwalb as FelzenszwalbSegmenter
+from samdiffsr.masks.segmenters.registry import (
+    Felzenszwalb,
+    Human,
+    Imported,
+    Places,
+    Ucm,
+    make_segmenter,
+)
 from samdiffsr.masks.store import (
     RegionStore,
     RegionStoreWriter,
@@ -32,8 +42,8 @@ from samdiffsr.masks.store import (
     write_regions,
 )
 
-SPEC = {"kind": "felzenszwalb", "scale": 10, "sigma": 0.5, "min_size": 4}
-RECIPE = {"study": "demo", "level": "high", "masks": "m", "dataset": "d", "scale": 2, "patch": 8}
+SPEC = MaskRecipe(image="hr", segmenter=Felzenszwalb(scale=10, sigma=0.5, min_size=4))
+RECIPE = StatisticsRecipe(study="demo", level="high", masks="m", dataset="d", scale=2, patch=8)
 FILES = (".bin", ".json", ".members.npz")
 
 
@@ -173,12 +183,11 @@ def test_bsds_people_and_contours(mirror, tmp_path):
     from samdiffsr.data.images import read_rgb
 
     image = read_rgb(next(mirror.glob("BSDS500*")) / "BSDS500/data/images/train/100075.jpg")[:320, :480]
-    people = SEGMENTERS["human"](str(mirror))
-    truths = people.annotations("100075", image.shape[:2])
+    truths = Annotations(mirror)("100075", image.shape[:2])
     scores = {}
-    for kind, spec in (("human", {}), ("ucm", {"threshold": 0.2}), ("felzenszwalb", {"scale": 1000})):
-        regions = make_segmenter({"kind": kind, **spec}, {"root": str(mirror)})(image, "100075")
-        scores[kind] = statistics.agreement(regions, truths)
+    for settings_ in (Human(), Ucm(threshold=0.2), Felzenszwalb(scale=1000)):
+        regions = make_segmenter(settings_, Places(root=mirror))(image, "100075")
+        scores[settings_.kind] = statistics.agreement(regions, truths)
     assert scores["human"]["annotators"] == len(truths) - 1
     assert scores["ucm"]["annotators"] == len(truths)
     assert scores["human"]["boundary_f"] > scores["felzenszwalb"]["boundary_f"]
@@ -231,8 +240,8 @@ def test_export_and_import_are_exact(tmp_path, images):
             writer.add(name, regions)
     export_masks(tmp_path / "r", tmp_path / "json")
     assert sorted(p.name for p in (tmp_path / "json").iterdir()) == [f"img{i}.json" for i in range(5)]
-    spec = {"kind": "imported", "folder": str(tmp_path / "json")}
-    segment(images, tmp_path / "back", spec)
+    imported = Imported(folder=str(tmp_path / "json"))
+    segment(images, tmp_path / "back", MaskRecipe(image="hr", segmenter=imported))
     back = RegionStore(tmp_path / "back")
     for i, regions in enumerate(stored):
         assert_same(back[i], regions)
@@ -241,14 +250,14 @@ def test_export_and_import_are_exact(tmp_path, images):
 
 
 def test_imported_masks_must_fit(tmp_path, images):
-    spec = {"kind": "imported", "folder": str(tmp_path / "json")}
+    imported = Imported(folder=str(tmp_path / "json"))
     with pytest.raises(UserError, match=r"json: no \.json file"):
-        make_segmenter(spec)
+        make_segmenter(imported)
     with RegionStoreWriter(tmp_path / "r") as writer:
         for i, shape in enumerate([(24, 24), (24, 32), (30, 24), (24, 100)]):
             writer.add(f"img{i}", overlapping(i, 3, shape))
     export_masks(tmp_path / "r", tmp_path / "json")
-    segmenter = make_segmenter(spec)
+    segmenter = make_segmenter(imported)
     square = np.zeros((24, 24, 3), np.uint8)
     assert segmenter(square, "img2").shape == (24, 24)  # masks of the image before it was cropped
     with pytest.raises(UserError, match=r"img3\.json: segments 24 x 100 pixels, the image has 24 x 24"):
@@ -280,7 +289,7 @@ def test_one_shard_or_three_give_the_same_bytes(tmp_path, images):
     merge_shards([tmp_path / f"part{i}" for i in range(3)], tmp_path / "three")
     assert content(tmp_path / "one") == content(tmp_path / "three")
     for name in ("one", "three"):
-        encode(tmp_path / name, tmp_path / f"{name}.npz", {})
+        encode(tmp_path / name, tmp_path / f"{name}.npz", Encoding())
         statistics.mask_statistics(tmp_path / name, tmp_path / f"{name}.i", tmp_path / f"{name}.s", RECIPE)
     for kind in ("npz", "i", "s"):
         assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"three.{kind}").read_bytes()
@@ -288,7 +297,7 @@ def test_one_shard_or_three_give_the_same_bytes(tmp_path, images):
 
 def test_an_interrupted_call_goes_on(tmp_path, images, monkeypatch):
     segment(images, tmp_path / "whole", SPEC)
-    real, seen = Felzenszwalb.__call__, []
+    real, seen = FelzenszwalbSegmenter.__call__, []
 
     def failing(self, image, name):
         if name == "img3" and "img3" not in seen:
@@ -297,7 +306,7 @@ def test_an_interrupted_call_goes_on(tmp_path, images, monkeypatch):
         seen.append(name)
         return real(self, image, name)
 
-    monkeypatch.setattr(Felzenszwalb, "__call__", failing)
+    monkeypatch.setattr(FelzenszwalbSegmenter, "__call__", failing)
     with pytest.raises(KeyboardInterrupt):
         segment(images, tmp_path / "r", SPEC, state=tmp_path / "state", code="1")
     assert not (tmp_path / "r.json").exists()
@@ -321,7 +330,7 @@ def test_other_settings_or_code_do_not_go_on(tmp_path, images, monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 segment(images, tmp_path / "r", SPEC, state=tmp_path / "state", code=code)
     assert len(list((tmp_path / "state").iterdir())) == 2
-    other = {**SPEC, "min_size": 8}
+    other = MaskRecipe(image="hr", segmenter=Felzenszwalb(scale=10, sigma=0.5, min_size=8))
     segment(images, tmp_path / "r", other, state=tmp_path / "state", code="1")
     segment(images, tmp_path / "plain", other)
     assert content(tmp_path / "r") == content(tmp_path / "plain")
@@ -331,13 +340,13 @@ def test_after_kill_9(tmp_path, images):
     """A process killed half-way, again and again, ends with the same bytes."""
     segment(images, tmp_path / "whole", SPEC)
     slow = (
-        "import sys, time; from samdiffsr.masks.segmenters import kinds as s; f = s.Felzenszwalb.__call__;"
+        "import sys, time; from samdiffsr.masks.segmenters import classical as s;"
+        "f = s.Felzenszwalb.__call__;"
         "s.Felzenszwalb.__call__ = lambda *a: (time.sleep(0.4), f(*a))[1];"
         "from samdiffsr.cli.app import main; main(sys.argv[1:])"
     )
-    recipe = json.dumps({"image": "hr", "segmenter": SPEC})
     arguments = ["segment", "--source", images, "--out", tmp_path / "r", "--state", tmp_path / "state"]
-    command = [sys.executable, "-c", slow, *map(str, arguments), "--recipe", recipe]
+    command = [sys.executable, "-c", slow, *map(str, arguments), "--recipe", SPEC.text()]
     for done in (1, 3):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 60

@@ -239,19 +239,18 @@ def test_places_never_change(stores: dict[str, object]) -> None:
     assert found == [(2, 3, 4, 2), (1, 0, 0, 3), (0, 9, 0, 3), (2, 3, 13, 2)]
 
 
-def test_reduce_zeroes_single_valued_maps_only(stores: dict[str, object], tmp_path: Path) -> None:
-    """Single-valued means the values, not the labels: two regions of one value count as one."""
+def test_reduce_zeroes_patches_of_one_area_only(stores: dict[str, object], tmp_path: Path) -> None:
+    """Appendix B counts areas: two of one value stay."""
     labels = {
         name: np.indices((h * SCALE, w * SCALE))[1].astype(np.uint16) % 2 for name, (h, w) in SIZES.items()
     }
-    same = [np.full(2, 0.7, np.float32)] * 3
-    different = [np.array([0.7, 0.2], np.float32)] * 3
-    two = stores | {"labels": write(tmp_path / "labels", labels)}
-    assert (source(two | {"values": same}, reduce=True).patch(0)["e_sam"] == 0).all()
-    assert (source(two | {"values": same}).patch(0)["e_sam"] == np.float32(0.7)).all()
-    kept = source(two | {"values": different}, reduce=True).patch(0)["e_sam"]
-    np.testing.assert_array_equal(kept, source(two | {"values": different}).patch(0)["e_sam"])
-    assert len(np.unique(kept)) == 2
+    one = {name: np.ones_like(label) for name, label in labels.items()}
+    same = {"values": [np.full(2, 0.7, np.float32)] * 3}
+    two_areas = stores | same | {"labels": write(tmp_path / "two", labels)}
+    one_area = stores | same | {"labels": write(tmp_path / "one", one)}
+    assert (source(one_area, reduce=True).patch(0)["e_sam"] == 0).all()
+    for kept in (source(one_area), source(two_areas), source(two_areas, reduce=True)):
+        assert (kept.patch(0)["e_sam"] == np.float32(0.7)).all()
 
 
 def test_without_labels_there_is_no_structure_map(stores: dict[str, object]) -> None:

@@ -72,7 +72,5 @@ def test_every_map_is_finite_float64_in_its_range(kind, size):
 def test_unknown_names_are_refused():
     with pytest.raises(UserError, match=r"'sine'.*rope, cosine, linear"):
         position_map("sine", 4, 4)
-    with pytest.raises(UserError, match=r"'rows'.*width, height"):
-        position_map("rope", 4, 4, rope_axis="rows")
     with pytest.raises(ValueError, match="0 x 4"):
         position_map("rope", 0, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 
 import numpy as np
@@ -9,13 +10,15 @@ import pytest
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.masks.encode import Encoding, e_sam, encode, load_values, load_values_meta, region_values
+from samdiffsr.masks.encode import e_sam, encode, load_values, region_values
 from samdiffsr.masks.positions import position_map
+from samdiffsr.masks.recipe import Encoding, MaskRecipe
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.segment import segment
+from samdiffsr.masks.segmenters.registry import Felzenszwalb
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter, merge_shards
 
-SPEC = {"kind": "felzenszwalb", "scale": 10, "sigma": 0.5, "min_size": 4}
+SPEC = MaskRecipe(image="hr", segmenter=Felzenszwalb(scale=10, sigma=0.5, min_size=4))
 FILES = (".bin", ".json", ".members.npz")
 
 
@@ -149,7 +152,12 @@ def test_merged_overlapping_masks_keep_their_scores(tmp_path):
 def test_wrong_shards_are_refused(tmp_path, images):
     for i in range(2):
         segment(images, tmp_path / f"part{i}", SPEC, shard=(i, 2))
-    segment(images, tmp_path / "other", {**SPEC, "scale": 11}, shard=(1, 2))
+    segment(
+        images,
+        tmp_path / "other",
+        MaskRecipe(image="hr", segmenter=Felzenszwalb(scale=11, sigma=0.5, min_size=4)),
+        shard=(1, 2),
+    )
     a, b, other = (tmp_path / name for name in ("part0", "part1", "other"))
     for wrong in ([a], [b, a]):
         with pytest.raises(UserError, match="not all of the source's images in their order"):
@@ -164,7 +172,7 @@ def test_wrong_shards_are_refused(tmp_path, images):
 
 def test_segment_on_lr_brings_labels_to_hr_size(tmp_path, images):
     segment(images, tmp_path / "hr", SPEC)
-    segment(images, tmp_path / "low", SPEC, on="lr", scale=4)
+    segment(images, tmp_path / "low", MaskRecipe(image="lr", segmenter=SPEC.segmenter), scale=4)
     hr, low = RegionStore(tmp_path / "hr"), RegionStore(tmp_path / "low")
     assert (low.meta["on"], low.meta["scale"], low.meta["segmenter"]["kind"]) == ("lr", 4, "felzenszwalb")
     assert hr.names == low.names == Store(images).names
@@ -173,35 +181,37 @@ def test_segment_on_lr_brings_labels_to_hr_size(tmp_path, images):
         assert np.array_equal(low[i].labels, np.kron(hr[i].labels, np.ones((4, 4), np.uint16)))
     with pytest.raises(UserError, match="on hr with scale 4"):
         segment(images, tmp_path / "x", SPEC, scale=4)
-    with pytest.raises(UserError, match="'sr'"):
-        segment(images, tmp_path / "x", SPEC, on="sr")
 
 
 def test_encode_gives_each_image_its_values(tmp_path, images):
     segment(images, tmp_path / "r", SPEC)
-    options = {"rope_axis": "height", "overlap": "overwrite", "uncovered": "own_region"}
-    encode(tmp_path / "r", tmp_path / "v.npz", options)
+    encoding = Encoding(rope_axis="height", overlap="overwrite", uncovered="own_region")
+    encode(tmp_path / "r", tmp_path / "v.npz", encoding)
     store = RegionStore(tmp_path / "r")
     vectors = load_values(tmp_path / "v.npz", store)
     assert len(vectors) == len(store)
     for i, values in enumerate(vectors):
         position = position_map("rope", *store[i].shape, rope_axis="height")
-        expected = region_values(store[i], position, overlap="overwrite", uncovered="own_region")
+        expected = region_values(store[i], position, encoding)
         assert values.dtype == np.float32
         assert np.array_equal(values, expected)
         assert np.array_equal(values[store.labels[i]], e_sam(store[i], expected))
-    meta = load_values_meta(tmp_path / "v.npz")
-    assert meta["encoding"] == vars(Encoding.from_spec(options))
+    meta = json.loads(str(np.load(tmp_path / "v.npz")["meta"]))
+    assert meta["encoding"] == encoding.model_dump()
     assert meta["regions"] == store.digest
     assert meta["source"]["digest"] == Store(images).digest
-    encode(tmp_path / "r", tmp_path / "again.npz", options)
+    encode(tmp_path / "r", tmp_path / "again.npz", encoding)
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "v.npz").read_bytes()
 
 
 def test_values_of_other_regions_are_refused(tmp_path, images):
     segment(images, tmp_path / "r", SPEC)
-    segment(images, tmp_path / "other", {**SPEC, "min_size": 40})
-    encode(tmp_path / "r", tmp_path / "v.npz", {})
+    segment(
+        images,
+        tmp_path / "other",
+        MaskRecipe(image="hr", segmenter=Felzenszwalb(scale=10, sigma=0.5, min_size=40)),
+    )
+    encode(tmp_path / "r", tmp_path / "v.npz", Encoding())
     with pytest.raises(UserError, match=r"v\.npz: made from other regions"):
         load_values(tmp_path / "v.npz", RegionStore(tmp_path / "other"))
     with pytest.raises(UserError, match=r"w\.npz: no such file"):
@@ -215,5 +225,5 @@ def test_empty_store_goes_through(tmp_path):
     with StoreWriter(tmp_path / "none"):
         pass
     segment(tmp_path / "none", tmp_path / "r", SPEC)
-    encode(tmp_path / "r", tmp_path / "v.npz", {})
+    encode(tmp_path / "r", tmp_path / "v.npz", Encoding())
     assert load_values(tmp_path / "v.npz") == []

@@ -16,6 +16,7 @@ from samdiffsr.core.progress import Progress
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.masks.encode import encode
+from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.store import RegionStoreWriter
 from samdiffsr.models.denoiser import build_denoiser
@@ -220,7 +221,7 @@ def test_a_network_that_wants_masks_gets_them_or_says_so(tmp_path: Path) -> None
         folder.mkdir()
         with RegionStoreWriter(folder / "labels") as store:
             store.add("x", Regions.from_masks(regions, shape=(36, 56)))
-        encode(folder / "labels", folder / "v.npz", {"position": "linear"})
+        encode(folder / "labels", folder / "v.npz", Encoding(position="linear"))
         structure = structure_reader(folder / "labels", folder / "v.npz")
         images[i] = denoiser_restorer(denoiser, encoder, RECIPE, CPU, "float32", structure)(_lr(), "x")
     assert not np.array_equal(images[0], images[1])

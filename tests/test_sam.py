@@ -13,11 +13,12 @@ from segment_anything import sam_model_registry
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.masks.encode import Encoding, encode, load_values
+from samdiffsr.masks.encode import encode, load_values
+from samdiffsr.masks.recipe import Encoding, MaskRecipe
 from samdiffsr.masks.segment import segment
 from samdiffsr.masks.segmenters import mobile_sam as mobile
-from samdiffsr.masks.segmenters import sam
-from samdiffsr.masks.segmenters.kinds import KINDS, LEARNED, make_segmenter
+from samdiffsr.masks.segmenters import registry, sam
+from samdiffsr.masks.segmenters.registry import MobileSam, Places, Sam, make_segmenter
 from samdiffsr.masks.store import RegionStore
 
 # with random weights no mask would pass the thresholds
@@ -80,7 +81,7 @@ def test_mobile_sam_loads_strictly(mobile_file, tmp_path):
         change(other)
         torch.save(other, tmp_path / "other.pt")
         with pytest.raises(UserError, match=words):
-            make_segmenter({"kind": "mobile_sam", **own(tmp_path / "other.pt")}, {"weights": str(tmp_path)})
+            make_segmenter(MobileSam(**own(tmp_path / "other.pt")), Places(weights=tmp_path))
     model = mobile.mobile_sam()
     sam.load_strictly(model, mobile.rename(state), mobile_file, "mobile_sam")
     assert torch.equal(model.state_dict()["image_encoder.trunk.patch_embed.conv1.conv.weight"], state[first])
@@ -108,10 +109,9 @@ def test_mobile_sam_through_the_whole_path(mobile_file, tmp_path):
     segment(
         tmp_path / "lr",
         tmp_path / "regions",
-        {"kind": "mobile_sam", **own(mobile_file), **LENIENT, "crop_n_layers": 1},
-        on="lr",
+        MaskRecipe(image="lr", segmenter=MobileSam(**own(mobile_file), **LENIENT, crop_n_layers=1)),
         scale=4,
-        places={"weights": str(mobile_file.parent), "device": "cpu"},
+        places=Places(weights=mobile_file.parent, device="cpu"),
     )
     store = RegionStore(tmp_path / "regions")
     regions = store[0]
@@ -141,9 +141,9 @@ def vit_b_file(tmp_path_factory) -> Path:
 def test_sam_vit_b_through_the_whole_path(vit_b_file, tmp_path):
     with StoreWriter(tmp_path / "hr") as writer:
         writer.add("a", photo())
-    spec = {"kind": "sam", "model": "vit_b", **own(vit_b_file), **LENIENT}
-    places = {"weights": str(vit_b_file.parent), "device": "cpu"}
-    segment(tmp_path / "hr", tmp_path / "regions", spec, places=places)
+    recipe = MaskRecipe(image="hr", segmenter=Sam(model="vit_b", **own(vit_b_file), **LENIENT))
+    places = Places(weights=vit_b_file.parent, device="cpu")
+    segment(tmp_path / "hr", tmp_path / "regions", recipe, places=places)
     regions = RegionStore(tmp_path / "regions")[0]
     assert regions.shape == (40, 60)
     assert regions.n_masks > 0
@@ -154,9 +154,8 @@ def test_sam_vit_b_through_the_whole_path(vit_b_file, tmp_path):
 
 @pytest.mark.slow
 def test_sam_of_another_variant_is_refused(vit_b_file):
-    spec = {"kind": "sam", "model": "vit_h", **own(vit_b_file)}
     with pytest.raises(UserError, match="weights of sam_vit_b, not of sam_vit_h"):
-        make_segmenter(spec, {"weights": str(vit_b_file.parent)})
+        make_segmenter(Sam(**own(vit_b_file)), Places(weights=vit_b_file.parent))
 
 
 def test_the_generator_is_the_packages(monkeypatch):
@@ -173,17 +172,15 @@ def test_the_generator_is_the_packages(monkeypatch):
     assert package.SamAutomaticMaskGenerator._process_crop.__globals__["batched_nms"] is package.batched_nms
 
 
-@pytest.mark.parametrize("kind", LEARNED)
-def test_released_defaults(kind):
+def test_released_defaults():
     """The parameters of the package's own generator, by name and value."""
     import inspect
 
     released = inspect.signature(sam.SamAutomaticMaskGenerator.__init__).parameters
-    for name in sam.GENERATOR:
-        assert sam.GridPrompted.__dataclass_fields__[name].default == released[name].default, name
-    left_out = set(released) - set(sam.GENERATOR)
+    for name in registry.GENERATOR:
+        assert registry.GridPrompted.model_fields[name].default == released[name].default, name
+    left_out = set(released) - set(registry.GENERATOR)
     assert left_out == {"self", "model", "point_grids", "output_mode"}
-    assert kind in KINDS
 
 
 def test_wrong_weights_are_refused_in_one_line(tmp_path, mobile_file):
@@ -195,25 +192,21 @@ def test_wrong_weights_are_refused_in_one_line(tmp_path, mobile_file):
     torch.save({"x": Path("/nowhere")}, evil)  # an object: weights_only refuses to make it
     official = tmp_path / "sam_vit_b_01ec64.pth"
     official.write_bytes(mobile_file.read_bytes())
-    places = {"weights": str(tmp_path)}
-    for spec, words in (
-        ({"kind": "sam", "model": "vit_b", **own(junk)}, "junk.pth: not readable as a file of PyTorch"),
-        ({"kind": "mobile_sam", **own(listed)}, "list.pth: holds no mapping"),
-        ({"kind": "mobile_sam", **own(evil)}, "evil.pth: not readable"),
-        ({"kind": "sam", "model": "vit_b"}, r"sam_vit_b_01ec64\.pth has SHA-256"),
-        ({"kind": "sam", "model": "vit_h"}, r"sam_vit_h_4b8939\.pth not found; download https"),
-        ({"kind": "sam", "model": "vit_b", "file": "junk.pth"}, "give both or neither"),
-        ({"kind": "sam", "model": "vit_x"}, "'vit_x': must be one of vit_h"),
-        ({"kind": "sam", "pred_iou_thresh": 1.5}, "pred_iou_thresh 1.5: must be a number >= 0 and <= 1"),
-        ({"kind": "sam", "points_per_side": 0}, "points_per_side 0"),
-        ({"kind": "sam", "points": 3}, "unknown setting 'points'"),
-        ({"kind": "sam", "device": "tpu"}, "device 'tpu'"),
+    places = Places(weights=tmp_path)
+    for settings, words in (
+        (Sam(model="vit_b", **own(junk)), "junk.pth: not readable as a file of PyTorch"),
+        (MobileSam(**own(listed)), "list.pth: holds no mapping"),
+        (MobileSam(**own(evil)), "evil.pth: not readable"),
+        (Sam(model="vit_b"), r"sam_vit_b_01ec64\.pth has SHA-256"),
+        (Sam(), r"sam_vit_h_4b8939\.pth not found; download https"),
     ):
         with pytest.raises(UserError, match=words) as caught:
-            make_segmenter(spec, places)
+            make_segmenter(settings, places)
         assert "\n" not in str(caught.value)
     (tmp_path / "mobile.pth").write_bytes(mobile_file.read_bytes())
     with pytest.raises(UserError, match="weights of mobile_sam, not of sam_vit_h"):
-        make_segmenter({"kind": "sam", **own(tmp_path / "mobile.pth")}, places)
-    with pytest.raises(UserError, match="setting 'weights' is missing"):
-        make_segmenter({"kind": "sam"})
+        make_segmenter(Sam(**own(tmp_path / "mobile.pth")), places)
+    with pytest.raises(UserError, match="device 'tpu'"):
+        make_segmenter(Sam(), Places(weights=tmp_path, device="tpu"))
+    with pytest.raises(UserError, match="say with --weights where the weight files are"):
+        make_segmenter(Sam())

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.images import read_rgb
-from samdiffsr.masks.segmenters.kinds import make_segmenter
+from samdiffsr.masks.recipe import MaskRecipe
+from samdiffsr.masks.segmenters.registry import (
+    Felzenszwalb,
+    Human,
+    Places,
+    Segmenter,
+    Settings,
+    Ucm,
+    make_segmenter,
+    settings_of,
+)
 
 
 @pytest.fixture
@@ -24,7 +35,7 @@ def photo() -> np.ndarray:
 
 
 def test_felzenszwalb_finds_the_quarters(photo):
-    segmenter = make_segmenter({"kind": "felzenszwalb", "scale": 1000, "sigma": 0, "min_size": 50})
+    segmenter = make_segmenter(Felzenszwalb(scale=1000, sigma=0, min_size=50))
     regions = segmenter(photo, "quarters")
     assert regions.n_masks == 4
     assert (regions.labels > 0).all()
@@ -41,22 +52,52 @@ def test_felzenszwalb_finds_the_quarters(photo):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({}, "kind None"),
-        ({"kind": "sam3"}, "'sam3'.*felzenszwalb, ucm, human"),
+        ({}, "kind None is none of"),
+        ({"kind": "sam3"}, "'sam3' is none of felzenszwalb, ucm, human.*did you mean 'sam'"),
         ({"kind": "felzenszwalb", "minsize": 3}, "unknown setting 'minsize'"),
-        ({"kind": "felzenszwalb", "scale": 0}, "scale 0: must be a number > 0"),
-        ({"kind": "felzenszwalb", "scale": "fine"}, "scale 'fine'"),
-        ({"kind": "felzenszwalb", "sigma": float("nan")}, "sigma nan"),
-        ({"kind": "felzenszwalb", "min_size": 2.5}, "min_size 2.5: must be a whole number"),
-        ({"kind": "ucm"}, "'root' is missing"),
-        ({"kind": "ucm", "root": "/nowhere"}, "/nowhere: no folder 'ucm2'"),
-        ({"kind": "human", "root": "/nowhere", "annotator": "best"}, "annotator 'best'"),
-        ({"kind": "human", "root": "/nowhere", "annotator": -1}, "annotator -1"),
+        ({"kind": "felzenszwalb", "scale": 0}, "scale: input should be greater than 0, not 0"),
+        ({"kind": "felzenszwalb", "scale": "fine"}, "scale.*not 'fine'"),
+        ({"kind": "felzenszwalb", "scale": True}, "scale.*not True"),
+        ({"kind": "felzenszwalb", "sigma": float("nan")}, "sigma: must be a finite number, not nan"),
+        ({"kind": "felzenszwalb", "min_size": 2.5}, "min_size: input should be a valid integer, not 2.5"),
+        ({"kind": "human", "annotator": "best"}, "annotator.*not 'best'"),
+        ({"kind": "human", "annotator": -1}, "annotator.*not -1"),
+        ({"kind": "imported"}, "folder: missing"),
+        (
+            {"kind": "sam", "model": "vit_x"},
+            "model: input should be 'vit_h', 'vit_l' or 'vit_b', not 'vit_x'",
+        ),
+        ({"kind": "sam", "pred_iou_thresh": 1.5}, "pred_iou_thresh.*less than or equal to 1, not 1.5"),
+        ({"kind": "sam", "points_per_side": 0}, "points_per_side.*not 0"),
+        ({"kind": "sam", "points": 3}, "unknown setting 'points'"),
+        ({"kind": "sam", "file": "junk.pth"}, "give both or neither"),
     ],
 )
-def test_wrong_specs_are_refused(spec, message):
+def test_wrong_settings_are_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        settings_of(spec)
     with pytest.raises(UserError, match=message):
-        make_segmenter(spec)
+        MaskRecipe.parse(json.dumps({"image": "hr", "segmenter": spec}))
+
+
+def test_a_recipe_says_what_was_given_and_nothing_else():
+    """So that a new setting re-runs nothing; whole numbers stay whole."""
+    text = '{"image":"lr","segmenter":{"kind":"felzenszwalb","scale":300}}'
+    recipe = MaskRecipe.parse(text)
+    assert recipe.text() == text
+    assert recipe.segmenter == Felzenszwalb(scale=300)
+    assert recipe.segmenter.sigma == 0.8
+
+
+def test_bsds_must_be_somewhere(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no folder 'ucm2'"):
+        make_segmenter(Ucm(), Places(root=tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="say with --root where BSDS500 is"):
+        make_segmenter(Human())
+
+
+def of(settings: Settings, root: Path) -> Segmenter:
+    return make_segmenter(settings, Places(root=root))
 
 
 @pytest.fixture
@@ -85,7 +126,7 @@ IMAGE = np.zeros((4, 6, 3), np.uint8)
     ("threshold", "row"), [(0.0, [1, 1, 2, 2, 3, 3]), (0.1, [1, 1, 2, 2, 2, 2]), (0.3, [1, 1, 1, 1, 1, 1])]
 )
 def test_ucm_keeps_contours_above_the_threshold(bsds, threshold, row):
-    segmenter = make_segmenter({"kind": "ucm", "root": str(bsds), "threshold": threshold})
+    segmenter = of(Ucm(threshold=threshold), bsds)
     assert segmenter(IMAGE, "7").labels.tolist() == [row] * 4
     assert segmenter.describe() == {"kind": "ucm", "threshold": threshold}
 
@@ -94,7 +135,7 @@ def test_ucm_keeps_contours_above_the_threshold(bsds, threshold, row):
     ("annotator", "count"), [(0, 2), (1, 3), (2, 1), ("finest", 3), ("coarsest", 1), ("intersection", 6)]
 )
 def test_human_annotators(bsds, annotator, count):
-    segmenter = make_segmenter({"kind": "human", "root": str(bsds), "annotator": annotator})
+    segmenter = of(Human(annotator=annotator), bsds)
     regions = segmenter(IMAGE, "7.jpg")
     assert regions.n_masks == count
     assert (regions.labels > 0).all()
@@ -102,7 +143,7 @@ def test_human_annotators(bsds, annotator, count):
 
 
 def test_bsds_labels_are_cropped_with_their_image(bsds):
-    segmenter = make_segmenter({"kind": "ucm", "root": str(bsds), "threshold": 0.0})
+    segmenter = of(Ucm(threshold=0.0), bsds)
     assert segmenter(IMAGE[:3, :5], "7").labels.tolist() == [[1, 1, 2, 2, 3]] * 3
     with pytest.raises(UserError, match=r"7\.mat.*4 x 6.*5 x 6"):
         segmenter(np.zeros((5, 6, 3), np.uint8), "7")
@@ -110,8 +151,8 @@ def test_bsds_labels_are_cropped_with_their_image(bsds):
 
 def test_bsds_problems_name_the_file(bsds):
     with pytest.raises(UserError, match=r"7\.mat: 3 annotators"):
-        make_segmenter({"kind": "human", "root": str(bsds), "annotator": 3})(IMAGE, "7")
-    segmenter = make_segmenter({"kind": "ucm", "root": str(bsds)})
+        of(Human(annotator=3), bsds)(IMAGE, "7")
+    segmenter = of(Ucm(), bsds)
     with pytest.raises(UserError, match="'8'"):
         segmenter(IMAGE, "8")
     next(bsds.rglob("ucm2/train/7.mat")).write_bytes(b"MATLAB no more")
@@ -123,12 +164,12 @@ def test_region_counts_of_the_real_files(mirror):
     """Counts made by another program, of three images: ucm at 0.1 and 0.2, annotators' extremes."""
     counts = {"100075": (49, 13, 5, 30), "100080": (20, 6, 4, 35), "100098": (166, 27, 2, 67)}
 
-    def n(name: str, **spec) -> int:
+    def n(name: str, settings: Settings) -> int:
         image = read_rgb(next(mirror.rglob(f"images/train/{name}.jpg")))
-        return make_segmenter({"root": str(mirror), **spec})(image, name).n_masks
+        return of(settings, mirror)(image, name).n_masks
 
     for name, (fine, coarse, fewest, most) in counts.items():
-        assert n(name, kind="ucm", threshold=0.1) == fine
-        assert n(name, kind="ucm", threshold=0.2) == coarse
-        assert n(name, kind="human", annotator="coarsest") == fewest
-        assert n(name, kind="human", annotator="finest") == most
+        assert n(name, Ucm(threshold=0.1)) == fine
+        assert n(name, Ucm(threshold=0.2)) == coarse
+        assert n(name, Human(annotator="coarsest")) == fewest
+        assert n(name, Human(annotator="finest")) == most

@@ -18,6 +18,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.randomness import sample_generator
 from samdiffsr.data.store import Store
 from samdiffsr.masks.encode import encode
+from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.store import RegionStoreWriter
 from samdiffsr.models.model_file import open_model
@@ -190,7 +191,7 @@ def test_published_with_an_empty_structure_trains_the_very_same_network_as_srdif
     with RegionStoreWriter(flat / "labels") as store:
         for i, name in enumerate(hr.names):
             store.add(name, Regions.from_masks([], shape=hr.shape(i)[:2]))
-    encode(flat / "labels", flat / "values.npz", {"position": "rope"})
+    encode(flat / "labels", flat / "values.npz", Encoding(position="rope"))
     for name in ("hr.bin", "hr.json", "lr.bin", "lr.json", "encoder.safetensors"):
         (flat / name).write_bytes((data / name).read_bytes())
     train(data, tmp_path / "srdiff", "denoiser", denoiser_recipe("none"))

@@ -11,21 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.masks.encode import (
-    CHOICES,
-    Encoding,
-    e_sam,
-    is_informative,
-    reduce_uninformative,
-    region_values,
-)
-from samdiffsr.masks.positions import position_map
+from samdiffsr.masks.encode import e_sam, region_values
+from samdiffsr.masks.overlaps import OVERLAPS
+from samdiffsr.masks.positions import POSITIONS, position_map
+from samdiffsr.masks.recipe import Encoding
+from samdiffsr.masks.reduce import is_informative, reduced
 from samdiffsr.masks.regions import Regions
 
 quick = settings(max_examples=30, deadline=None)
 OPTIONS = [
     dict(zip(("mean_over", "overlap", "uncovered"), choice, strict=True))
-    for choice in product(CHOICES["mean_over"], CHOICES["overlap"], CHOICES["uncovered"])
+    for choice in product(("region", "image"), OVERLAPS, ("zero", "own_region"))
 ]
 
 
@@ -57,7 +53,7 @@ def images(draw) -> tuple[list[np.ndarray], np.ndarray]:
 def test_values_equal_the_dense_computation(options, drawn):
     masks, x = drawn
     regions = Regions.from_masks(masks, x.shape)
-    values = region_values(regions, x, **options)
+    values = region_values(regions, x, Encoding(**options))
     assert values.shape == (regions.n_atoms + 1,)
     assert values.dtype == np.float32
     found = e_sam(regions, values)
@@ -72,7 +68,7 @@ def test_equation_6_by_hand():
     regions = Regions.from_masks([left, top])
 
     def found(**options: str) -> list[list[float]]:
-        return e_sam(regions, region_values(regions, x, **options)).tolist()
+        return e_sam(regions, region_values(regions, x, Encoding(**options))).tolist()
 
     assert found() == [[5, 5, 2], [3, 3, 0]]
     assert found(overlap="overwrite") == [[2, 2, 2], [3, 3, 0]]
@@ -87,21 +83,21 @@ def test_order_matters_to_overwrite_only():
     small[1:3, 1:3] = True
     one, other = Regions.from_masks([small, large]), Regions.from_masks([large, small])
     maps = {
-        rule: [e_sam(r, region_values(r, x, overlap=rule)) for r in (one, other)]
-        for rule in CHOICES["overlap"]
+        rule: [e_sam(r, region_values(r, x, Encoding(overlap=rule))) for r in (one, other)]
+        for rule in OVERLAPS
     }
     assert np.array_equal(*maps["sum"])
     assert np.array_equal(*maps["smallest"])
     assert not np.array_equal(*maps["overwrite"])
-    assert not is_informative(maps["overwrite"][0])  # the later, larger mask hides the other
+    assert len(np.unique(maps["overwrite"][0])) == 1  # the later, larger mask hides the other
 
 
 @quick
-@given(hnp.arrays(np.int64, (5, 6), elements=st.integers(0, 4)), st.sampled_from(CHOICES["mean_over"]))
+@given(hnp.arrays(np.int64, (5, 6), elements=st.integers(0, 4)), st.sampled_from(["region", "image"]))
 def test_on_a_partition_all_overlap_rules_agree(labels, mean_over):
     regions = Regions.from_partition(labels)
     x = position_map("rope", *labels.shape)
-    results = [region_values(regions, x, mean_over=mean_over, overlap=rule) for rule in CHOICES["overlap"]]
+    results = [region_values(regions, x, Encoding(mean_over=mean_over, overlap=rule)) for rule in OVERLAPS]
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
 
@@ -115,25 +111,60 @@ def test_means_of_a_full_partition_keep_the_total(labels):
 
 
 def test_wrong_options_are_refused():
-    regions = Regions.from_masks([np.ones((2, 3), bool)])
-    with pytest.raises(UserError, match=r"overlap 'last'.*sum, overwrite, smallest"):
-        region_values(regions, np.ones((2, 3)), overlap="last")
     with pytest.raises(ValueError, match="position map"):
-        region_values(regions, np.ones((3, 2)))
-    with pytest.raises(UserError, match="unknown key 'overlaps'"):
-        Encoding.from_spec({"overlaps": "sum"})
-    with pytest.raises(UserError, match="position 'sine'"):
-        Encoding.from_spec({"position": "sine"})
-    assert Encoding.from_spec({}) == Encoding("rope", "width", "region", "sum", "zero")
+        region_values(Regions.from_masks([np.ones((2, 3), bool)]), np.ones((3, 2)))
+    for text, words in (
+        ('{"overlap":"last"}', "overlap: overlap rule 'last' is none of sum, overwrite, smallest"),
+        ('{"overlaps":"sum"}', "overlaps: unknown key"),
+        ('{"position":"sine"}', "position encoding 'sine' is none of rope, cosine, linear .did you mean"),
+        ('{"mean_over":"mask"}', "mean_over: input should be 'region' or 'image', not 'mask'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Encoding.parse(text)
+    assert Encoding.parse("{}") == Encoding()
 
 
-def test_reduce_zeroes_patches_of_one_value():
-    flat = np.full((1, 4, 4), 0.7, np.float32)
-    mixed = flat.copy()
-    mixed[0, 3, 3] = 0.2
-    assert not is_informative(flat)
-    assert is_informative(mixed)
-    assert not reduce_uninformative(flat).any()
-    assert reduce_uninformative(flat).dtype == np.float32
-    assert np.array_equal(reduce_uninformative(mixed), mixed)
-    assert (flat == np.float32(0.7)).all()  # the input stays
+def test_a_rule_and_a_map_are_added_by_one_entry_each():
+    regions = Regions.from_masks([np.ones((2, 2), bool), np.eye(2, dtype=bool)])
+    OVERLAPS.register("largest", lambda n, atoms, masks, mean, size: np.full(n, mean[size.argmax()]))
+    POSITIONS.register(
+        "rows", lambda height, width, _: np.arange(height)[:, None].repeat(width, 1).astype(float)
+    )
+    try:
+        encoding = Encoding.parse('{"overlap":"largest","position":"rows"}')
+        x = position_map(encoding.position, 2, 2)
+        assert e_sam(regions, region_values(regions, x, encoding)).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    finally:
+        OVERLAPS.remove("largest")
+        POSITIONS.remove("rows")
+
+
+# ---- reduce ----
+
+
+def test_reduce_counts_areas_not_values():
+    """A checkerboard of two areas has one mean under `linear`, and is two areas all the same."""
+    board = np.indices((2, 2)).sum(0) % 2 + 1
+    regions = Regions.from_partition(board)
+    patch = e_sam(regions, region_values(regions, position_map("linear", 2, 2), Encoding(position="linear")))
+    assert patch.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert np.array_equal(reduced(patch, regions.labels), patch)
+    one = np.ones((2, 2), np.uint16)
+    assert reduced(patch, one).tolist() == [[0, 0], [0, 0]]
+    assert (patch == 0.5).all()  # the input stays
+
+
+@quick
+@given(
+    hnp.arrays(np.uint16, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.integers(0, 2)),
+    st.sampled_from(list(POSITIONS)),
+    st.sampled_from([1, 3]),
+)
+def test_reduce_keeps_exactly_the_patches_of_several_areas(labels, position, scale):
+    """Whatever the values are; the label map may have another resolution than the patch."""
+    values = position_map(position, 3, 1).astype(np.float32)[:, 0]
+    patch = values[labels].repeat(scale, 0).repeat(scale, 1)
+    found = reduced(patch, labels)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, patch if len(np.unique(labels)) > 1 else np.zeros_like(patch))
+    assert is_informative(labels) == (len(np.unique(labels)) > 1)

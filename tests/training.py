@@ -13,6 +13,7 @@ import pytest
 
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.masks.encode import encode
+from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.store import RegionStoreWriter
 from samdiffsr.training.job import Job
@@ -40,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with RegionStoreWriter(folder / "labels") as store:
         for i, image in enumerate(hr):
             store.add(f"image{i}", Regions.from_partition(rng.integers(0, 5, image.shape[:2])))
-    encode(folder / "labels", folder / "values.npz", {"position": "rope"})
+    encode(folder / "labels", folder / "values.npz", Encoding())
     return folder
 
 

@@ -13,24 +13,30 @@ import pytest
 from PIL import Image
 
 from samdiffsr.cli.app import main
+from samdiffsr.config.recipes.stages import recipe_text
+from samdiffsr.core.recipe import Recipe
+from samdiffsr.data.recipe import LrRecipe
 from samdiffsr.diffusion.recipe import Diffusion
+from samdiffsr.masks.recipe import Encoding, MaskRecipe, StatisticsRecipe
+from samdiffsr.masks.segmenters.registry import Felzenszwalb
 from samdiffsr.models.recipe import UNet
 from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure, Training
 from tests.workflow import ROOT
 
 STEPS = {"steps": 2, "batch": 2, "patch": 32, "ema": 0.5}
-FELZENSZWALB = {"kind": "felzenszwalb", "scale": 50, "sigma": 0.8, "min_size": 20}
-RECIPES: dict[str, dict[str, Any]] = {
-    "lr": {"scale": 4, "rounding": "each_axis"},
-    "masks": {"image": "hr", "segmenter": FELZENSZWALB},
-    "encode": {"position": "rope"},
+FELZENSZWALB = Felzenszwalb(scale=50, sigma=0.8, min_size=20)
+RECIPES: dict[str, Recipe | dict[str, Any]] = {
+    "lr": LrRecipe(scale=4),
+    "masks": MaskRecipe(image="hr", segmenter=FELZENSZWALB),
+    "encode": Encoding(),
+    "statistics": StatisticsRecipe(study="demo", level="high", masks="m", dataset="x", scale=4, patch=32),
     "encoder": EncoderRecipe(
         blocks=2, features=4, growth=2, scale=4, training=Training(**STEPS, loss="l1"), precision="float32",
-    ).model_dump(mode="json"),
+    ),
     "denoiser": DenoiserRecipe(
         scale=4, formulation="published", unet=UNet(dim=8, mults=(1, 2)), diffusion=Diffusion(steps=4),
         training=Training(**STEPS), structure=Structure(), precision="float32",
-    ).model_dump(mode="json"),
+    ),
     "sample": {
         "kind": "denoiser", "scale": 4, "weights": "ema", "seed": 0, "steps": None, "start": None,
         "precision": "float32",
@@ -86,8 +92,8 @@ GOOD: dict[str, list[str]] = {
         "--tidy", "out/tidy.csv", "--differences", "out/d.csv", "--markdown", "out/t.md",
         "--latex", "out/t.tex", "--recipe", "table",
     ],
-    "masks-statistics": ["--labels", "masks", "--out", "out/m.csv", "--summary", "out/s.csv", "--recipe",
-                         '{"study":"demo","level":"high","masks":"m","dataset":"x","scale":4,"patch":32}'],
+    "masks-statistics": ["--labels", "masks", "--out", "out/m.csv", "--summary", "out/s.csv",
+                         "--recipe", "statistics"],
     "overlap": ["--train", "train=hr", "--test", "test=other", "--out", "out/overlaps.csv"],
     "release": ["sam_diffsr-x4-s0", "--no-dvc"],
     "verify": ["set5"],
@@ -118,7 +124,7 @@ class World:
 
     def recipe(self, name: str, **changes: Any) -> None:
         """Give the recipe with some of it changed; a__b names a value inside."""
-        recipe = json.loads(json.dumps(RECIPES[name]))
+        recipe = json.loads(recipe_text(RECIPES[name]))
         for key, value in changes.items():
             *outer, last = key.split("__")
             inside = recipe
@@ -131,7 +137,7 @@ class World:
         """The arguments, with a recipe's text for its name."""
         before = [None, *self.argv]
         return [
-            json.dumps(RECIPES[word]) if option == "--recipe" and word in RECIPES else word
+            recipe_text(RECIPES[word]) if option == "--recipe" and word in RECIPES else word
             for option, word in zip(before, self.argv, strict=False)
         ]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from samdiffsr.cli.options import Device, Labels, Out, RecipeText, Shard, Threads, path, paths, record
+from samdiffsr.cli.options import Device, Labels, Out, RecipeText, Shard, Threads, path, paths
 from samdiffsr.cli.stage import Stage
 
 TOPIC = "Masks"
@@ -28,26 +28,21 @@ def segment(
     threads: Threads = 1,
 ) -> None:
     """Find the regions of a store's images."""
+    from samdiffsr.masks.recipe import MaskRecipe
     from samdiffsr.masks.segment import segment
-    from samdiffsr.masks.segmenters.kinds import segmenter_module
+    from samdiffsr.masks.segmenters.registry import SEGMENTERS, Places
     from samdiffsr.workflow.fingerprint import fingerprint
 
-    told = record(recipe)
-    on, spec = told["image"], told["segmenter"]
+    told = MaskRecipe.parse(recipe)
     segment(
         source,
         out,
-        spec,
-        on=on,
-        scale=scale if on == "lr" else 1,
+        told,
+        scale=scale if told.image == "lr" else 1,
         shard=shard,
-        places={
-            "weights": None if weights is None else str(weights),
-            "root": None if root is None else str(root),
-            "device": device,
-        },
+        places=Places(weights, root, device),
         state=state,
-        code=fingerprint("samdiffsr.masks.segment", segmenter_module(spec.get("kind"))),
+        code=fingerprint("samdiffsr.masks.segment", SEGMENTERS[told.segmenter.kind].module),
     )
 
 
@@ -78,10 +73,12 @@ def masks_import(
     threads: Threads = 1,
 ) -> None:
     """Read masks from COCO run lengths, a JSON an image."""
+    from samdiffsr.masks.recipe import MaskRecipe
     from samdiffsr.masks.segment import segment
+    from samdiffsr.masks.segmenters.registry import Imported
 
-    spec = {"kind": "imported", "folder": str(folder)}
-    segment(source, out, spec, on="lr" if scale > 1 else "hr", scale=scale)
+    told = MaskRecipe(image="lr" if scale > 1 else "hr", segmenter=Imported(folder=str(folder)))
+    segment(source, out, told, scale=scale)
 
 
 @app.command("masks-statistics", cls=Stage, rich_help_panel=TOPIC)
@@ -94,9 +91,11 @@ def masks_statistics(
     threads: Threads = 1,
 ) -> None:
     """Describe a region store."""
+    from samdiffsr.masks.recipe import StatisticsRecipe
     from samdiffsr.masks.statistics import mask_statistics
 
-    mask_statistics(labels, out, summary, record(recipe), humans=root)
+    told = StatisticsRecipe.parse(recipe)
+    mask_statistics(labels, out, summary, told, humans=root)
 
 
 @app.command("masks-gather", cls=Stage, rich_help_panel=TOPIC)
@@ -113,5 +112,6 @@ def masks_gather(
 def encode(labels: Labels, out: Out, recipe: RecipeText, threads: Threads = 1) -> None:
     """Give every region its value (paper equation 6)."""
     from samdiffsr.masks.encode import encode
+    from samdiffsr.masks.recipe import Encoding
 
-    encode(labels, out, record(recipe))
+    encode(labels, out, Encoding.parse(recipe))

@@ -19,7 +19,6 @@ from samdiffsr.config.schema import (
     Baseline,
     Dataset,
     FigureName,
-    MaskSet,
     Name,
     Protocol,
     Report,
@@ -37,6 +36,7 @@ from samdiffsr.data.manifest import Entry, expected_images, images_digest
 from samdiffsr.data.recipe import Degradation
 from samdiffsr.diffusion.recipe import Diffusion
 from samdiffsr.evaluation.metrics import Metric, of_kind
+from samdiffsr.masks.recipe import MaskRecipe
 from samdiffsr.reporting.figures.registry import KINDS, AnyFigure
 from samdiffsr.reporting.figures.spec import Figure, Metrics
 from samdiffsr.training.recipe import Training
@@ -62,7 +62,7 @@ class Config(Strict):
     protocol: Protocol = Protocol()
     report: Report = Report()
     datasets: dict[Name, Dataset]
-    mask_sets: dict[Name, MaskSet]
+    mask_sets: dict[Name, MaskRecipe]
     studies: dict[Name, Study]
     variants: dict[Name, Variant]
     baselines: dict[Name, Baseline] = Field(default_factory=dict)

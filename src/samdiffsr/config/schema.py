@@ -17,7 +17,7 @@ from samdiffsr.data.catalogue import sources
 from samdiffsr.diffusion.recipe import FormulationName
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import PROTOCOLS
-from samdiffsr.masks.segmenters.kinds import KINDS, unknown_setting
+from samdiffsr.masks.recipe import Overlap, Position
 from samdiffsr.models.recipe import EncoderSize, UNet
 from samdiffsr.training.recipe import Training
 
@@ -45,24 +45,6 @@ class Dataset(Strict):
         for name in self.source:
             if name not in known:
                 raise ValueError(f"source: no source {name!r}{similar(name, known)}")
-        return self
-
-
-class MaskSet(Strict):
-    """One way of finding regions: which segmenter, on the HR or on the LR image."""
-
-    image: Literal["hr", "lr"]
-    segmenter: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _kind(self) -> MaskSet:
-        kind = self.segmenter.get("kind")
-        if kind not in KINDS:
-            raise ValueError(
-                f"segmenter kind {kind!r} is none of {', '.join(KINDS)}{similar(str(kind), KINDS)}"
-            )
-        if problem := unknown_setting(self.segmenter):
-            raise ValueError(problem)
         return self
 
 
@@ -142,10 +124,10 @@ class Variant(Strict):
     formulation: FormulationName = "published"
     # the structure encoding (paper 4.2)
     masks: Level | None = None
-    position: Literal["rope", "cosine", "linear"] = "rope"
+    position: Position = "rope"
     rope_axis: Literal["width", "height"] = "width"  # the sequence axis; the released code: height
     mean_over: Literal["region", "image"] = "region"  # the released code: image
-    overlap: Literal["sum", "overwrite", "smallest"] = "sum"  # the released code: overwrite
+    overlap: Overlap = "sum"  # the released code: overwrite
     uncovered: Literal["zero", "own_region"] = "zero"
     reduce: bool = True  # paper appendix B
     mask_crop: Literal["aligned", "released"] = "aligned"  # the released script cuts the mask elsewhere

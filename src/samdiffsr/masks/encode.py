@@ -4,71 +4,29 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path
 from samdiffsr.core.progress import each_image
-from samdiffsr.masks.positions import POSITIONS, ROPE_AXES, position_map
+from samdiffsr.masks.overlaps import OVERLAPS
+from samdiffsr.masks.positions import position_map
+from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.regions import Regions, run_starts
 from samdiffsr.masks.store import RegionStore
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "position": POSITIONS,
-    "rope_axis": ROPE_AXES,
-    "mean_over": ("region", "image"),
-    "overlap": ("sum", "overwrite", "smallest"),
-    "uncovered": ("zero", "own_region"),
-}
 
-
-@dataclass(frozen=True)
-class Encoding:
-    """How regions become values; the defaults are the paper's text.
-
-    The released code is Encoding(rope_axis="height", mean_over="image", overlap="overwrite").
-
-    Attributes:
-        position, rope_axis: see `position_map`.
-        mean_over, overlap, uncovered: see `region_values`.
-    """
-
-    position: str = "rope"
-    rope_axis: str = "width"
-    mean_over: str = "region"
-    overlap: str = "sum"
-    uncovered: str = "zero"
-
-    def __post_init__(self) -> None:
-        _check(asdict(self))
-
-    @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> Encoding:
-        """From a block of the configuration; UserError names an unknown key or value."""
-        unknown = sorted(set(spec) - {f.name for f in fields(cls)})
-        if unknown:
-            raise UserError(f"encoding: unknown key {unknown[0]!r}; known are {', '.join(CHOICES)}")
-        return cls(**spec)
-
-
-def region_values(
-    regions: Regions,
-    position: np.ndarray,
-    *,
-    mean_over: str = "region",
-    overlap: str = "sum",
-    uncovered: str = "zero",
-) -> np.ndarray:
+def region_values(regions: Regions, position: np.ndarray, encoding: Encoding | None = None) -> np.ndarray:
     """Value of E_SAM on each atom, equation (6): E_SAM = sum_i M_SAM,i mean(x_PE * M_SAM,i).
 
     Args:
         regions: K masks of an (H, W) image.
         position: the position map x_PE, (H, W) float64.
+        encoding: None is the paper's text.
+
+    Of `encoding` count:
         mean_over: a mask's mean is its sum over "region" (its own pixels: "the average value ... to the i-th
             area") or over "image" (all H W pixels, zeros included: the released code).
         overlap: where masks overlap, their "sum" (equation (6)), or one of them: "overwrite" the later in the
@@ -79,9 +37,9 @@ def region_values(
         (n_atoms + 1,) float32; index 0 is the value of the uncovered pixels.
 
     Raises:
-        UserError: an unknown option. ValueError: a map of another size.
+        ValueError: a map of another size.
     """
-    _check({"mean_over": mean_over, "overlap": overlap, "uncovered": uncovered})
+    encoding = encoding or Encoding()
     if position.shape != regions.shape:
         raise ValueError(f"position map {position.shape} for labels {regions.shape}")
     atom_sum, atom_size = _atom_totals(regions.labels, position, regions.n_atoms + 1)
@@ -93,36 +51,17 @@ def region_values(
     mask_size = np.bincount(masks, atom_size[atoms], regions.n_masks)
     image_size = regions.labels.size
     # an empty mask has no mean, and no pixel to give it to
-    mean = mask_sum / (np.maximum(mask_size, 1) if mean_over == "region" else image_size)
-
-    values = np.zeros(regions.n_atoms + 1)
-    if overlap == "sum":
-        values += np.bincount(atoms, mean[masks], len(values))
-    else:
-        if overlap == "smallest":
-            rank = np.empty(regions.n_masks, np.int64)
-            rank[np.argsort(-mask_size, kind="stable")] = np.arange(regions.n_masks)
-            order = np.argsort(rank[masks], kind="stable")
-            atoms, masks = atoms[order], masks[order]
-        values[atoms] = mean[masks]  # of repeated indices the last assignment stays
-    if uncovered == "own_region":
-        values[0] = atom_sum[0] / (max(atom_size[0], 1) if mean_over == "region" else image_size)
+    over_region = encoding.mean_over == "region"
+    mean = mask_sum / (np.maximum(mask_size, 1) if over_region else image_size)
+    values = OVERLAPS[encoding.overlap](regions.n_atoms + 1, atoms, masks, mean, mask_size)
+    if encoding.uncovered == "own_region":
+        values[0] = atom_sum[0] / (max(atom_size[0], 1) if over_region else image_size)
     return values.astype(np.float32)
 
 
 def e_sam(regions: Regions, values: np.ndarray) -> np.ndarray:
     """The structure map E_SAM, (H, W) float32, of values (n_atoms + 1,)."""
     return values[regions.labels]
-
-
-def is_informative(e_sam: np.ndarray) -> bool:
-    """Whether a patch of E_SAM, of any shape, holds more than one value (appendix B)."""
-    return bool(e_sam.size) and bool((e_sam != e_sam.flat[0]).any())
-
-
-def reduce_uninformative(e_sam: np.ndarray) -> np.ndarray:
-    """The paper's "Reduce" (appendix B, Table 6): a patch with a single value becomes zero."""
-    return e_sam if is_informative(e_sam) else np.zeros_like(e_sam)
 
 
 def _atom_totals(labels: np.ndarray, position: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,40 +74,24 @@ def _atom_totals(labels: np.ndarray, position: np.ndarray, n: int) -> tuple[np.n
     return np.bincount(owner, sums, n), np.bincount(owner, sizes, n).astype(np.int64)
 
 
-def _check(options: Mapping[str, str]) -> None:
-    for key, value in options.items():
-        if value not in CHOICES[key]:
-            raise UserError(f"{key} {value!r}: must be one of {', '.join(CHOICES[key])}")
-
-
 def encode(
     region_store: str | Path,
     out: str | Path,
-    encoding: Encoding | Mapping[str, Any],
+    encoding: Encoding,
 ) -> None:
     """Compute every image's values into one .npz: {values, offsets, meta}.
 
     values is float32, the images' vectors (n_atoms + 1 each) one after the other; offsets is int64
     (images + 1,); meta is a JSON string: the encoding, the region store's digest and its meta data.
     """
-    if not isinstance(encoding, Encoding):
-        encoding = Encoding.from_spec(encoding)
     store = RegionStore(region_store)
     position_of = functools.lru_cache(maxsize=4)(position_map)  # few image sizes; 22 MB a map
     vectors = []
     for i, _ in each_image("values", store.names):
         regions = store[i]
         position = position_of(encoding.position, *regions.shape, rope_axis=encoding.rope_axis)
-        vectors.append(
-            region_values(
-                regions,
-                position,
-                mean_over=encoding.mean_over,
-                overlap=encoding.overlap,
-                uncovered=encoding.uncovered,
-            )
-        )
-    meta = {"encoding": vars(encoding), "regions": store.digest, **store.meta}
+        vectors.append(region_values(regions, position, encoding))
+    meta = {"encoding": encoding.model_dump(), "regions": store.digest, **store.meta}
     with atomic_path(out) as part:
         np.savez(
             part,
@@ -188,11 +111,6 @@ def load_values(path: str | Path, regions: RegionStore | None = None) -> list[np
     if regions is not None and json.loads(str(data["meta"]))["regions"] != regions.digest:
         raise UserError(f"{path}: made from other regions than {regions.path}; run the `encode` stage again")
     return np.split(data["values"], data["offsets"][1:-1]) if len(data["offsets"]) > 1 else []
-
-
-def load_values_meta(path: str | Path) -> dict[str, Any]:
-    """What lies beside the values: encoding, regions (the store's digest), segmenter, on, scale, source."""
-    return json.loads(str(_load(path)["meta"]))
 
 
 def _load(path: str | Path) -> dict[str, np.ndarray]:

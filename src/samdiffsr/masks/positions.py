@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from samdiffsr.core.errors import UserError
-
-POSITIONS = ("rope", "cosine", "linear")
-ROPE_AXES = ("width", "height")
+from samdiffsr.core.registry import Registry
 
 
 def position_map(kind: str, height: int, width: int, *, rope_axis: str = "width") -> np.ndarray:
     """Position embedding map x_PE of an image.
 
     Args:
-        kind: "rope" (the paper's), "cosine" or "linear" (its Table 5).
+        kind: one of POSITIONS: "rope" (the paper's), "cosine" or "linear" (its Table 5).
         height, width: of the image, in pixels.
         rope_axis: which image axis is RoPE's sequence; the other is its embedding. "width" is the paper's
             text, "height" what the released code computes. The other kinds have no such choice.
@@ -23,21 +22,15 @@ def position_map(kind: str, height: int, width: int, *, rope_axis: str = "width"
         (height, width) float64, in [-sqrt(2), sqrt(2)] for rope, [-1, 1] for cosine, [0, 1] for linear.
 
     Raises:
-        UserError: an unknown kind or axis.
+        UserError: an unknown kind.
     """
-    if kind not in POSITIONS:
-        raise UserError(f"position encoding {kind!r}: must be one of {', '.join(POSITIONS)}")
-    if rope_axis not in ROPE_AXES:
-        raise UserError(f"rope_axis {rope_axis!r}: must be one of {', '.join(ROPE_AXES)}")
     if height < 1 or width < 1:
         raise ValueError(f"a position map of {height} x {width} pixels")
-    if kind == "rope":
-        return (
-            np.ascontiguousarray(rope_map(width, height).T)
-            if rope_axis == "width"
-            else rope_map(height, width)
-        )
-    return cosine_map(height, width) if kind == "cosine" else linear_map(height, width)
+    return POSITIONS[kind](height, width, rope_axis)
+
+
+def _rope(height: int, width: int, axis: str) -> np.ndarray:
+    return np.ascontiguousarray(rope_map(width, height).T) if axis == "width" else rope_map(height, width)
 
 
 def rope_map(length: int, dim: int) -> np.ndarray:
@@ -80,3 +73,14 @@ def cosine_map(height: int, width: int) -> np.ndarray:
 def _unit(n: int) -> np.ndarray:
     """n points from 0 to 1; a single one lies at 0."""
     return np.linspace(0.0, 1.0, n)
+
+
+# name -> map of (height, width, rope_axis)
+POSITIONS: Registry[Callable[[int, int, str], np.ndarray]] = Registry(
+    "position encoding",
+    {
+        "rope": _rope,
+        "cosine": lambda height, width, _: cosine_map(height, width),
+        "linear": lambda height, width, _: linear_map(height, width),
+    },
+)

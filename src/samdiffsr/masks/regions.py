@@ -2,15 +2,30 @@
 
 K masks of a 2040 x 1356 image are K x 2.8 MB; the atoms of their overlaps (the classes of pixels that lie in
 exactly the same masks) are one integer map. Every structure map of the paper is constant on atoms, so it is
-`values[labels]` for one number per atom (structure/values.py).
+`values[labels]` for one number per atom (masks/encode.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+
+from samdiffsr.core.errors import UserError
+
+# SR data sets crop their images, top left, to a multiple of twice the scale; a stored segmentation may be
+# larger than its image by less than this
+MAX_CROP = 16
+
+
+def check_crop(found: tuple[int, ...], shape: tuple[int, ...], path: Path) -> None:
+    """UserError unless a file's segmentation of size `found` is of an image of `shape`, maybe uncropped."""
+    if not all(0 <= a - b < MAX_CROP for a, b in zip(found, shape, strict=True)):
+        raise UserError(
+            f"{path}: segments {found[0]} x {found[1]} pixels, the image has {shape[0]} x {shape[1]}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_json
 from samdiffsr.core.progress import each_image
 from samdiffsr.data.store import Store
+from samdiffsr.masks.recipe import MaskRecipe
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import write_rle
-from samdiffsr.masks.segmenters.kinds import make_segmenter
+from samdiffsr.masks.segmenters.registry import Places, make_segmenter
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter, read_regions, write_regions
 
 
 def segment(
     source: str | Path,
     out: str | Path,
-    spec: Mapping[str, Any],
+    recipe: MaskRecipe,
     *,
-    on: str = "hr",
     scale: int = 1,
     shard: tuple[int, int] = (0, 1),
     label_dtype: str = "uint16",
-    places: Mapping[str, Any] | None = None,
+    places: Places | None = None,
     state: str | Path | None = None,
     code: str = "",
 ) -> None:
     """Segment the images of a store into a region store (both paths without suffix).
 
     Args:
-        source: the HR store, or the LR store where `on` is "lr".
-        spec: see `make_segmenter`.
-        on: "hr", or "lr": labels found on LR are brought to HR's size, each pixel to scale x scale.
+        source: the HR store, or the LR store where the recipe's `image` is "lr": labels found there are
+            brought to HR's size, each pixel to scale x scale.
         scale: LR's scale factor; 1 with "hr".
         shard: (i, n) does the i-th (from 0) of n contiguous parts; `merge_shards` joins them to byte for byte
             the store of one part.
         label_dtype: "uint16", or "uint32" for more than 65535 atoms an image.
-        places: see `make_segmenter`.
+        places: where this machine has what the segmenter reads.
         state: a folder that keeps each image's regions until the store is written: the same call after a
             crash goes on where it stopped. Shards share it.
         code: names the code; images that other code has kept in `state` are done again.
@@ -48,18 +46,16 @@ def segment(
     Raises:
         UserError: a wrong setting, or whatever the segmenter finds wrong with an image.
     """
-    if on not in ("hr", "lr"):
-        raise UserError(f"masks on {on!r}: must be hr or lr")
-    if on == "hr" and scale != 1:
+    if recipe.image == "hr" and scale != 1:
         raise UserError(f"masks on hr with scale {scale}: only masks on lr are scaled; drop the scale")
     part, parts = shard
     if not 0 <= part < parts:
         raise UserError(f"shard {part} of {parts}: must be 0 to {parts - 1}")
     images = Store(source)
-    segmenter = make_segmenter(spec, places)
+    segmenter = make_segmenter(recipe.segmenter, places)
     meta = {
         "segmenter": segmenter.describe(),
-        "on": on,
+        "on": recipe.image,
         "scale": scale,
         "source": {"digest": images.digest, "names": sha256_json(list(images.names))},
     }

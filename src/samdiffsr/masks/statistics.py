@@ -19,8 +19,9 @@ import numpy as np
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.core.progress import each_image
+from samdiffsr.masks.recipe import StatisticsRecipe
 from samdiffsr.masks.regions import Regions
-from samdiffsr.masks.segmenters.kinds import Human
+from samdiffsr.masks.segmenters.bsds import Annotations
 from samdiffsr.masks.store import RegionStore
 
 AREA_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -42,7 +43,7 @@ def mask_statistics(
     labels: str | Path,
     out: str | Path,
     summary: str | Path,
-    recipe: Mapping[str, Any],
+    recipe: StatisticsRecipe,
     *,
     humans: str | Path | None = None,
 ) -> None:
@@ -50,7 +51,6 @@ def mask_statistics(
 
     Args:
         labels: the region store.
-        recipe: study, level (as text), masks (the mask set's name), dataset, scale, patch (HR pixels).
         humans: a folder that holds BSDS500's `groundTruth`, where the images are BSDS500's.
 
     Columns: IMAGE_COLUMNS and SUMMARY_COLUMNS. Areas and shares are in 0..1 of the image; the summary's area
@@ -58,11 +58,11 @@ def mask_statistics(
     and `boundary_f` are empty without annotations.
     """
     store = RegionStore(labels)
-    people = None if humans is None else Human(str(humans))
+    people = None if humans is None else Annotations(Path(humans))
     rows, areas = [], []
     for i, name in each_image("statistics", store.names):
         regions = store[i]
-        truths = [] if people is None else people.annotations(name, regions.shape)
+        truths = [] if people is None else people(name, regions.shape)
         area = mask_areas(regions) / regions.labels.size
         areas.append(area)
         rows.append(
@@ -75,15 +75,13 @@ def mask_statistics(
                 "area_median": float(np.median(area)) if len(area) else math.nan,
                 "uncovered": float(np.mean(regions.labels == 0)),
                 "overlapped": overlapped_share(regions),
-                "uninformative_patches": uninformative_share(
-                    regions.labels, recipe["patch"], recipe["scale"]
-                ),
+                "uninformative_patches": uninformative_share(regions.labels, recipe.patch, recipe.scale),
                 **agreement(regions, truths),
             }
         )
     segmenter = {k: v for k, v in store.meta.get("segmenter", {}).items() if k not in ("weights", "files")}
     total = {
-        **{key: recipe[key] for key in ("study", "level", "masks", "dataset", "scale", "patch")},
+        **recipe.model_dump(),
         "segmenter": " ".join(f"{k}={v}" for k, v in segmenter.items()),
         "found_on": store.meta.get("on", ""),
         **summarise(rows, np.concatenate([np.empty(0), *areas])),

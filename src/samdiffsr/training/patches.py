@@ -13,6 +13,7 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store
+from samdiffsr.masks.reduce import reduced
 
 MaskCrop = Literal["aligned", "released"]
 Sampling = Literal["image", "area"]
@@ -52,7 +53,7 @@ class PatchSource:
         mask_crop: "aligned", or "released" for the misplaced masks of the authors' preprocessing: the label
             map, at HR size, is cut at the LR coordinates and enlarged by `scale` (nearest neighbour), which
             shows another place, magnified.
-        reduce: set the structure map to zero where it has a single value (paper, appendix B; Table 6).
+        reduce: set the structure map to zero where it shows a single area (paper, appendix B; Table 6).
 
     Raises UserError naming the image that is smaller than a patch or whose stores do not fit together.
     """
@@ -154,9 +155,7 @@ class PatchSource:
             ) from None
         if self.mask_crop == "released":
             e_sam = e_sam.repeat(s, 0).repeat(s, 1)
-        if self.reduce and (e_sam == e_sam[0, 0]).all():
-            e_sam = np.zeros_like(e_sam)
-        return e_sam
+        return reduced(e_sam, labels) if self.reduce else e_sam
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """Image numbers of an epoch's samples, int64 (len,)."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from samdiffsr.core.recipe import NotNegative, Positive, Precision, Recipe, Strict
+from samdiffsr.masks.recipe import Encoding
 from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork
 
 
@@ -26,15 +27,10 @@ class Training(Strict):
     clip_grad: Annotated[float, Field(ge=0)] = 0.0  # largest gradient norm; 0 is no limit
 
 
-class Structure(Strict):
+class Structure(Encoding):
     """The region masks of a training, and how they become e_sam (paper 4.2)."""
 
     mask_set: str = ""
-    position: str = "rope"
-    rope_axis: Literal["width", "height"] = "width"  # the sequence axis; the released code: height
-    mean_over: Literal["region", "image"] = "region"  # the released code: image
-    overlap: str = "sum"  # the released code: overwrite
-    uncovered: Literal["zero", "own_region"] = "zero"
     reduce: bool = True  # paper appendix B
     mask_crop: Literal["aligned", "released"] = "aligned"  # the released script cuts the mask elsewhere
 

@@ -14,7 +14,7 @@ from samdiffsr.core import layout
 from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights
 from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SetMetric, of_kind
-from samdiffsr.masks.segmenters.kinds import LEARNED, segmenter_module
+from samdiffsr.masks.segmenters.registry import SEGMENTERS
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.workflow.contents import content
 from samdiffsr.workflow.fingerprint import fingerprint, scoring_fingerprint
@@ -105,12 +105,12 @@ def _bsds() -> list[str]:
 
 
 def segmenter_code(config: Config, masks: str) -> str:
-    kind = str(stores.segmenter_of(config, masks)["kind"])
-    return fingerprint("samdiffsr.masks.segment", segmenter_module(kind))
+    kind = stores.segmenter_of(config, masks).kind
+    return fingerprint("samdiffsr.masks.segment", SEGMENTERS[kind].module)
 
 
 def segmenter_gpu(config: Config, masks: str) -> int:
-    return int(stores.segmenter_of(config, masks)["kind"] in LEARNED)
+    return int(SEGMENTERS[stores.segmenter_of(config, masks).kind].reads == "weights")
 
 
 def segmenter_threads(config: Config, masks: str) -> int:

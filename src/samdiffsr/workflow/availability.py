@@ -9,7 +9,7 @@ from pathlib import Path
 
 from samdiffsr.config.load import Config
 from samdiffsr.core.errors import UserError
-from samdiffsr.data.catalogue import Source, sources, weights
+from samdiffsr.data.catalogue import Source, sources
 from samdiffsr.data.fetch import in_mirror, is_url
 from samdiffsr.data.images import look_into
 from samdiffsr.data.verify import taken_files
@@ -26,9 +26,7 @@ def needed_sources(config: Config) -> list[Source]:
 def needed_weights(config: Config) -> list[str]:
     """Keys of weights.yaml that the chosen study's masks and metrics use."""
     keys = set(weight_keys(config.metrics(Metric)))
-    for name in config.chosen.masks.values():
-        spec = config.mask_sets[name].segmenter
-        keys |= {str(spec.get("kind")), f"{spec.get('kind')}_{spec.get('model')}"} & set(weights())
+    keys |= {config.mask_sets[name].segmenter.needed_weights for name in config.chosen.masks.values()} - {""}
     return sorted(keys)
 
 

@@ -10,6 +10,7 @@ from samdiffsr.config.schema import Run
 from samdiffsr.core.recipe import Recipe, Scale
 from samdiffsr.data.recipe import HrRecipe, LrRecipe
 from samdiffsr.evaluation.metrics import ImageMetric, SetMetric, of_kind
+from samdiffsr.masks.recipe import Encoding, MaskRecipe, StatisticsRecipe
 from samdiffsr.models.recipe import ImportRecipe
 from samdiffsr.reporting.figures.spec import Steps
 from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure
@@ -33,35 +34,33 @@ def lr_recipe(config: Config, scale: int) -> LrRecipe:
     return LrRecipe(scale=scale, **dict(config.degradation))
 
 
-def mask_recipe(config: Config, mask_set: str) -> dict[str, Any]:
+def mask_recipe(config: Config, mask_set: str) -> MaskRecipe:
     """Region maps of one data set."""
-    return config.mask_sets[mask_set].model_dump()
+    return config.mask_sets[mask_set]
 
 
-def statistics_recipe(config: Config, dataset: str, mask_set: str, scale: int) -> dict[str, Any]:
+def statistics_recipe(config: Config, dataset: str, mask_set: str, scale: int) -> StatisticsRecipe:
     """Mask statistics of one data set, for the quality levels that the mask set stands for."""
     levels = [level for level, name in config.chosen.masks.items() if name == mask_set]
-    return {
-        "study": config.study,
-        "level": " ".join(levels),
-        "masks": mask_set,
-        "dataset": dataset,
-        "scale": scale,
-        "patch": config.chosen.training.patch,
-    }
-
-
-def encoding_recipe(config: Config, variant: str) -> dict[str, Any]:
-    """Values per region (paper equation 6)."""
-    return config.variants[variant].model_dump(
-        include={"position", "rope_axis", "mean_over", "overlap", "uncovered"}
+    return StatisticsRecipe(
+        study=config.study,
+        level=" ".join(levels),
+        masks=mask_set,
+        dataset=dataset,
+        scale=scale,
+        patch=config.chosen.training.patch,
     )
+
+
+def encoding_recipe(config: Config, variant: str) -> Encoding:
+    """Values per region (paper equation 6)."""
+    v = config.variants[variant]
+    return Encoding(**{name: getattr(v, name) for name in Encoding.model_fields})
 
 
 def encoding_name(config: Config, variant: str) -> str:
     """File name of an encoding: variants with equal encodings share it."""
-    v = config.variants[variant]
-    return f"{v.position}-{v.rope_axis}-{v.mean_over}-{v.overlap}-{v.uncovered}"
+    return "-".join(value for _, value in encoding_recipe(config, variant))
 
 
 def encoder_recipe(config: Config, encoder: str, scale: Scale, seed: int) -> EncoderRecipe:
@@ -82,7 +81,7 @@ def denoiser_recipe(config: Config, run: Run) -> DenoiserRecipe:
     if v.structured:
         structure = Structure(
             mask_set=config.mask_set(run.variant),
-            **encoding_recipe(config, run.variant),
+            **encoding_recipe(config, run.variant).model_dump(),
             reduce=v.reduce,
             mask_crop=v.mask_crop,
         )

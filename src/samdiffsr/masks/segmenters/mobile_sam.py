@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from segment_anything.modeling import Sam as SamModel
@@ -29,24 +27,16 @@ CHANNELS = 256  # of SAM's image features
 PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet, RGB, 0..255
 
 
-@dataclass(frozen=True)
 class MobileSam(GridPrompted):
     """MobileSAM under the automatic mask generator."""
 
-    @property
-    def key(self) -> str:
-        return "mobile_sam"
-
     def build(self, state: Mapping[str, Tensor], path: Path) -> nn.Module:
-        found = variant(state)
-        if found != self.key:
-            raise wrong_network(path, self.key, found)
+        found, wanted = variant(state), self.settings.network
+        if found != wanted:
+            raise wrong_network(path, wanted, found)
         model = mobile_sam()
-        load_strictly(model, rename(state), path, self.key)
+        load_strictly(model, rename(state), path, wanted)
         return model
-
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "mobile_sam", **super().describe()}
 
 
 class TinyViTEncoder(nn.Module):

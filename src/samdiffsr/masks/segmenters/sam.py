@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,97 +25,32 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.data.weights import WeightFile, WrongWeights, verify
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import regions_from_records
-from samdiffsr.masks.segmenters.kinds import check_number
-
-MODELS = ("vit_h", "vit_l", "vit_b")
-GENERATOR = (
-    "points_per_side",
-    "points_per_batch",
-    "pred_iou_thresh",
-    "stability_score_thresh",
-    "stability_score_offset",
-    "box_nms_thresh",
-    "crop_n_layers",
-    "crop_nms_thresh",
-    "crop_overlap_ratio",
-    "crop_n_points_downscale_factor",
-    "min_mask_region_area",
-)
+from samdiffsr.masks.segmenters import registry
 
 
-@dataclass(frozen=True)
 class GridPrompted:
-    """What SAM and MobileSAM share: where the weights are, and the automatic mask generator's parameters.
+    """What SAM and MobileSAM share: the weights, and the automatic mask generator.
 
     Attributes:
-        weights: the folder of weight files.
-        device: auto, cpu or cuda. Masks from the two differ in single pixels.
-        file, sha256: another weight file in `weights` than the official one, and its hash; both or neither.
-        points_per_side: the grid; points_per_side^2 prompts, three masks each.
-        points_per_batch: prompts at once; 12 x height x width x points_per_batch bytes of memory, and more.
-        pred_iou_thresh, stability_score_thresh: masks below are dropped (0: none).
-        stability_score_offset: shift of the cut-off that the stability score compares.
-        box_nms_thresh, crop_nms_thresh: of two masks whose boxes overlap more, the worse is dropped.
-        crop_n_layers: layers of crops beside the whole image; layer i has 4^i of them.
-        crop_overlap_ratio: share of the image's side by which crops of the first layer overlap.
-        crop_n_points_downscale_factor: layer i has points_per_side / factor^i points a side.
-        min_mask_region_area: smaller holes and islands, in pixels, are removed (0: none are).
+        digest: SHA-256 of the weight file.
     """
 
-    weights: str
-    device: str = "auto"
-    file: str = ""
-    sha256: str = ""
-    points_per_side: int = 32
-    points_per_batch: int = 64
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-    box_nms_thresh: float = 0.7
-    crop_n_layers: int = 0
-    crop_nms_thresh: float = 0.7
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: int = 1
-    min_mask_region_area: int = 0
-    digest: str = field(init=False, repr=False, compare=False)
-    generator: SamAutomaticMaskGenerator = field(init=False, repr=False, compare=False)
-
-    @property
-    def key(self) -> str:
-        """Row of the weight table."""
-        raise NotImplementedError
+    def __init__(self, settings: registry.GridPrompted, places: registry.Places) -> None:
+        self.settings = settings
+        key, own = settings.network, None
+        if places.weights is None:
+            raise UserError(f"{key}: say with --weights where the weight files are")
+        device = _device(places.device)
+        if settings.file:
+            own = {key: WeightFile(key=key, file=settings.file, sha256=settings.sha256)}
+        found = verify(key, places.weights, own)
+        model = self.build(read_state(found.path), found.path).eval().to(device)
+        self.digest = found.sha256
+        self.generator = _Generator(model, output_mode="uncompressed_rle", **settings.generator)
 
     def build(self, state: Mapping[str, Tensor], path: Path) -> nn.Module:
         """The network with these weights; UserError if they are another network's."""
         raise NotImplementedError
-
-    def __post_init__(self) -> None:
-        kind = self.key
-        for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
-            check_number(f"{kind} {name}", getattr(self, name), 1, whole=True)
-        for name in ("crop_n_layers", "min_mask_region_area"):
-            check_number(f"{kind} {name}", getattr(self, name), 0, whole=True)
-        for name in (
-            "pred_iou_thresh",
-            "stability_score_thresh",
-            "box_nms_thresh",
-            "crop_nms_thresh",
-            "crop_overlap_ratio",
-        ):
-            check_number(f"{kind} {name}", getattr(self, name), 0, most=1)
-        check_number(f"{kind} stability_score_offset", self.stability_score_offset, 0)
-        if bool(self.file) != bool(self.sha256):
-            raise UserError(
-                f"{kind}: `file` and `sha256` name another weight file together; give both or neither"
-            )
-        device = _device(self.device)
-        own = {kind: WeightFile(key=kind, file=self.file, sha256=self.sha256)} if self.file else None
-        found = verify(kind, self.weights, own)
-        model = self.build(read_state(found.path), found.path).eval().to(device)
-        object.__setattr__(self, "digest", found.sha256)
-        parameters = {name: getattr(self, name) for name in GENERATOR}
-        generator = _Generator(model, output_mode="uncompressed_rle", **parameters)
-        object.__setattr__(self, "generator", generator)
 
     def __call__(self, image: np.ndarray, name: str) -> Regions:
         try:
@@ -124,43 +58,29 @@ class GridPrompted:
         except torch.OutOfMemoryError:
             raise UserError(
                 f"image {name!r}: {image.shape[1]} x {image.shape[0]} pixels with points_per_batch "
-                f"{self.points_per_batch} do not fit the GPU's memory; make points_per_batch smaller"
+                f"{self.settings.points_per_batch} do not fit the GPU's memory; make points_per_batch smaller"
             ) from None
         return regions_from_records(records, image.shape[:2])
 
     def describe(self) -> dict[str, Any]:
-        return {"weights": self.digest, **{name: getattr(self, name) for name in GENERATOR}}
+        return {"kind": self.settings.kind, "weights": self.digest, **self.settings.generator}
 
 
-@dataclass(frozen=True)
 class Sam(GridPrompted):
-    """SAM with one of its three image encoders.
+    """SAM with one of its three image encoders."""
 
-    Attributes:
-        model: vit_h (the paper's), vit_l or vit_b.
-    """
-
-    model: str = "vit_h"
-
-    def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise UserError(f"sam model {self.model!r}: must be one of {', '.join(MODELS)}")
-        super().__post_init__()
-
-    @property
-    def key(self) -> str:
-        return f"sam_{self.model}"
+    settings: registry.Sam
 
     def build(self, state: Mapping[str, Tensor], path: Path) -> nn.Module:
-        found = variant(state)
-        if found != self.key:
-            raise wrong_network(path, self.key, found)
-        model = sam_model_registry[self.model]()
-        load_strictly(model, state, path, self.key)
+        found, wanted = variant(state), self.settings.network
+        if found != wanted:
+            raise wrong_network(path, wanted, found)
+        model = sam_model_registry[self.settings.model]()
+        load_strictly(model, state, path, wanted)
         return model
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "sam", "model": self.model, **super().describe()}
+        return {**super().describe(), "model": self.settings.model}
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

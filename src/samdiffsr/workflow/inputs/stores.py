@@ -18,8 +18,7 @@ from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.data.fetch import check_disk
 from samdiffsr.data.images import list_images
-from samdiffsr.data.weights import read_table
-from samdiffsr.masks.segmenters.kinds import LEARNED
+from samdiffsr.masks.segmenters.registry import SEGMENTERS, Settings
 from samdiffsr.workflow.availability import needed_sources, needed_weights
 
 Files = dict[str, str | list[str]]
@@ -96,7 +95,7 @@ def local_images(config: Config, dataset: str) -> list[Path]:
         raise UserError(f"dataset {dataset}: {error}") from None
 
 
-def segmenter_of(config: Config, masks: str) -> dict[str, object]:
+def segmenter_of(config: Config, masks: str) -> Settings:
     """What config.yaml says of the segmenter that finds these regions."""
     mask_set, _ = layout.read_masks(masks)
     if mask_set not in config.mask_sets:
@@ -121,18 +120,16 @@ def segmentation(config: Config, dataset: str, masks: str) -> Files:
 
 def segmenter(config: Config, masks: str) -> Files:
     spec = segmenter_of(config, masks)
-    kind, file = str(spec["kind"]), spec.get("file")
-    if kind in LEARNED:
-        key = kind if kind == "mobile_sam" else f"{kind}_{spec.get('model', 'vit_h')}"
-        table = read_table()
-        if not file and key not in table:
-            raise UserError(f"mask set {layout.read_masks(masks)[0]!r}: no weights are called {key!r}")
-        return {"weights": Undated(layout.weight(str(file or table[key].file)))}
-    if kind in ("ucm", "human"):
-        return {"bsds": layout.source_stamp("bsds500")}
-    if kind == "imported":
-        return {"folder": Undated(spec["folder"])}
-    return {}
+    match SEGMENTERS[spec.kind].reads:
+        case "weights":
+            file = spec.own_weights or weights()[spec.needed_weights].file
+            return {"weights": Undated(layout.weight(file))}
+        case "bsds500":
+            return {"bsds": layout.source_stamp("bsds500")}
+        case "folder":
+            return {"folder": Undated(spec.input_folder)}
+        case _:
+            return {}
 
 
 def region_parts(config: Config, dataset: str, masks: str) -> list[str]:

@@ -1,0 +1,300 @@
+"""The kinds of segmenters: their settings, what they read, and where their code is.
+
+A new kind is one entry here, with a class of settings, and one class of code. A recipe says only the settings
+that were given, so that a new setting makes no existing region map again; for the same reason a default never
+changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import (
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
+    model_validator,
+)
+
+from samdiffsr.core.recipe import Strict, problem
+from samdiffsr.core.registry import Registry, load, module_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from samdiffsr.masks.regions import Regions
+
+
+def _number(value: Any) -> Any:
+    """A finite number; whole ones stay whole in a recipe's text."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"must be a finite number, not {value!r}")
+    return value
+
+
+Number = Annotated[Any, PlainValidator(_number)]
+Whole = Annotated[int, Field(strict=True, ge=0)]
+Counted = Annotated[int, Field(strict=True, ge=1)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class Settings(Strict):
+    """What decides the regions of one kind of segmenter. Subclasses set `kind`."""
+
+    kind: str
+
+    @property
+    def needed_weights(self) -> str:
+        """Row of the weight table whose file it reads; empty if none."""
+        return ""
+
+    @property
+    def own_weights(self) -> str:
+        """Name of another weight file that it reads; empty if none."""
+        return ""
+
+    @property
+    def input_folder(self) -> str:
+        """The folder that it reads; empty if none."""
+        return ""
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        given = self.model_fields_set | {"kind"}
+        return {name: value for name, value in serialize(self).items() if name in given}
+
+
+class Felzenszwalb(Settings):
+    """Graph-based segmentation (Felzenszwalb and Huttenlocher, 2004).
+
+    Attributes:
+        scale: larger means larger regions (scikit-image's `scale`).
+        sigma: of the Gaussian smoothing before, in pixels.
+        min_size: smallest region, in pixels.
+    """
+
+    kind: Literal["felzenszwalb"] = "felzenszwalb"
+    scale: Annotated[Number, Field(gt=0)] = 100.0
+    sigma: NotNegative = 0.8
+    min_size: Counted = 50
+
+
+class Ucm(Settings):
+    """BSDS500's published gPb-UCM contour hierarchy (Arbelaez et al., 2011) cut at a threshold.
+
+    Attributes:
+        threshold: k in [0, 1]; contours of strength <= k vanish. About 81 regions an image at 0.1, 22 at 0.2,
+            8 at 0.4.
+    """
+
+    kind: Literal["ucm"] = "ucm"
+    threshold: NotNegative = 0.1
+
+
+class Human(Settings):
+    """BSDS500's human segmentations.
+
+    Attributes:
+        annotator: a number from 0 in the file's order; "finest" or "coarsest", the one with most or fewest
+            regions (of equal ones the first); "intersection", all annotators' borders at once.
+    """
+
+    kind: Literal["human"] = "human"
+    annotator: Whole | Literal["finest", "coarsest", "intersection"] = "finest"
+
+
+class Imported(Settings):
+    """Masks from files: COCO run lengths, one `<image>.json` an image (masks/rle.py).
+
+    Attributes:
+        folder: of the JSON files.
+    """
+
+    kind: Literal["imported"] = "imported"
+    folder: str
+
+    @property
+    def input_folder(self) -> str:
+        return self.folder
+
+
+class GridPrompted(Settings):
+    """The automatic mask generator of SAM and MobileSAM; defaults of the released package.
+
+    Attributes:
+        file, sha256: another weight file than the official one, and its hash; both or neither.
+        points_per_side: the grid; points_per_side^2 prompts, three masks each.
+        points_per_batch: prompts at once; 12 x height x width x points_per_batch bytes of memory, and more.
+        pred_iou_thresh, stability_score_thresh: masks below are dropped (0: none).
+        stability_score_offset: shift of the cut-off that the stability score compares.
+        box_nms_thresh, crop_nms_thresh: of two masks whose boxes overlap more, the worse is dropped.
+        crop_n_layers: layers of crops beside the whole image; layer i has 4^i of them.
+        crop_overlap_ratio: share of the image's side by which crops of the first layer overlap.
+        crop_n_points_downscale_factor: layer i has points_per_side / factor^i points a side.
+        min_mask_region_area: smaller holes and islands, in pixels, are removed (0: none are).
+    """
+
+    file: str = ""
+    sha256: str = ""
+    points_per_side: Counted = 32
+    points_per_batch: Counted = 64
+    pred_iou_thresh: Share = 0.88
+    stability_score_thresh: Share = 0.95
+    stability_score_offset: NotNegative = 1.0
+    box_nms_thresh: Share = 0.7
+    crop_n_layers: Whole = 0
+    crop_nms_thresh: Share = 0.7
+    crop_overlap_ratio: Share = 512 / 1500
+    crop_n_points_downscale_factor: Counted = 1
+    min_mask_region_area: Whole = 0
+
+    @model_validator(mode="after")
+    def _file_and_hash(self) -> GridPrompted:
+        if bool(self.file) != bool(self.sha256):
+            raise ValueError("`file` and `sha256` name another weight file together; give both or neither")
+        return self
+
+    @property
+    def generator(self) -> dict[str, Any]:
+        """The mask generator's own parameters, all of them."""
+        return {name: getattr(self, name) for name in GENERATOR}
+
+    @property
+    def network(self) -> str:
+        """Name of the network, as the weight table has it."""
+        return self.kind
+
+    @property
+    def needed_weights(self) -> str:
+        return "" if self.file else self.network
+
+    @property
+    def own_weights(self) -> str:
+        return self.file
+
+
+GENERATOR = tuple(name for name in GridPrompted.model_fields if name not in ("kind", "file", "sha256"))
+
+
+class Sam(GridPrompted):
+    """SAM (Kirillov et al., 2023) with one of its three image encoders; the paper's is vit_h."""
+
+    kind: Literal["sam"] = "sam"
+    model: Literal["vit_h", "vit_l", "vit_b"] = "vit_h"
+
+    @property
+    def network(self) -> str:
+        return f"sam_{self.model}"
+
+
+class MobileSam(GridPrompted):
+    """MobileSAM (Zhang et al., 2023) under the automatic mask generator."""
+
+    kind: Literal["mobile_sam"] = "mobile_sam"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of segmenter.
+
+    Attributes:
+        settings: what its recipe holds.
+        code: "module:name" of what is called with (settings, places) and gives a `Segmenter`.
+        reads: what it needs beside the images: weights of a network, BSDS500, the folder of its settings.
+    """
+
+    settings: type[Settings]
+    code: str
+    reads: Literal["", "weights", "bsds500", "folder"] = ""
+
+    @property
+    def module(self) -> str:
+        """The module whose code finds the masks."""
+        return module_of(self.code)
+
+
+_HERE = "samdiffsr.masks.segmenters"
+SEGMENTERS = Registry(
+    "segmenter kind",
+    {
+        "felzenszwalb": Kind(Felzenszwalb, f"{_HERE}.classical:Felzenszwalb"),
+        "ucm": Kind(Ucm, f"{_HERE}.bsds:Ucm", "bsds500"),
+        "human": Kind(Human, f"{_HERE}.bsds:Human", "bsds500"),
+        "imported": Kind(Imported, f"{_HERE}.imported:Imported", "folder"),
+        "sam": Kind(Sam, f"{_HERE}.sam:Sam", "weights"),
+        "mobile_sam": Kind(MobileSam, f"{_HERE}.mobile_sam:MobileSam", "weights"),
+    },
+)
+
+
+def settings_of(value: Mapping[str, Any]) -> Settings:
+    """The settings that a mapping with `kind` means.
+
+    Raises:
+        ValueError: names what is unknown, missing or wrong.
+    """
+    kind = SEGMENTERS.known(value.get("kind"))
+    model = SEGMENTERS[kind].settings
+    if unknown := sorted(set(value) - set(model.model_fields)):
+        known = ", ".join(name for name in model.model_fields if name != "kind")
+        raise ValueError(f"segmenter {kind}: unknown setting {unknown[0]!r}; known are {known}")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(f"segmenter {kind}: {problem(error)}") from None
+
+
+def _any_kind(value: Any, validate: ValidatorFunctionWrapHandler) -> Settings:
+    return settings_of(value) if isinstance(value, Mapping) else validate(value)
+
+
+AnySegmenter = Annotated[SerializeAsAny[Settings], WrapValidator(_any_kind)]
+
+
+@dataclass(frozen=True)
+class Places:
+    """What belongs to the machine and not to a recipe.
+
+    Attributes:
+        weights: the folder of weight files.
+        root: a folder that holds BSDS500, at most three levels down.
+        device: auto, cpu or cuda. Masks from the two differ in single pixels.
+    """
+
+    weights: Path | None = None
+    root: Path | None = None
+    device: str = "auto"
+
+
+class Segmenter(Protocol):
+    """Finds the masks of an image. Equal images (and names) must give equal regions."""
+
+    def __call__(self, image: np.ndarray, name: str) -> Regions:
+        """Regions of `image`, (H, W, 3) uint8 RGB.
+
+        Masks come in the segmenter's own order (it matters where they overlap), with what it says of each in
+        `Regions.per_mask`. `name` is the image's name in its store, for segmenters that look masks up.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """What tables record: JSON, no paths, no machine; equal descriptions mean equal regions."""
+
+
+def make_segmenter(settings: Settings, places: Places | None = None) -> Segmenter:
+    """The segmenter with these settings; imports its code.
+
+    Raises:
+        UserError: what it reads is missing or wrong.
+    """
+    segmenter: Segmenter = load(SEGMENTERS[settings.kind].code)(settings, places or Places())
+    return segmenter
