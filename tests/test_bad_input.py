@@ -343,9 +343,9 @@ CASES: dict[str, tuple[str, Spoil, str]] = {
 
 
 def other_encoder() -> list[str]:
-    second = {**RECIPES["encoder"], "seed": 1}
+    second = RECIPES["encoder"].model_copy(update={"seed": 1})
     paths = ["--hr", "hr", "--lr", "lr", "--state", "state", "--out", "second"]
-    return ["train-encoder", *paths, "--recipe", json.dumps(second)]
+    return ["train-encoder", *paths, "--recipe", second.text()]
 
 
 def spoil_value(value: str) -> None:

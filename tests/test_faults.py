@@ -141,7 +141,7 @@ def test_input_on_a_read_only_disk(
 def test_a_damaged_state_is_refused_and_the_one_before_gives_the_same_network(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = json.loads(json.dumps(RECIPES["denoiser"]))
+    recipe = json.loads(RECIPES["denoiser"].text())
     recipe["training"]["steps"] = 9
 
     def command(out: str) -> World:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import AfterValidator
 
 from samdiffsr.core.errors import UserError
 
@@ -58,10 +60,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         return f"{self.what} {name!r} is none of {', '.join(self)}{similar(str(name), self)}"
 
     def known(self, name: str) -> str:
-        """The name itself; ValueError if no entry has it. In models: Annotated[str, AfterValidator(it)]."""
+        """The name itself; ValueError if no entry has it."""
         if name not in self:
             raise ValueError(self.unknown(name))
         return name
+
+    @property
+    def names(self) -> Any:
+        """A type for pydantic's models: the name of an entry, also of one that is registered later."""
+        return Annotated[str, AfterValidator(self.known)]
 
 
 def load(code: str) -> Any:
