@@ -17,7 +17,7 @@ from samdiffsr.core.errors import UserError
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Scale = Literal[2, 4, 8]  # SR size over LR size
-Precision = Literal["auto", "bf16", "float32"]
+Precision = Literal["auto", "bf16", "float32", "tf32"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of a thing in config.yaml
 
 

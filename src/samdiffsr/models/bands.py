@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from samdiffsr.core.errors import UserError
 from samdiffsr.models.mish import mish
 from samdiffsr.models.quick import bias_with_step
+from samdiffsr.models.reflect import reflected
 from samdiffsr.models.rrdb import RESIDUAL_SCALE, RRDB, TAP_EVERY, DenseBlock, RRDBEncoder, activate
 from samdiffsr.models.unet import DenoisingUNet, Level, ReflectConv, ResnetBlock, receptive_radius
 
@@ -78,7 +79,7 @@ class Conv(_Layer):
         super().__init__(height)
         self.weight, self.stride = layer.weight, layer.stride[0]
         self.bias = layer.bias if bias is None else bias
-        self.mode = "reflect" if isinstance(layer, ReflectConv) else "constant"
+        self.reflects = isinstance(layer, ReflectConv)
 
     def __call__(self, x: Tensor) -> Tensor | None:
         x = self.join(x)
@@ -89,8 +90,11 @@ class Conv(_Layer):
             return None
         used = self.stride * rows - top
         self.kept, self.begun = x[:, :, used:].clone(), True
-        with torch.autocast(x.device.type, enabled=False):  # as in ReflectConv
-            x = F.pad(x, (1, 1, top, bottom), mode=self.mode)
+        if self.reflects:
+            x = reflected(x, top, bottom)
+        else:
+            with torch.autocast(x.device.type, enabled=False):  # as in `reflected`
+                x = F.pad(x, (1, 1, top, bottom))
         return F.conv2d(x, self.weight, self.bias, self.stride)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from samdiffsr.models.mish import mish
+from samdiffsr.models.reflect import reflected
 from samdiffsr.models.unet import DenoisingUNet, ResnetBlock
 
 
@@ -32,6 +32,4 @@ def _block(block: ResnetBlock, x: Tensor, emb: Tensor) -> Tensor:
     """`ResnetBlock.forward` of one image."""
     conv, bias = block.conv2, bias_with_step(block, emb)
     h = mish(block.conv1(x))
-    with torch.autocast("cpu", enabled=False):  # as in ReflectConv
-        h = F.pad(h, (1, 1, 1, 1), mode="reflect")
-    return mish(F.conv2d(h, conv.weight, bias)).add_(block.shortcut(x))
+    return mish(F.conv2d(reflected(h), conv.weight, bias)).add_(block.shortcut(x))

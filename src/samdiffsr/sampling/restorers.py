@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samdiffsr.core.device import resolve_device, resolve_precision
+from samdiffsr.core.device import resolve_device, resolve_precision, set_precision
 from samdiffsr.core.errors import NotHere, UserError
 from samdiffsr.core.files import sha256_file, sha256_json, write_json
 from samdiffsr.core.machine import device_name, peak_bytes
@@ -63,6 +63,7 @@ def encoder_restorer(
         weights: ema | raw.
         memory: as for `denoiser_restorer`.
     """
+    set_precision(precision)
     encoder, _ = load_encoder(path, weights)
     encoder.to(device, memory_format=torch.channels_last)
 
@@ -100,6 +101,7 @@ def denoiser_restorer(
     Raises:
         UserError: the two models do not belong together; a structure is missing; no such steps.
     """
+    set_precision(precision)
     encoder, encoder_file = load_encoder(encoder_path)
     unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, recipe["weights"])
     trained = file.network(DenoiserNetwork)

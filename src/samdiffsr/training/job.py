@@ -21,7 +21,7 @@ class Job:
     Args:
         state: folder of the resume state.
         out: model file, written last. `<out stem>.curve.csv` and `.timing.json` are written beside it.
-        device: auto | cpu | cuda. precision: auto | bf16 | float32.
+        device: auto | cpu | cuda. precision: auto | bf16 | float32 | tf32 (on a GPU).
         threads: CPU threads of this process. workers: threads that cut patches ahead; 0 cuts them in line.
         save_every: steps between two states.
         slow_hours: a training that would take longer is refused after its first steps; None: never.

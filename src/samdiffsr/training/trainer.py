@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from samdiffsr.core.device import resolve_device, resolve_precision
+from samdiffsr.core.device import resolve_device, resolve_precision, set_precision
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, write_json
 from samdiffsr.core.machine import device_name, peak_bytes
@@ -55,6 +55,7 @@ class Trainer:
         prepare_torch(job.threads)
         device = resolve_device(job.device)
         self.precision = resolve_precision(job.precision, device)
+        set_precision(self.precision)
         self.fabric = launch(device, self.precision, self.name, say)
         self.world = self.fabric.world_size
         if self.training.batch % self.world:
