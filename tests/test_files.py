@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from samdiffsr.cli.app import main
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import DAY, atomic_path, leftovers, sync, write_json
+from samdiffsr.core.files import DAY, as_cell, atomic_path, from_cell, leftovers, sync, write_json
 from samdiffsr.core.locks import here
 from samdiffsr.data.catalogue import Source, Take, Way
 from samdiffsr.data.manifest import Entry
@@ -186,3 +186,10 @@ def test_fetched_images_are_synced_before_their_stamp(tmp_path: Path, calls: lis
     image.write_bytes(b"x")
     write_stamp(source, Verified((Entry("hr/a.png", 1, 1, "0" * 64),), "count"), tmp_path)
     assert calls == ["a.png", "hr", "part", "rename", "toy"]
+
+
+@given(st.text())
+def test_no_cell_from_outside_is_a_formula(text: str) -> None:
+    cell = as_cell(text)
+    assert cell[:1] not in tuple("=+-@\t\r")
+    assert from_cell(cell) == text

@@ -36,12 +36,12 @@ def stores(tmp_path: Path) -> dict[str, np.ndarray]:
 
     bicubic = {}
     with StoreWriter(tmp_path / "hr") as hr, StoreWriter(tmp_path / "lr") as lr:
-        for i in range(2):
+        for i, name in enumerate(("im0", "im1", "=HYPERLINK(1)")):
             image = _smooth(i)
             small = imresize(image, Fraction(1, 4), rounding="each_axis")
-            hr.add(f"im{i}", image)
-            lr.add(f"im{i}", small)
-            bicubic[f"im{i}"] = upscale(small, 4)
+            hr.add(name, image)
+            lr.add(name, small)
+            bicubic[name] = upscale(small, 4)
     return bicubic
 
 
@@ -60,14 +60,14 @@ def _score(folder: Path, images: dict[str, np.ndarray], **changes: object) -> li
 def test_bicubic_passes_and_noise_is_refused_in_one_line(
     tmp_path: Path, stores: dict[str, np.ndarray]
 ) -> None:
-    assert len(_score(tmp_path, stores)) == 2
+    assert len(_score(tmp_path, stores)) == 3
     (tmp_path / "o.csv").unlink()
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     with pytest.raises(UserError, match=r"set\.json: on the mean \d+\.\d dB \(PSNR\) below bicubic") as error:
         _score(tmp_path, dict.fromkeys(stores, noise))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "o.csv").exists()
-    assert len(_score(tmp_path, dict.fromkeys(stores, noise), stop_below_bicubic=None)) == 2
+    assert len(_score(tmp_path, dict.fromkeys(stores, noise), stop_below_bicubic=None)) == 3
 
 
 def test_a_wrong_size_is_refused_by_name(tmp_path: Path, stores: dict[str, np.ndarray]) -> None:
@@ -80,3 +80,9 @@ def test_missing_weights_can_be_an_error(tmp_path: Path, stores: dict[str, np.nd
     assert {row["metric"] for row in rows if row["why_empty"]} == {"lpips"}
     with pytest.raises(UserError, match="lpips"):
         _score(tmp_path, stores, metrics=["artifact", "lpips"], missing_weights="fail")
+
+
+def test_no_name_is_a_formula_where_spreadsheets_open_the_scores(
+    tmp_path: Path, stores: dict[str, np.ndarray]
+) -> None:
+    assert [row["image"] for row in _score(tmp_path, stores)] == ["im0", "im1", "'=HYPERLINK(1)"]

@@ -160,6 +160,19 @@ def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[s
         part.write_text(text.getvalue(), encoding="utf-8")
 
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def as_cell(text: str) -> str:
+    """Text from outside, such as a file's name, as a CSV cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """The text that `as_cell` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
+
+
 class Record(dict[str, Any]):
     """A JSON object that says where it comes from when a key is missing."""
 

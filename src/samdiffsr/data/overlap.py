@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import read_json, sha256_file, sha256_json, write_csv, write_json
+from samdiffsr.core.files import as_cell, read_json, sha256_file, sha256_json, write_csv, write_json
 from samdiffsr.data.images import list_images, read_rgb
 from samdiffsr.data.store import Store
 
@@ -382,7 +382,7 @@ def check_split(
         image = leaks[0].partition(" and ")[0].partition("/")[2]
         more = f" (and {len(leaks) - 1} more, see the log)" if len(leaks) > 1 else ""
         raise UserError(f"{leaks[0]}{more}; add {image!r} to datasets.{first.name}.exclude in config.yaml")
-    write_csv(out, COLUMNS, rows)
+    write_csv(out, COLUMNS, [row | {k: as_cell(str(row[k])) for k in ("image_a", "image_b")} for row in rows])
 
 
 def _row(kind: str, set_a: str, set_b: str, overlap: Overlap, left_out: str) -> dict[str, object]:

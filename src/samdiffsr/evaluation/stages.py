@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import write_csv
+from samdiffsr.core.files import as_cell, write_csv
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
 from samdiffsr.evaluation.image import ImageMetrics, Pair, mse_rgb, score_image
@@ -84,7 +84,7 @@ def score(
                         "run": run,
                         "weights": samples.recipe["weights"],
                         "dataset": dataset,
-                        "image": name,
+                        "image": as_cell(name),
                         "metric": metric,
                         "value": "" if value is None else f"{value:.{METRICS[metric].digits}f}",
                         "why_empty": why.get(metric, "") if value is None else "",
@@ -146,7 +146,7 @@ def score_protocols(
                         "run": run,
                         "weights": samples.recipe["weights"],
                         "dataset": f"{dataset}/{name}",
-                        "image": image,
+                        "image": as_cell(image),
                         "metric": metric,
                         "value": f"{value:.{METRICS[metric].digits}f}",
                         "why_empty": "",

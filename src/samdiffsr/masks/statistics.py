@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import write_csv
+from samdiffsr.core.files import as_cell, write_csv
 from samdiffsr.core.progress import each_image
 from samdiffsr.masks.recipe import StatisticsRecipe
 from samdiffsr.masks.regions import Regions
@@ -67,7 +67,7 @@ def mask_statistics(
         areas.append(area)
         rows.append(
             {
-                "image": name,
+                "image": as_cell(name),
                 "height": regions.shape[0],
                 "width": regions.shape[1],
                 "masks": regions.n_masks,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from samdiffsr.core.files import from_cell
 from samdiffsr.data.store import Store
 from samdiffsr.reporting.page.recipe import ComparisonRecipe, Limits
 from samdiffsr.reporting.tables.gather import read_scores
@@ -80,7 +81,7 @@ class Comparison:
             self.samples.append(SampleSet.open(manifest))
             scores = read_scores([results / "scores" / run / f"{recipe.dataset}.csv"])
             rows = scores.get((run, weights, recipe.dataset, "psnr_y"), [])
-            self.values.append({row["image"]: float(row["value"]) for row in rows if row["value"]})
+            self.values.append({from_cell(row["image"]): float(row["value"]) for row in rows if row["value"]})
         there = [name for name in self.hr.names if any(samples.has(name) for samples in self.samples)]
         self.names = by_spread(there, self.values)
 
