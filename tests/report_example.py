@@ -86,7 +86,7 @@ def make_example(folder: Path, config: Config | None = None) -> Path:
     recipe = table_recipe(config, "table2")
     tidy, claimed = results / "table2_tidy.csv", results / "differences.csv"
     gather(recipe, scores, [], PUBLISHED, results / "table2.csv", tidy)
-    differences(recipe, scores, claimed)
+    differences(recipe, scores, PUBLISHED, claimed)
     figures = [results / "figure7.png", results / "figure8.png"]  # the second is not drawn
     Image.fromarray(_picture(rng, 600, 2400)).save(figures[0])
     page_recipe = report_recipe(config).model_copy(update={"figures": {"figure7": f"Masks {EVIL}"}})

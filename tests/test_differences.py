@@ -17,6 +17,7 @@ from samdiffsr.reporting.tables.recipe import Column, Pair, Row, TableRecipe
 from samdiffsr.reporting.tables.render import blocks, latex, markdown
 
 SEEDS = (0, 1)
+PUBLISHED = Path(__file__).parents[1] / "paper/published_tables.csv"
 
 
 def _row(variant: str, label: str, **more: Any) -> Row:
@@ -66,11 +67,11 @@ def _scores(folder: Path, images: int = 40, missing: tuple[str, int] | None = No
 def _all(folder: Path, root: Path, recipe: TableRecipe, scores: list[Path]) -> tuple[list, list]:
     published = root / "paper/published_tables.csv"
     tidy = gather(recipe, scores, [], published, folder / "w.csv", folder / "t.csv")
-    return tidy, differences(recipe, scores, folder / "d.csv")
+    return tidy, differences(recipe, scores, published, folder / "d.csv")
 
 
 def test_a_difference_is_paired_over_images_with_seeds_averaged_first(tmp_path: Path) -> None:
-    rows = differences(_recipe(), _scores(tmp_path), tmp_path / "d.csv")
+    rows = differences(_recipe(), _scores(tmp_path), PUBLISHED, tmp_path / "d.csv")
     by = {row["metric"]: row for row in rows}
     assert set(by) == {"psnr_y", "artifact"}  # FID belongs to no image
     row = by["psnr_y"]
@@ -82,20 +83,30 @@ def test_a_difference_is_paired_over_images_with_seeds_averaged_first(tmp_path: 
     assert row["words"].startswith("+0.13 dB, 95 % CI [0.1")
     assert "2 seeds, 40 images: a claim takes 3 seeds; these trainings alone [0.1" in row["words"]
     assert row["p_holm"] >= row["p"]
+    assert (row["trainings_low"], row["trainings_method"]) == (pytest.approx(0.12, abs=0.01), "bca")
+    assert row["seed_sd_difference"] == pytest.approx(0, abs=1e-9)  # both methods gain the same with seed 1
+    assert row["published"] == pytest.approx(25.54 - 25.08)
+    assert row["seeds_to_decide"] == "3"
+    assert f"; {row['detectable']:.2f} dB detectable; the paper's +0.46 takes 3 seeds" in row["words"]
     assert by["artifact"]["kind"] == "ratio"
+    assert "; a factor of 1.0" in by["artifact"]["words"]
     assert 0.9 < by["artifact"]["mean"] < 1
     written = list(csv.DictReader((tmp_path / "d.csv").read_text().splitlines()))
     assert tuple(written[0]) == DIFFERENCE_COLUMNS
     assert float(written[0]["mean"]) == pytest.approx(expected, abs=1e-4)
     join([tmp_path / "d.csv", tmp_path / "d.csv"], tmp_path / "all.csv")
-    assert len((tmp_path / "all.csv").read_text().splitlines()) == 1 + 2 * 2
+    joined = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
+    assert len(joined) == 2 * 2
+    assert {r["p_study"] for r in written} == {""}
+    for row in joined:  # two claims, though two tables make each
+        assert float(row["p_study"]) == pytest.approx(float(row["p_holm"]), rel=1e-4)
 
 
 def test_few_images_claim_nothing_and_an_image_that_one_lacks_counts_for_neither(tmp_path: Path) -> None:
-    few = differences(_recipe(), _scores(tmp_path, images=5), tmp_path / "d.csv")
+    few = differences(_recipe(), _scores(tmp_path, images=5), PUBLISHED, tmp_path / "d.csv")
     assert {row["ci_low"] for row in few} == {None}
     assert all("too few images to claim anything" in row["words"] for row in few)
-    less = differences(_recipe(), _scores(tmp_path, missing=("srdiff", 3)), tmp_path / "d.csv")
+    less = differences(_recipe(), _scores(tmp_path, missing=("srdiff", 3)), PUBLISHED, tmp_path / "d.csv")
     assert {row["n_images"] for row in less} == {39}
 
 
@@ -108,7 +119,7 @@ def test_a_method_that_is_not_trained_has_no_seeds(tmp_path: Path) -> None:
     scores = _scores(tmp_path)
     rows = list(csv.DictReader(scores[0].read_text().splitlines()))
     write_csv(scores[0], COLUMNS, [row | {"weights": "none"} for row in rows if row["weights"] == "ema"])
-    psnr = differences(_recipe(rows=one), [scores[0], *scores[2:]], tmp_path / "d.csv")[0]
+    psnr = differences(_recipe(rows=one), [scores[0], *scores[2:]], PUBLISHED, tmp_path / "d.csv")[0]
     assert psnr["metric"] == "psnr_y"
     assert psnr["method"] in ("crossed", "seeds", "images")
     assert psnr["ci_low"] is not None
@@ -117,7 +128,7 @@ def test_a_method_that_is_not_trained_has_no_seeds(tmp_path: Path) -> None:
 
 def test_without_a_common_image_the_difference_says_so(tmp_path: Path) -> None:
     scores = _scores(tmp_path)
-    rows = differences(_recipe(), scores[:2], tmp_path / "d.csv")
+    rows = differences(_recipe(), scores[:2], PUBLISHED, tmp_path / "d.csv")
     assert {row["why_empty"] for row in rows} == {"no image that both were scored on"}
 
 

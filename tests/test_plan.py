@@ -107,6 +107,7 @@ def test_the_plan_says_what_is_to_do_and_what_is_there(
     assert "2 MB: set5" in text
     assert "set14" not in text
     assert "masks      1 to do, 0 there: felzenszwalb_fine of demo_train" in text
+    assert "seeds      to decide 0.74 dB: 3 seeds; 0.2 dB: 15 seeds (100 images" in text
     assert "in all     16.8 min" in text
     assert "1 h would be enough here" in text  # one and a half times the longest, rounded up
 

@@ -119,7 +119,8 @@ def test_intervals_are_those_of_the_differences(page: Page, example: Path) -> No
     with open(example.parent / "results/differences.csv") as file:
         row = next(row for row in csv.DictReader(file) if row["metric"] == "psnr_y")
     assert row["words"] in page.text
-    assert f"[{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]" in page.text
+    assert row["method"] == "one seed"
+    assert f" one seed not decided [{float(row['trainings_low']):.2f}, " in page.text
 
 
 def test_what_is_missing_is_said(page: Page) -> None:

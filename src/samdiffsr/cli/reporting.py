@@ -36,7 +36,7 @@ def gather(
 
     told = TableRecipe.parse(recipe)
     rows = gather(told, scores, sets or [], published, out, tidy)
-    claimed = claims.differences(told, scores, differences)
+    claimed = claims.differences(told, scores, published, differences)
     render.write_text(markdown, render.markdown(told, rows, claimed))
     render.write_text(latex, render.latex(told, rows, claimed))
 

@@ -26,6 +26,7 @@ from samdiffsr.core.files import read_json, sha256_json
 from samdiffsr.core.layout import Kind, Layout
 from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.images import chosen_images, image_size
+from samdiffsr.evaluation.decision import needed_words
 from samdiffsr.training.job import too_slow
 from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
 from samdiffsr.training.state import saved_steps
@@ -245,6 +246,7 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
         lines.append(
             f"memory     about {_size(peak)} a process; the device has {_size(first['memory_bytes'])}"
         )
+    lines.append(f"seeds      {needed_words(len(config.chosen.seeds))}")
     total = sum(seconds.values()) + drawing
     lines.append(f"in all     {_time(total)} of one process; masks, scores and tables are not timed")
     return lines

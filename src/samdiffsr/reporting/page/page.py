@@ -156,8 +156,14 @@ def _difference_view(row: dict[str, str]) -> dict[str, Any]:
         "metric": column.heading,
         "mean": float(row["mean"]),
         "text": shown(row["mean"]) if row["kind"] == "ratio" else f"{float(row['mean']):+.{decimals}f}",
-        "interval": f"[{shown(row['ci_low'])}, {shown(row['ci_high'])}]" if row["ci_low"] else "",
+        "interval": f"[{shown(row['ci_low'])}, {shown(row['ci_high'])}]" if row["ci_low"] else row["method"],
         "low": row["ci_low"],
+        "verdict": row["verdict"],
+        "trainings": f"[{shown(row['trainings_low'])}, {shown(row['trainings_high'])}]"
+        if row["trainings_low"]
+        else row["trainings_method"],
+        "trainings_low": row["trainings_low"],
+        "detectable": shown(row["detectable"]) if row["detectable"] else "",
         "p": f"{float(row['p_holm']):.3g}" if row["p_holm"] else "",
         "images": row["n_images"],
         "seeds": row["n_seeds"],

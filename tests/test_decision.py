@@ -1,0 +1,55 @@
+"""The decision rule: what its page says is what the code uses, and each kept study cites a version."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from samdiffsr.evaluation import decision
+from samdiffsr.evaluation.crossed import power, spread
+from tests.test_crossed import kept
+
+
+def test_the_page_says_the_numbers_of_the_code(root: Path) -> None:
+    page = (root / "docs/study/decision.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([a-z][^|]*?) \| (.*?) \|$", page, re.M))
+    assert f"**Version {decision.VERSION}, " in page
+    assert rows["smallest effect of interest"] == f"{decision.SMALLEST_EFFECT} dB"
+    assert rows["equivalence margin"].startswith(f"{decision.SMALLEST_EFFECT} dB")
+    assert rows["seeds"].startswith(f"{decision.SEEDS} trainings")
+    needed = {float(e): int(n) for e, n in re.findall(r"^\| ([\d.]+) dB[^|]*\| (\d+) \|$", page, re.M)}
+    assert set(needed) >= {decision.PUBLISHED_EFFECT, decision.SMALLEST_EFFECT}
+    assert len(needed) == 3
+    for effect, seeds in needed.items():
+        assert decision.seeds_to_decide(effect) == seeds
+    assert decision.needed_words(1) == (
+        "to decide 0.74 dB: 3 seeds; 0.2 dB: 15 seeds (100 images, 80 % power; this study has 1)"
+    )
+
+
+def test_the_spread_planned_with_is_the_kept_studys(root: Path) -> None:
+    a, b = (kept(root, method, decision.METRIC) for method in ("sam_diffsr", "srdiff"))
+    assert tuple(spread(a - b)) == pytest.approx(tuple(decision.SPREAD), abs=1e-3)
+    assert a.shape[1] == decision.IMAGES
+    assert power(0.373, decision.SPREAD, decision.SEEDS, decision.IMAGES) == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_published_effect_is_the_papers(root: Path) -> None:
+    with open(root / "paper/published_tables.csv", newline="", encoding="utf-8") as file:
+        printed = {
+            r["method"]: float(r["value"])
+            for r in csv.DictReader(file)
+            if (r["table"], r["scale"], r["dataset"], r["metric"]) == ("2", "4", "DIV2K", "psnr")
+        }
+    assert printed["SAM-DiffSR"] - printed["SRDiff"] == pytest.approx(decision.PUBLISHED_EFFECT)
+
+
+def test_every_kept_study_cites_a_version(root: Path) -> None:
+    text = (root / "results/kept/README.md").read_text(encoding="utf-8")
+    cited = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|$", text, re.M))
+    assert set(cited) == {path.name for path in (root / "results/kept").iterdir() if path.is_dir()}
+    for words in cited.values():
+        assert words.startswith("none: run before version 1") or re.fullmatch(r"version \d+.*", words)
