@@ -71,7 +71,7 @@ def test_a_training_of_weeks_is_refused_unless_it_is_allowed(root: Path, calibra
     def refuse(**top: Any) -> None:
         config = _config(root, **top)
         path = f"results/{config.study}/runs/srdiff-x4-s0/model.safetensors"
-        planning.refuse_slow(config, [("train_denoiser", path), ("sample", "x.json")], Path(), print)
+        planning.refuse_slow(config, [("train_denoiser", path), ("sample", "x.json")], Path())
 
     refuse(study="demo")
     assert not calibrated  # too short to be slow on any machine: not even timed
@@ -99,7 +99,7 @@ def test_the_plan_says_what_is_to_do_and_what_is_there(
         planning.Job("merge_masks", "data/masks/demo_train/felzenszwalb_fine.json", True),
     ]
     monkeypatch.setattr(planning, "jobs_of", lambda *arguments: jobs)
-    text = "\n".join(planning.plan(_config(root), ["results/table2.csv"], [], tmp_path, print))
+    text = "\n".join(planning.plan(_config(root), ["results/table2.csv"], [], tmp_path))
     assert "trainings  1 to do, 1 there" in text
     assert "srdiff-x4-s0     2000 steps     0.500 s/step   16.7 min    1.0 GB" in text
     # 20 calls on 512 x 512 and 451 x 300 pixels, and the encoder
