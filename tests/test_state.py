@@ -45,7 +45,9 @@ def test_the_newest_state_is_loaded_and_old_ones_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "no seal", "broken seal"])
-def test_a_damaged_state_is_passed_over_and_the_one_before_is_used(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_state_is_passed_over_and_the_one_before_is_used(
+    tmp_path: Path, damage: str, said: pytest.LogCaptureFixture
+) -> None:
     states = _folder(tmp_path, lr=1)
     states.save(10, _state(10))
     states.save(20, _state(20))
@@ -60,25 +62,25 @@ def test_a_damaged_state_is_passed_over_and_the_one_before_is_used(tmp_path: Pat
         path.with_suffix(".json").unlink()
     else:
         path.with_suffix(".json").write_text("{")
-    said: list[str] = []
-    step, _ = states.load(said.append)
+    step, _ = states.load()
     assert step == 10
-    assert len(said) == 1
-    assert "state-00000020.pt" in said[0]
+    assert len(said.messages) == 1
+    assert "state-00000020.pt" in said.messages[0]
     states.save(30, _state(30))
     states.save(40, _state(40))
     assert "state-00000020.pt" not in _names(tmp_path)  # what never counted is gone too
 
 
-def test_states_of_another_recipe_neither_count_nor_make_room(tmp_path: Path) -> None:
+def test_states_of_another_recipe_neither_count_nor_make_room(
+    tmp_path: Path, said: pytest.LogCaptureFixture
+) -> None:
     """Two states of one learning rate at steps 30 and 40; another, stopped at 15, goes on from there."""
     first = _folder(tmp_path, lr=1e-3)
     first.save(30, _state(30))
     first.save(40, _state(40))
     second = _folder(tmp_path, lr=1e-4)
-    said: list[str] = []
-    assert second.load(said.append) is None
-    assert "another recipe" in said[0]
+    assert second.load() is None
+    assert "another recipe" in said.messages[0]
     second.save(15, _state(15))
     assert second.load()[0] == 15
     second.clear()

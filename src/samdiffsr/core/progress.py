@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 class Progress:
     """Told by a stage how far it is; `progress_bar` makes it."""
 
-    def __init__(self, bar: Any = None) -> None:
-        self._bar = bar
+    def __init__(self, bar: Any = None, *, quiet: bool = False) -> None:
+        self._bar, self._quiet = bar, quiet
 
     def at(self, done: int, total: int | None, *, note: str = "", line: str = "") -> None:
         """`done` of `total`: the bar moves and shows `note`; a log gets `line`, if there is one.
@@ -23,7 +23,7 @@ class Progress:
         Fewer done than before begins a new bar in the old one's place.
         """
         if self._bar is None:
-            if line:
+            if line and not self._quiet:
                 log.info(line)
             return
         if done < self._bar.n:
@@ -40,16 +40,23 @@ class Progress:
 
 @contextlib.contextmanager
 def progress_bar(
-    what: str = "", unit: str = "image", *, scaled: bool = False, start: int = 0, leave: bool = True
+    what: str = "",
+    unit: str = "image",
+    *,
+    scaled: bool = False,
+    start: int = 0,
+    leave: bool = True,
+    quiet: bool = False,
 ) -> Iterator[Progress]:
     """Progress through `what`, which stands before the bar.
 
     Args:
         scaled: thousands as k, M, G. start: done earlier, so that the speed does not count it.
         leave: whether the bar stays when all is done.
+        quiet: nothing at all: of several processes at the same work, one shows it.
     """
-    if not sys.stderr.isatty():
-        yield Progress()
+    if quiet or not sys.stderr.isatty():
+        yield Progress(quiet=quiet)
         return
     from tqdm import tqdm
 

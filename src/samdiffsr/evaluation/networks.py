@@ -6,13 +6,12 @@ were checked before, never from a hub.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from samdiffsr.core import compat
 from samdiffsr.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ def build_psnr(device: str, color: str | None) -> Any:
 def build_ssim(device: str, color: str) -> Any:
     """pyiqa's SSIM on one luma."""
     metric = create("ssim", device, color_space=color)
-    import pyiqa.archs.ssim_arch
-
-    pyiqa.archs.ssim_arch.filter2 = _by_axis
+    compat.filter_by_axis()
     return metric
 
 
@@ -46,14 +43,12 @@ def build_lpips(alexnet: Path, heads: Path, device: str = "cpu") -> Any:
     pyiqa loads the heads with strict=False and would keep random ones if the file held something else; here
     every tensor must arrive. Raises UserError naming the file that does not fit.
     """
-    from unittest import mock
-
     import torchvision
 
     backbone = torchvision.models.alexnet(weights=None)
     _load_strictly(backbone, _read_state(alexnet), alexnet)
 
-    with mock.patch("torchvision.models.alexnet", return_value=backbone):
+    with compat.given_alexnet(backbone):
         metric = create("lpips", device, pretrained=False)
     expected = {
         name for name in metric.net.state_dict() if name.startswith("lin") and not name.startswith("lins.")
@@ -76,66 +71,25 @@ def build_maniqa(name: str, checkpoint: Path, device: str = "cpu") -> Any:
     Args:
         name: "maniqa-pipal" (the NTIRE 2022 model) or "maniqa" (pyiqa's default, KonIQ-10k).
 
-    MANIQA always asks timm for a pretrained ViT only to overwrite it: while it is built, timm is told not
-        to. Raises UserError if the
-    checkpoint does not fit.
+    Raises UserError if the checkpoint does not fit.
     """
-    from unittest import mock
-
-    import timm
-
-    create_model = timm.create_model
-
-    def random_vit(architecture: str, pretrained: bool = True, **kwargs: Any) -> Any:
-        return create_model(architecture, pretrained=False, **kwargs)
-
-    with mock.patch("timm.create_model", random_vit):
+    with compat.random_vit():
         metric = create(name, device, pretrained=False)
     _load_strictly(metric.net, _read_state(checkpoint), checkpoint)
     return metric
 
 
 def create(name: str, device: str, **options: Any) -> Any:
-    with _offline():
+    with compat.offline():
         from pyiqa import create_metric
 
         return create_metric(name, device=_device(device), **options)
-
-
-def _by_axis(image: torch.Tensor, window: torch.Tensor, shape: str) -> torch.Tensor:
-    """pyiqa's `filter2` for SSIM's Gaussian window, an axis at a time: the same but for rounding.
-
-    Torch convolves float64 on the CPU so slowly that SSIM took most of the time of scoring.
-    """
-    if shape != "valid":
-        raise ValueError(f"SSIM filters 'valid', not {shape!r}")
-    gauss = window[0, 0].sum(0).tolist()
-    for dim in (2, 3):
-        kept = image.shape[dim] - len(gauss) + 1
-        image = sum(weight * image.narrow(dim, i, kept) for i, weight in enumerate(gauss))
-    return image
 
 
 def _device(device: str) -> torch.device:
     import torch
 
     return torch.device(device)
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """Turn any attempt to download while a metric is built into an error."""
-    from unittest import mock
-
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise UserError(
-            "a metric tried to reach the network for weights; install the pinned versions of pyiqa and timm"
-        )
-
-    # Looked up at each call by every HTTP client; patching a download function instead would stay behind in
-    # modules that import it by name in the meantime
-    with mock.patch("socket.getaddrinfo", refuse):
-        yield
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

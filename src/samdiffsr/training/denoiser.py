@@ -157,7 +157,6 @@ def train_denoiser(
     values: Path | None = None,
     name: str = "denoiser",
     on_step: Callable[[int], None] = lambda step: None,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Train the denoiser of `recipe`; writes `job.out`.
 
@@ -166,4 +165,4 @@ def train_denoiser(
         used, frozen.
         labels, values: region maps and values per region, where the recipe has a structure.
     """
-    Trainer(job, denoiser_task(recipe, hr, lr, encoder, labels, values, name), on_step, say).run()
+    Trainer(job, denoiser_task(recipe, hr, lr, encoder, labels, values, name), on_step).run()

@@ -57,7 +57,6 @@ def train_encoder(
     lr: Path,
     name: str = "encoder",
     on_step: Callable[[int], None] = lambda step: None,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Train the encoder of `recipe` on the stores `hr` and `lr`; writes `job.out`."""
-    Trainer(job, encoder_task(recipe, hr, lr, name), on_step, say).run()
+    Trainer(job, encoder_task(recipe, hr, lr, name), on_step).run()

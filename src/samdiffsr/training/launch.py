@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,18 +13,22 @@ import torch
 
 from samdiffsr.core.ranks import in_srun_step, ranks, unused_tasks
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def launch(device: torch.device, precision: str, name: str, say: Callable[[str], None] = print) -> Fabric:
+def launch(device: torch.device, precision: str, name: str) -> Fabric:
     """The processes that share the training `name`, each knowing its rank."""
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
 
     here = ranks()
     if tasks := unused_tasks():
-        say(f"{name}: one process trains in a Slurm allocation of {tasks} tasks; srun would start more")
+        log.warning(
+            f"{name}: one process trains in a Slurm allocation of {tasks} tasks; srun would start more"
+        )
     if in_srun_step() and here.world > 1:
         os.environ |= {
             "LOCAL_RANK": str(here.local_rank),

@@ -11,16 +11,18 @@ retry on another. The earlier one finds the later one's name in the folder, stop
 from __future__ import annotations
 
 import io
+import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, read_json, sha256_file, sha256_json, write_json
 from samdiffsr.core.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 KEEP = 2  # states kept, so that a damaged newest one costs one interval and not the run
 WRITER = "writer.json"
@@ -85,7 +87,7 @@ class StateFolder:
             if old not in kept:
                 _remove(old)
 
-    def load(self, say: Callable[[str], None] = print) -> tuple[int, dict[str, Any]] | None:
+    def load(self) -> tuple[int, dict[str, Any]] | None:
         """The newest whole state of this training, as (steps done, state), or None to begin anew.
 
         A damaged state is passed over with a line that says so.
@@ -94,13 +96,13 @@ class StateFolder:
 
         sealed = {seal.path for seal in self._sealed()}
         for path in sorted(set(self.folder.glob("state-*.pt")) - sealed):
-            say(f"{path}: unfinished, passed over")
+            log.info(f"{path}: unfinished, passed over")
         if any(self.above.glob("*/state-*.pt")) and not any(self.folder.glob("state-*.pt")):
-            say(f"{self.above}: holds states of another recipe, data or precision, which are left alone")
+            log.info(f"{self.above}: holds states of another recipe, data or precision, which are left alone")
         for step, path, seal in reversed(self._sealed()):
             if seal["sha256"] == sha256_file(path):
                 return step, torch.load(path, map_location="cpu", weights_only=True)
-            say(f"{path}: damaged (its checksum differs), passed over")
+            log.info(f"{path}: damaged (its checksum differs), passed over")
         return None
 
     def clear(self) -> None:

@@ -8,6 +8,7 @@ bit for bit on the CPU, and the number of processes changes nothing but the orde
 from __future__ import annotations
 
 import csv
+import logging
 import platform
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from samdiffsr.core.device import resolve_device, resolve_precision, set_precisi
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, write_json
 from samdiffsr.core.machine import device_name, peak_bytes
+from samdiffsr.core.progress import Progress, progress_bar
 from samdiffsr.core.randomness import prepare_torch
 from samdiffsr.models.model_file import save_model
 from samdiffsr.training.batches import ahead
@@ -26,6 +28,8 @@ from samdiffsr.training.job import Interrupted, Job, learning_rate, side_files, 
 from samdiffsr.training.launch import launch, stop_signals
 from samdiffsr.training.state import StateFolder
 from samdiffsr.training.step import Batch, Step, Task
+
+log = logging.getLogger(__name__)
 
 POINTS = 100  # of the training curve
 WARM_UP, TIMED = 1, 4  # steps: those not timed, and after how many the speed is judged
@@ -48,15 +52,14 @@ class Trainer:
         job: Job,
         task: Task,
         on_step: Callable[[int], None] = lambda step: None,
-        say: Callable[[str], None] = print,
     ) -> None:
-        self.job, self.task, self.on_step, self.say = job, task, on_step, say
+        self.job, self.task, self.on_step = job, task, on_step
         self.name, self.training = task.name, task.recipe.training
         prepare_torch(job.threads)
         device = resolve_device(job.device)
         self.precision = resolve_precision(job.precision, device)
         set_precision(self.precision)
-        self.fabric = launch(device, self.precision, self.name, say)
+        self.fabric = launch(device, self.precision, self.name)
         self.world = self.fabric.world_size
         if self.training.batch % self.world:
             raise UserError(
@@ -83,6 +86,9 @@ class Trainer:
         with (
             stop_signals() as stopped,
             ahead(self.task.cut, self.samples, steps, self.job.workers) as batches,
+            progress_bar(
+                self.name, unit="step", start=self.done, quiet=not self.fabric.is_global_zero
+            ) as show,
         ):
             for cut in batches:
                 arrays = {
@@ -92,7 +98,8 @@ class Trainer:
                 self.judge_pace()
                 if self.done % every == 0 or self.done == last:
                     self.settle()
-                    self.log()
+                    self.log(show)
+                show.at(self.done, last)
                 self.on_step(self.done)
                 if self.done == last:
                     break
@@ -154,20 +161,22 @@ class Trainer:
             )
         self.window = list(values)
 
-    def log(self) -> None:
+    def log(self, show: Progress) -> None:
         """One more point of the curve."""
         mean = float(torch.stack(self.window).mean())
         self.window = []
         self.curve.append((self.done, mean, learning_rate(self.done - 1, self.training)))
         speed = (self.done - self.first) / (time.perf_counter() - self.began)
-        self.say(f"{self.name}: step {self.done}/{self.training.steps}  loss {mean:.5f}  {speed:.1f} steps/s")
+        last, loss = self.training.steps, f"loss {mean:.5f}"
+        line = f"{self.name}: step {self.done}/{last}  {loss}  {speed:.1f} steps/s"
+        show.at(self.done, last, note=loss, line=line)
 
     def restore(self) -> None:
         """Go on from the newest state, if there is one: in every process from the one that the first has."""
         found = None
         if self.fabric.is_global_zero:
             self.states.claim()
-            found = self.states.load(self.say)
+            found = self.states.load()
         if self.world > 1:  # their folders may differ
             found = self.fabric.broadcast(found)
         if found is None:
@@ -177,7 +186,7 @@ class Trainer:
         self.curve = [tuple(point) for point in state["curve"]]
         self.window = list(state["window"].to(self.fabric.device))
         self.seconds = state["seconds"]
-        self.say(f"{self.name}: goes on after {self.done} of {self.training.steps} steps")
+        log.info(f"{self.name}: goes on after {self.done} of {self.training.steps} steps")
 
     def save(self) -> None:
         """Keep the state, from which the same command goes on."""

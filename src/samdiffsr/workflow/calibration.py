@@ -61,9 +61,9 @@ def calibrate(recipe: CalibrationRecipe, out: Path, device: str = "auto", thread
         def train(job: Job, measured: Trained, on_step: Callable[[int], None]) -> None:
             stores = folder / "hr", folder / "lr"
             if isinstance(measured, EncoderRecipe):
-                train_encoder(job, measured, *stores, on_step=on_step, say=_silent)
+                train_encoder(job, measured, *stores, on_step=on_step)
             else:
-                train_denoiser(job, measured, *stores, encoder, on_step=on_step, say=_silent)
+                train_denoiser(job, measured, *stores, encoder, on_step=on_step)
 
         job = Job(folder / "state", folder / "model.safetensors", device, trained.precision)
         clock = _clock(where, threads)
@@ -87,10 +87,6 @@ def calibrate(recipe: CalibrationRecipe, out: Path, device: str = "auto", thread
         if recipe.denoiser is not None:
             result |= _sampling(job.out, encoder, trained.scale, folder, where, result["precision"], clock)
     write_json(out, result)
-
-
-def _silent(line: str) -> None:
-    pass
 
 
 def _measure(

@@ -1,0 +1,144 @@
+"""What other people's packages need to be told, each with the reason and with when it can go.
+
+Nothing here is imported before it is asked for, and a package stays as it was after a patch's block.
+"""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from samdiffsr.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+# ---- segment-anything ----
+
+
+def one_device_generator() -> type[Any]:
+    """segment-anything's automatic mask generator with its non-maximum suppression on one device.
+
+    Release 1.0, the only one on the package index, makes the boxes' classes (all zero) on the CPU, which
+    torchvision refuses where there are many boxes on a GPU. Reported as issue 17 of
+    facebookresearch/segment-anything and mended there by pull request 41, but never released. Goes with a
+    release above 1.0.
+    """
+    from segment_anything import SamAutomaticMaskGenerator
+
+    methods = ("_process_crop", "_generate_masks")
+    seeing = {
+        name: _seeing(getattr(SamAutomaticMaskGenerator, name), batched_nms=_one_class_nms)
+        for name in methods
+    }
+    return type("OneDeviceGenerator", (SamAutomaticMaskGenerator,), seeing)
+
+
+def _one_class_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """`batched_nms` of boxes that are all of one class, whatever device `idxs` is on."""
+    from torchvision.ops import nms
+
+    return nms(boxes, scores, iou_threshold)
+
+
+def _seeing(function: Callable[..., Any], **names: Any) -> Callable[..., Any]:
+    """The same function with some of its module's names replaced; the module stays as it is."""
+    return types.FunctionType(
+        function.__code__, {**function.__globals__, **names}, function.__name__, function.__defaults__
+    )
+
+
+# ---- MobileSAM ----
+
+
+def mobile_sam() -> nn.Module:
+    """MobileSAM's network with random weights, from the package that mirrors the authors' code.
+
+    Call `eval()` after loading weights: the attention keeps what it made of its biases before until then.
+
+    Its TinyViT registers five networks under names that timm has too, and imports timm by deprecated paths,
+    with a warning each (facebookresearch/segment-anything issues 658 and 801 report the same code). Nothing
+    here asks timm for those five, so the warnings are silenced. Goes when the package no longer warns.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Overwriting tiny_vit")
+        warnings.filterwarnings("ignore", message="Importing from timm.models", category=FutureWarning)
+        from mobile_sam import sam_model_registry
+
+    return sam_model_registry["vit_t"]()
+
+
+# ---- pyiqa ----
+
+
+def filter_by_axis() -> None:
+    """Let pyiqa's SSIM filter with its Gaussian window an axis at a time: the same but for rounding.
+
+    pyiqa 0.1.16 convolves in float64 with the whole window. Torch does that so slowly on a CPU that SSIM took
+    most of the time of scoring. No report of it is known; goes when `pyiqa.archs.ssim_arch` filters by axis.
+    """
+    import pyiqa.archs.ssim_arch
+
+    pyiqa.archs.ssim_arch.filter2 = _by_axis
+
+
+def _by_axis(image: Tensor, window: Tensor, shape: str) -> Tensor:
+    if shape != "valid":
+        raise ValueError(f"SSIM filters 'valid', not {shape!r}")
+    gauss = window[0, 0].sum(0).tolist()
+    for dim in (2, 3):
+        kept = image.shape[dim] - len(gauss) + 1
+        image = sum(weight * image.narrow(dim, i, kept) for i, weight in enumerate(gauss))
+    return image
+
+
+@contextmanager
+def given_alexnet(backbone: nn.Module) -> Iterator[None]:
+    """pyiqa's LPIPS, built in the block, takes this AlexNet instead of fetching one.
+
+    pyiqa 0.1.16 asks torchvision for pretrained weights even with `pretrained=False`. Goes when LPIPS takes a
+    path for both of its files.
+    """
+    with mock.patch("torchvision.models.alexnet", return_value=backbone):
+        yield
+
+
+@contextmanager
+def random_vit() -> Iterator[None]:
+    """pyiqa's MANIQA, built in the block, takes a random ViT instead of fetching one.
+
+    pyiqa 0.1.16 asks timm for pretrained weights only to overwrite them with its checkpoint. Goes when it no
+    longer does.
+    """
+    import timm
+
+    create_model = timm.create_model
+
+    def untrained(architecture: str, pretrained: bool = True, **options: Any) -> Any:
+        return create_model(architecture, pretrained=False, **options)
+
+    with mock.patch("timm.create_model", untrained):
+        yield
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Any attempt to reach the network in the block is an error: weights come from files that were checked.
+
+    No fault of a package's; it stays.
+    """
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise UserError(
+            "a metric tried to reach the network for weights; install the pinned versions of pyiqa and timm"
+        )
+
+    # Looked up at each call by every HTTP client; patching a download function instead would stay behind in
+    # modules that import it by name in the meantime.
+    with mock.patch("socket.getaddrinfo", refuse):
+        yield
