@@ -3,14 +3,16 @@
 # make test-all   every test, the slow ones too
 # make lint       what continuous integration checks beside the tests
 # make docs       build the documentation site into site/ (no network)
-# make lock       resolve the dependencies anew (needs a network)
+# make licences   the licence of every distribution, into docs/develop/third-party.md
+# make sbom       a CycloneDX list of what is installed, into work/sbom.json
+# make lock       resolve the dependencies anew (needs a network); then make licences
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake
 # tests side by side; WORKERS= runs them one after the other
 WORKERS ?= --numprocesses 2 --dist loadgroup
 
-.PHONY: demo test test-all lint docs lock clean
+.PHONY: demo test test-all lint docs licences sbom lock clean
 
 demo: .venv/.ready
 	$(SNAKEMAKE) --cores all results/table2.csv
@@ -38,6 +40,13 @@ lint: .venv/.ready
 
 docs: .venv/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
+
+licences: .venv/.ready
+	$(BIN)/python docs/_site/licences.py
+
+sbom: .venv/.ready
+	mkdir -p work
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o work/sbom.json $(BIN)/python
 
 lock:
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
