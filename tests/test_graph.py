@@ -35,6 +35,6 @@ def test_the_whole_paper_study_is_planned(tmp_path: Path) -> None:
     assert jobs["train_denoiser"] >= 12
     assert jobs["fetch_source"] >= 7
     # masks and samples are shared by several jobs, bicubic enlargement is not
-    assert jobs["segment_shard"] == 8 * jobs["merge_masks"] > 0
-    assert 1.5 * jobs["merge_samples"] < jobs["sample_shard"] < 2 * jobs["merge_samples"]
+    assert jobs["segment"] == 8 * jobs["merge_masks"] > 0
+    assert 1.5 * jobs["merge_samples"] < jobs["sample"] < 2 * jobs["merge_samples"]
     assert int(done.stdout.split()[-1]) < 500 * 1024  # kB

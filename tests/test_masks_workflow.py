@@ -27,7 +27,7 @@ def test_shards_change_no_byte(tmp_path: Path) -> None:
     one, many = Workflow.new(tmp_path / "one"), Workflow.new(tmp_path / "many")
     _shards(many, 4)
     stores = 4  # two levels on HR, one on the LR images of either scale factor
-    assert many.dry(STATISTICS).jobs["segment_shard"] == 4 * stores
+    assert many.dry(STATISTICS).jobs["segment"] == 4 * stores
     for workflow in (one, many):
         result = workflow(STATISTICS)
         assert result.code == 0, result.text

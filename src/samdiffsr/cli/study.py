@@ -41,12 +41,14 @@ def doctor(
 ) -> None:
     """Say what the study needs, what is missing, and what mends it."""
     from samdiffsr.config.overlays import configured
+    from samdiffsr.workflow.configuration import Call
     from samdiffsr.workflow.doctor import examine, healthy, remove_leftovers, report
 
     for path in remove_leftovers(root):
         say(f"removed {path}: a killed process left it")
     chosen = configured(config, configfile, settings, study=study, mirror=mirror)
-    findings = examine(chosen, root, deep=deep)
+    call = Call.of(chosen, _files(config, configfile), settings or ())
+    findings = examine(chosen, root, deep=deep, call=call)
     say(report(findings))
     if not healthy(findings):
         raise typer.Exit(1)
@@ -66,15 +68,19 @@ def plan(
     """Say what a target will cost here; run nothing but a short timing."""
     from samdiffsr.config.overlays import configured
     from samdiffsr.workflow.availability import with_present_test_sets
+    from samdiffsr.workflow.configuration import Call
     from samdiffsr.workflow.plan import plan
 
     chosen = configured(config, configfile, settings, study=study, mirror=mirror)
     chosen = with_present_test_sets(chosen, root)
-    options = ["--configfile", *map(str, [config, *configfile])] if configfile else []
-    given = [f"study={chosen.study}", *(settings or ())]
-    given += [f"mirror={chosen.mirror}"] if chosen.mirror else []
-    for line in plan(chosen, targets or ["all"], [*options, "--config", *given], root):
+    call = Call.of(chosen, _files(config, configfile), settings or ())
+    for line in plan(chosen, targets or ["all"], call.options(), root):
         say(line)
+
+
+def _files(config: Path, overlays: list[Path] | None) -> list[str]:
+    """What is laid over the repository's config.yaml."""
+    return [str(path) for path in [config, *(overlays or ())] if path != CONFIG]
 
 
 @app.command("calibrate", cls=Stage, rich_help_panel=TOPIC)

@@ -50,6 +50,13 @@ class Call:
     configfiles: tuple[str, ...] = ()
     values: Mapping[str, object] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, config: Config, configfiles: Sequence[str] = (), settings: Sequence[str] = ()) -> Call:
+        """Of a configuration that was put together from files over config.yaml and KEY=VALUEs."""
+        given = dict(setting.split("=", 1) for setting in settings)
+        mirror = {"mirror": config.mirror} if config.mirror else {}
+        return cls(tuple(configfiles), {"study": config.study, **given, **mirror})
+
     def options(self, **more: object) -> list[str]:
         """As Snakemake takes them; they swallow what follows, so targets go before them."""
         values = [f"{key}={_word(value)}" for key, value in {**self.values, **more}.items()]
@@ -62,14 +69,10 @@ class Call:
 
     def samdiffsr(self, stage: str, *words: str) -> str:
         """A command of the package, quoted for a shell."""
-        files = [word for path in self.configfiles for word in ("--configfile", path)]
-        named = [word for key in ("study", "mirror") if key in self.values for word in self._named(key)]
-        others = [key for key in self.values if key not in ("study", "mirror")]
-        rest = [word for key in others for word in ("--set", f"{key}={_word(self.values[key])}")]
-        return shlex.join(["samdiffsr", stage, *words, *files, *named, *rest])
-
-    def _named(self, key: str) -> list[str]:
-        return [f"--{key}", str(self.values[key])]
+        options = [word for path in self.configfiles for word in ("--configfile", path)]
+        for key, value in self.values.items():
+            options += ["--study", str(value)] if key == "study" else ["--set", f"{key}={_word(value)}"]
+        return shlex.join(["samdiffsr", stage, *words, *options])
 
 
 def _word(value: object) -> str:

@@ -25,6 +25,7 @@ from samdiffsr.data.manifest import images_digest, read_manifest
 from samdiffsr.data.verify import read_stamp, taken_files, verify_source
 from samdiffsr.data.weights import MissingWeights, verify
 from samdiffsr.workflow.availability import needed_sources, needed_weights
+from samdiffsr.workflow.configuration import Call
 
 State = Literal["present", "missing", "stale", "unverifiable"]
 
@@ -39,16 +40,19 @@ class Finding:
     cure: str = ""
 
 
-def examine(config: Config, root: Path = Path(), *, deep: bool = False) -> list[Finding]:
+def examine(
+    config: Config, root: Path = Path(), *, deep: bool = False, call: Call | None = None
+) -> list[Finding]:
     """Everything the chosen study needs.
 
     Args:
         deep: decode and hash every file, instead of trusting the stamps and sizes that fetching left.
+        call: what makes another command see the same configuration; the study alone if it is not given.
     """
-    found: list[Finding] = []
+    call, found = call or Call.of(config), []
     for part in (_data, _weights, _stores, _masks, _models, _dvc):
         try:
-            found += part(config, root, deep)
+            found += part(config, root, deep, call)
         except UserError as error:  # a damaged file is a finding too
             found.append(Finding("stale", part.__name__.strip("_"), str(error)))
     return found
@@ -81,7 +85,7 @@ def healthy(findings: list[Finding]) -> bool:
     return not any(f.state in ("missing", "stale") for f in findings)
 
 
-def _data(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+def _data(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
     for source in needed_sources(config):
         yield _source(source, config, root, deep)
     names = (config.chosen.train_set, *config.chosen.test_sets)
@@ -93,9 +97,7 @@ def _data(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
             stems = {p.stem for f in dataset.folder if (root / f).is_dir() for p in (root / f).iterdir()}
             absent = [e.file for e in wanted if Path(e.file).stem not in stems]
             if absent:
-                yield Finding(
-                    "missing", folders, f"{len(absent)} of {len(wanted)}", _snakemake(config, "data")
-                )
+                yield Finding("missing", folders, f"{len(absent)} of {len(wanted)}", call.snakemake("data"))
             else:
                 yield Finding("present", folders)
         elif "local" in dataset.source:
@@ -139,7 +141,7 @@ def _source(source: Source, config: Config, root: Path, deep: bool) -> Finding:
     return Finding("present", what, f"{len(files)} files")
 
 
-def _weights(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+def _weights(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
     folder = root / layout.WEIGHTS
     for key in needed_weights(config):
         row = weights()[key]
@@ -164,12 +166,12 @@ def _weights(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
             yield Finding("present", what)
 
 
-def _stores(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+def _stores(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
     for name in (config.chosen.train_set, *config.chosen.test_sets):
         what = layout.hr(name)
         file = what + layout.STORE[0]
         index = root / file
-        cure = _snakemake(config, file)
+        cure = call.snakemake(file)
         if not index.exists():
             yield Finding("missing", what, "made when needed", cure)
             continue
@@ -181,7 +183,7 @@ def _stores(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
                 "stale",
                 what,
                 "not the images of the manifests",
-                _snakemake(config, f"-R prepare_hr -- {file}"),
+                call.snakemake(file, "-R", "prepare_hr"),
             )
         elif wanted is None:
             yield Finding("unverifiable", what, "its source has no manifest")
@@ -189,7 +191,7 @@ def _stores(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
             yield Finding("present", what)
 
 
-def _masks(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+def _masks(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
     train_set, listing = config.chosen.train_set, read_listing(root)
     scales = sorted({table.scale for table in config.tables.values()})
     seen = set()
@@ -203,7 +205,7 @@ def _masks(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
             files = layout.files(what, layout.REGIONS)
             if regions_digest(root / what) is None:
                 tracked = files[0].removeprefix("data/") in listing
-                cure = f"dvc pull {' '.join(files)}" if tracked else _snakemake(config, "masks")
+                cure = f"dvc pull {' '.join(files)}" if tracked else call.snakemake("masks")
                 yield Finding("missing", what, "", cure)
                 continue
             images = layout.hr(train_set) if on_hr else layout.lr(train_set, scale)
@@ -211,17 +213,17 @@ def _masks(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
             source = read_json(root / files[0])["meta"].get("source", {}).get("digest")
             if not store.exists() or source is None:
                 yield Finding(
-                    "unverifiable", what, "the store of its images is not here", _snakemake(config, "data")
+                    "unverifiable", what, "the store of its images is not here", call.snakemake("data")
                 )
             elif read_json(store)["digest"] != source:
                 yield Finding(
-                    "stale", what, "regions of other images", _snakemake(config, f"-R segment -- {files[0]}")
+                    "stale", what, "regions of other images", call.snakemake(files[0], "-R", "segment")
                 )
             else:
                 yield Finding("present", what)
 
 
-def _models(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+def _models(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
     seen: set[Path] = set()
     released = config.checkpoint_source == "released"
     for run in table_runs(config, config.tables):
@@ -233,18 +235,18 @@ def _models(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
             seen.add(path)
             pointer = root / f"{path}.dvc"
             if not (root / path).exists():
-                yield _absent(path, other, run.name, config, root)
+                yield _absent(path, other, run.name, config, root, call)
                 continue
             try:
                 check_model(path, config, kind, run, root)
             except UserError as error:
-                cure = _release(config, run.name) if released else _snakemake(config, path)
+                cure = call.samdiffsr("release", run.name) if released else call.snakemake(str(path))
                 yield Finding("stale", str(path), str(error).removeprefix(f"{path}: "), cure)
                 continue
             if not released:
                 yield Finding("present", str(path))
             elif not pointer.exists():
-                yield Finding("unverifiable", str(path), "not under DVC", _release(config, run.name))
+                yield Finding("unverifiable", str(path), "not under DVC", call.samdiffsr("release", run.name))
             elif read_pointer(pointer)["md5"] != _md5(root / path):
                 yield Finding(
                     "stale", str(path), "not the file of its pointer", f"dvc checkout --force {path}.dvc"
@@ -253,24 +255,15 @@ def _models(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
                 yield Finding("present", str(path))
 
 
-def _absent(path: Path, other: Path, run: str, config: Config, root: Path) -> Finding:
+def _absent(path: Path, other: Path, run: str, config: Config, root: Path, call: Call) -> Finding:
     here = (root / other).exists()
     if config.checkpoint_source == "trained":
         note = "a released one is here (checkpoint_source=released)" if here else ""
-        return Finding("missing", str(path), note, _snakemake(config, path))
+        return Finding("missing", str(path), note, call.snakemake(str(path)))
     if (root / f"{path}.dvc").exists():
         return Finding("missing", str(path), _remote_note(root), f"dvc pull {path}")
-    train = "" if here else f"{_snakemake(config, other, checkpoint_source='trained')} && "
-    return Finding("missing", str(path), "was never released", train + _release(config, run))
-
-
-def _snakemake(config: Config, target: object, **more: str) -> str:
-    settings = {"study": config.study, **({"mirror": config.mirror} if config.mirror else {}), **more}
-    return f"snakemake --cores 1 {target} --config " + " ".join(f"{k}={v}" for k, v in settings.items())
-
-
-def _release(config: Config, run: str) -> str:
-    return f"samdiffsr release {run} --study {config.study}"
+    train = "" if here else f"{call.snakemake(str(other), checkpoint_source='trained')} && "
+    return Finding("missing", str(path), "was never released", train + call.samdiffsr("release", run))
 
 
 def _md5(path: Path) -> str:
@@ -278,7 +271,7 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def _dvc(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
+def _dvc(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
     if problem := listing_problem(root):
         yield Finding("stale", "data.dvc", problem, "git checkout data.dvc data.files && dvc pull data.dvc")
         return
@@ -289,9 +282,7 @@ def _dvc(config: Config, root: Path, deep: bool) -> Iterator[Finding]:
         note = f"{len(absent)} of {len(listing)} files are not here" + (
             "" if demo else _remote_note(root, "; ")
         )
-        yield Finding(
-            "missing", "data.dvc", note, _snakemake(config, "data") if demo else "dvc pull data.dvc"
-        )
+        yield Finding("missing", "data.dvc", note, call.snakemake("data") if demo else "dvc pull data.dvc")
         return
     if deep:
         changed = [name for name, md5 in listing.items() if _md5(root / "data" / name) != md5]

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import math
-import re
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from samdiffsr.checkpoints.dvc import runs_named
 from samdiffsr.config.load import Config
@@ -31,6 +33,7 @@ from samdiffsr.training.job import too_slow
 from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
 from samdiffsr.training.state import saved_steps
 from samdiffsr.workflow.fingerprint import fingerprint
+from samdiffsr.workflow.jobs import Job, jobs_of
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +44,6 @@ Costly = TypeVar("Costly", EncoderRecipe, DenoiserRecipe)
 PIXELS_PER_SECOND = 4_000
 KINDS: dict[str, Kind] = {"train_encoder": "encoders", "train_denoiser": "runs"}  # by the rules that train
 PNG_BYTES = 1.65  # of a photograph, a pixel
-
-
-class Job(NamedTuple):
-    """One file of a target: its rule, its path, whether it is yet to be made."""
-
-    rule: str
-    path: str
-    pending: bool
 
 
 @dataclass(frozen=True)
@@ -63,29 +58,6 @@ class Training:
     def pixels(self) -> int:
         training = self.recipe.timed.training
         return self.steps * training.batch * training.patch**2
-
-
-def jobs_of(targets: Sequence[str], options: Sequence[str], root: Path) -> list[Job]:
-    """The files that Snakemake would look at for `targets`, each with its rule; runs nothing.
-
-    Args:
-        options: further arguments of Snakemake, e.g. --config ...
-
-    Raises:
-        UserError: Snakemake's own message.
-    """
-    command = [sys.executable, "-m", "snakemake", "--summary", *targets, "--cores", "1", *options]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    if done.returncode:
-        # the message stands between the exception's name and Snakemake's own whereabouts
-        said = re.search(r".*(?:Error|Exception)[^\n]*:\n(.*?)(?:\nWildcards:|\Z)", done.stderr, re.S)
-        words = " ".join((said.group(1) if said else done.stderr).split())
-        raise UserError(f"snakemake cannot plan {' '.join(targets)}: {words[:500]}")
-    jobs = []
-    for line in done.stdout.splitlines()[1:]:
-        path, _, rule, _, _, plan = line.split("\t")
-        jobs.append(Job(rule, path, plan == "update pending"))
-    return jobs
 
 
 # ---- trainings ----
@@ -135,6 +107,8 @@ def calibration(config: Config, recipe: CalibrationRecipe, root: Path) -> dict[s
     place = [device_name(device), threads if device.type == "cpu" else None]
     key = sha256_json([recipe.text(), place, fingerprint("samdiffsr.workflow.calibration")])[:16]
     path = root / layout.calibration(key)
+    if not path.exists() and not os.access(root, os.W_OK):
+        path = Path(_scratch().name) / path.name
     if not path.exists():
         what = "encoder" if recipe.denoiser is None else "denoiser"
         log.info(f"timing a few steps of the {what}'s training ...")
@@ -145,6 +119,12 @@ def calibration(config: Config, recipe: CalibrationRecipe, root: Path) -> dict[s
             last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
             raise UserError(f"calibration of the {what} failed: {last[:300]}")
     return read_json(path)
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """This process's own, where the repository is read-only."""
+    return tempfile.TemporaryDirectory(prefix="samdiffsr-")
 
 
 def refuse_slow(config: Config, made: Iterable[tuple[str, str]], root: Path) -> None:
