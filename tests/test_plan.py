@@ -36,7 +36,7 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[CalibrationRecipe]:
     """Calibration answers at once; the recipes that were asked for."""
     asked: list[CalibrationRecipe] = []
 
-    def answer(config: Config, recipe: CalibrationRecipe, root: Path, say: Any) -> dict[str, Any]:
+    def answer(config: Config, recipe: CalibrationRecipe, root: Path) -> dict[str, Any]:
         asked.append(recipe)
         return FOUND
 
