@@ -1,4 +1,4 @@
-"""The committed results behind docs/findings.md: the workflow's own tables of the committed scores."""
+"""The findings and the committed results behind them: page and tables are those of the committed scores."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from samdiffsr.cli.app import main
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import write_csv
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS
+from samdiffsr.reporting.findings import Kept, render
 from tests.workflow import ROOT, Workflow
 
 TABLES = ("tables2", "tables3")
@@ -27,3 +32,67 @@ def test_the_committed_tables_are_those_of_the_committed_scores(study: str, tmp_
         assert len(files) == 5
         for path in files:
             assert path.read_bytes() == (made / path.name).read_bytes(), path.name
+
+
+def test_the_committed_findings_are_those_of_the_committed_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    main(["findings", "--out", str(tmp_path / "findings.md")])
+    made = (tmp_path / "findings.md").read_text(encoding="utf-8")
+    assert made == (ROOT / "docs/study/findings.md").read_text(encoding="utf-8"), (
+        "run `python -m samdiffsr findings`"
+    )
+
+
+def _study(folder: Path, gain: float, seeds: int = 3, images: int = 20) -> Kept:
+    """A kept study in which the method is `gain` above its control, give or take a seed and an image."""
+    for method, more in (("sam_diffsr", gain), ("srdiff", 0.0)):
+        for seed in range(seeds):
+            rows = [
+                {
+                    "run": f"{method}-x4-s{seed}", "weights": "ema", "dataset": "set14", "image": f"i{i}",
+                    "metric": "psnr_y", "value": f"{25 + i % 5 + more * (1 + 0.1 * seed + 0.01 * i)}",
+                    "why_empty": "", "protocol": "P",
+                }
+                for i in range(images)
+            ]  # fmt: skip
+            path = folder / "scores" / f"{method}-x4-s{seed}" / "set14.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_csv(path, IMAGE_COLUMNS, rows)
+    return Kept(folder)
+
+
+@pytest.mark.parametrize(
+    ("gain", "seeds", "images", "verb"),
+    [
+        (1.0, 3, 20, "higher"),
+        (-1.0, 3, 20, "lower"),
+        (0.0, 3, 20, "not decided"),
+        (1.0, 2, 20, "not decided"),
+        (1.0, 1, 20, "no claim (one training)"),
+        (1.0, 3, 5, "not decided"),
+    ],
+)
+def test_the_scores_choose_the_verb(gain: float, seeds: int, images: int, verb: str, tmp_path: Path) -> None:
+    _study(tmp_path / "kept/some", gain, seeds, images)
+    (others := tmp_path / "others.csv").write_text("dataset\nSet5\n")
+    template = '{% set d = some.minus("sam_diffsr", "srdiff", "set14") %}PSNR is {{ d.verb }}: {{ d.text }}'
+    text = render(template, tmp_path / "kept", others)
+    assert text.startswith(f"PSNR is {verb}: ")
+    assert float(text.split(": ")[1].split()[0]) == pytest.approx(1.15 * gain, abs=0.15)
+
+
+def test_what_the_scores_do_not_hold_is_refused(tmp_path: Path) -> None:
+    study = _study(tmp_path / "kept/some", 1.0)
+    for ask in (
+        lambda: study.minus("sam_diffsr", "srdiff", "set5"),
+        lambda: study.minus("sam_diffsr", "bicubic", "set14"),
+        lambda: study.mean("srdiff", "set14", "ssim_y"),
+        lambda: Kept(tmp_path).seeds("srdiff", "set14"),
+    ):
+        with pytest.raises(UserError):
+            ask()
+    (others := tmp_path / "others.csv").write_text("dataset\n")
+    with pytest.raises(UserError, match="template of the findings: 'other' is undefined"):
+        render("{{ other.minus }}", tmp_path / "kept", others)

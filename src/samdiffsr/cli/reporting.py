@@ -90,3 +90,21 @@ def report(
     from samdiffsr.reporting.page.recipe import ReportRecipe
 
     report(ReportRecipe.parse(recipe), tidy or [], differences, figures or [], results, stores, out)
+
+
+@app.command("findings", cls=Stage, rich_help_panel=TOPIC)
+def findings(
+    kept: Annotated[Path, path("The kept studies.")] = Path("results/kept"),
+    template: Annotated[Path, path("The words.")] = Path("docs/_site/findings.md.j2"),
+    others: Annotated[Path, path("What others measured, CSV.")] = Path("paper/others.csv"),
+    out: Annotated[Path, path("The page.")] = Path("docs/study/findings.md"),
+    threads: Threads = 1,
+) -> None:
+    """Write the findings: numbers and verbs as the kept scores decide them."""
+    from samdiffsr.reporting.findings import render
+    from samdiffsr.reporting.tables.render import write_text
+
+    for place in (kept, template, others):
+        if not place.exists():
+            raise UserError(f"{place} is not there; run this in the repository's root")
+    write_text(out, render(template.read_text(encoding="utf-8"), kept, others))
