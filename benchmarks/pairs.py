@@ -38,6 +38,7 @@ from samdiffsr.models.denoiser import build_denoiser
 from samdiffsr.models.encoder import build_encoder, load_encoder
 from samdiffsr.models.foreign import load_foreign_rrdb, load_foreign_unet
 from samdiffsr.models.model_file import save_model
+from samdiffsr.sampling.recipe import Draw
 from samdiffsr.sampling.restorers import denoiser_restorer
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.job import Job
@@ -150,7 +151,7 @@ def sampling(bench: Bench, programs: Sequence[str]) -> Result:
     settings["timesteps"] = 100
     recipe, encoder, denoiser = _models(bench, released, {"steps": steps})
     lr = downscale(_photograph(height, width), SCALE, "each_axis")
-    drawn = {"seed": 0, "steps": None, "start": steps, "weights": "raw"}
+    drawn = Draw(start=steps, weights="raw")
     restorers = {
         precision: denoiser_restorer(denoiser, encoder, drawn, bench.device, precision)
         for precision in ("float32", bench.precision)

@@ -23,6 +23,7 @@ from samdiffsr.data.resize import crop_to_multiple, downscale, upscale
 from samdiffsr.evaluation.image import ImageMetrics, score_image
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.models.model_file import open_model
+from samdiffsr.sampling.recipe import Draw
 from samdiffsr.sampling.restorers import denoiser_restorer
 
 STEPS = (None, 50, 20, 15)  # None: all
@@ -64,9 +65,9 @@ def main() -> None:
                 print("bf16 is left out: this device computes it no faster")
                 continue
             for steps in STEPS if precision == "float32" else (None, 20):
-                recipe = {"seed": 0, "steps": steps, "start": None, "weights": "ema"}
+                draw = Draw(steps=steps)
                 try:
-                    restore = denoiser_restorer(model, args.encoder, recipe, device, precision)
+                    restore = denoiser_restorer(model, args.encoder, draw, device, precision)
                     values = [psnr_y(restore(lr, name), hr, lr) for name, hr, lr in small]
                 except UserError as error:
                     print(f"{model.parent.name}, {steps} steps: {error}")

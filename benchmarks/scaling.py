@@ -29,6 +29,7 @@ from samdiffsr.core.machine import peak_bytes
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.masks.rle import regions_from_records
+from samdiffsr.sampling.recipe import Draw
 from samdiffsr.sampling.restorers import denoiser_restorer
 from samdiffsr.training.patches import PatchSource
 
@@ -40,7 +41,7 @@ def image_size(side: int, folder: Path) -> dict[str, float]:
     """One step of the paper's network on a side x side image, in bands that fit into 600 MB."""
     config = load_config(read_mapping("config.yaml") | {"study": "paper"})
     encoder, denoiser = fresh_models(config, folder)
-    drawn = {"seed": 0, "steps": [99], "start": 99, "weights": "raw"}
+    drawn = Draw.model_construct(steps=[99], start=99, weights="raw", pad=0, seed=0)
     precision = resolve_precision("auto", CPU)
     restore = denoiser_restorer(denoiser, encoder, drawn, CPU, precision, memory=BUDGET)
     lr = np.random.default_rng(0).integers(0, 256, (side // 4, side // 4, 3), dtype=np.uint8)

@@ -25,7 +25,6 @@ import torch
 from PIL import Image
 
 from samdiffsr.cli.app import main
-from samdiffsr.config.recipes.stages import recipe_text
 from tests.workflow import Workflow
 from tests.world import FELZENSZWALB, RECIPES, RUNNABLE, World, files
 
@@ -162,7 +161,7 @@ def huge_png(_: World) -> None:
 
 
 def other_images_masks(_: World) -> None:
-    main(["segment", "--source", "other", "--out", "masks", "--recipe", recipe_text(RECIPES["masks"])])
+    main(["segment", "--source", "other", "--out", "masks", "--recipe", RECIPES["masks"].text()])
     main(["encode", "--labels", "masks", "--out", "values.npz", "--recipe", '{"position": "rope"}'])
 
 

@@ -21,7 +21,9 @@ from samdiffsr.core.errors import NotHere, UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.data.images import read_rgb, write_png
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.sampling.baselines import baseline_restorer, images_restorer, run_command
+from samdiffsr.sampling.adapters import baseline_restorer
+from samdiffsr.sampling.baselines import images_in, run_command
+from samdiffsr.sampling.recipe import BaselineRecipe
 from samdiffsr.sampling.restorers import restore_dataset
 from samdiffsr.workflow.availability import absent
 
@@ -37,15 +39,13 @@ def lr(tmp_path: Path) -> Path:
     return tmp_path / "lr"
 
 
-def _recipe(adapter: str, **more: Any) -> dict[str, Any]:
-    shared = {"kind": "baseline", "scale": 4, "weights": "none", "command": "", "sha256": "", "url": ""}
-    return shared | {"adapter": adapter} | more
+def _recipe(adapter: str, **more: Any) -> BaselineRecipe:
+    return BaselineRecipe(**{"scale": 4, "adapter": adapter, **more})
 
 
-def _restore(folder: Path, recipe: dict[str, Any], source: Path | None) -> list[str]:
+def _restore(folder: Path, recipe: BaselineRecipe, source: Path | None) -> list[str]:
     restore_dataset(
-        folder / "lr", folder / "out", folder / "out.json", folder / "p.jsonl", recipe, {},
-        baseline=lambda lr, device: baseline_restorer(recipe, source, lr, device),
+        folder / "lr", folder / "out", folder / "out.json", folder / "p.jsonl", recipe, {}, source=source,
     )  # fmt: skip
     return [x["name"] for x in json.loads((folder / "out.json").read_text())["images"]]
 
@@ -64,7 +64,7 @@ def test_a_folder_of_images_is_taken_as_it_is_and_what_it_lacks_is_left_out(
     assert names == []
     assert "nowhere: no such folder" in said.messages[0]
     with pytest.raises(NotHere):
-        images_restorer(tmp_path / "nowhere")
+        images_in(tmp_path / "nowhere")
 
 
 def test_a_program_gets_lr_images_and_gives_sr_images(tmp_path: Path, lr: Path) -> None:
@@ -159,13 +159,13 @@ def test_a_latent_diffusion_folder_with_random_weights(tmp_path: Path, lr: Path)
     assert np.array_equal(restore(image, "a"), first)  # the name alone seeds the noise
     assert not np.array_equal(restore(image, "b"), first)
     with pytest.raises(UserError, match="a pipeline of scale 4, the table's is 2"):
-        baseline_restorer({**recipe, "scale": 2}, folder, Store(lr), CPU)(image, "a")
+        baseline_restorer(recipe.but(scale=2), folder, Store(lr), CPU)(image, "a")
     with pytest.raises(UserError, match="SHA-256 is not 00000000"):
-        baseline_restorer({**recipe, "sha256": dict.fromkeys(checked, "0" * 8)}, folder, Store(lr), CPU)
+        baseline_restorer(recipe.but(sha256=dict.fromkeys(checked, "0" * 8)), folder, Store(lr), CPU)
     with pytest.raises(UserError, match=r"absent.bin: no such file"):
-        baseline_restorer({**recipe, "sha256": {"absent.bin": "0" * 8}}, folder, Store(lr), CPU)
+        baseline_restorer(recipe.but(sha256={"absent.bin": "0" * 8}), folder, Store(lr), CPU)
     with pytest.raises(NotHere, match="get it from https://x"):
-        baseline_restorer({**recipe, "url": "https://x"}, tmp_path / "nowhere", Store(lr), CPU)
+        baseline_restorer(recipe.but(url="https://x"), tmp_path / "nowhere", Store(lr), CPU)
 
 
 def test_what_the_papers_baselines_need_is_said_until_it_is_there(root: Path, tmp_path: Path) -> None:

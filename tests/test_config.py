@@ -14,7 +14,6 @@ from samdiffsr.config.recipes.figures import figure_datasets, figure_recipe
 from samdiffsr.config.recipes.stages import (
     denoiser_recipe,
     encoder_recipe,
-    recipe_text,
     sampling_recipe,
     score_recipe,
 )
@@ -157,17 +156,17 @@ def test_a_variant_takes_what_it_does_not_say_from_its_base(raw: dict[str, Any])
 
 def _recipes(raw: dict[str, Any]) -> dict[str, str]:
     config = load_config(raw)
-    found = {"encoder": recipe_text(encoder_recipe(config, "default", 4, 0))}
+    found = {"encoder": encoder_recipe(config, "default", 4, 0).text()}
     for name, variant in config.variants.items():
         run = Run(variant=name, scale=4, seed=0)
         if variant.kind == "denoiser":
-            found[f"train {name}"] = recipe_text(denoiser_recipe(config, run))
-        found[f"sample {name}"] = recipe_text(sampling_recipe(config, run, "raw"))
+            found[f"train {name}"] = denoiser_recipe(config, run).text()
+        found[f"sample {name}"] = sampling_recipe(config, run, "raw").text()
     for table in config.tables:
-        found[table] = recipe_text(table_recipe(config, table))
+        found[table] = table_recipe(config, table).text()
     for figure in config.figures:
-        found[figure] = recipe_text(figure_recipe(config, figure))
-    found["score"] = recipe_text(score_recipe(config, 4))
+        found[figure] = figure_recipe(config, figure).text()
+    found["score"] = score_recipe(config, 4).text()
     return found
 
 

@@ -15,6 +15,7 @@ from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.evaluation.protocol import PROTOCOLS, lay
+from samdiffsr.evaluation.recipe import ProtocolRecipe
 from samdiffsr.evaluation.stages import score_protocols
 
 
@@ -51,7 +52,7 @@ def test_one_run_under_each(tmp_path: Path) -> None:
     write_png(tmp_path / "set/a.png", sr)
     listed = [{"name": "a", "sha256": sha256_file(tmp_path / "set/a.png")}]
     write_json(tmp_path / "set.json", {"images": listed, "recipe": {"weights": "ema"}})
-    recipe = {"scale": 4, "protocols": list(PROTOCOLS)}
+    recipe = ProtocolRecipe(scale=4, protocols=tuple(PROTOCOLS))
     score_protocols("r-x4-s0", "set", [tmp_path / "set.json"], tmp_path / "hr", tmp_path / "o.csv", recipe)
     rows = list(csv.DictReader((tmp_path / "o.csv").read_text().splitlines()))
     psnr = {r["dataset"].removeprefix("set/"): float(r["value"]) for r in rows if r["metric"] == "psnr_y"}

@@ -58,8 +58,8 @@ def test_a_toy_metric_is_scored_compared_and_stands_in_a_table(tmp_path: Path) -
     }  # fmt: skip
     config = example_config(tables={"table2": table})
     make_example(tmp_path)
-    told = score_recipe(config, 4) | {"stop_below_bicubic": None}
-    assert told["metrics"] == ["toy"]
+    told = score_recipe(config, 4).but(stop_below_bicubic=None)
+    assert told.metrics == ("toy",)
     stores, scores = tmp_path / "stores/set", []
     _lr(stores)
     for run in ("bicubic-x4-s0/none", "srdiff-x4-s0/ema", "sam_diffsr-x4-s0/ema"):

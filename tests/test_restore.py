@@ -23,6 +23,7 @@ from samdiffsr.models.denoiser import build_denoiser
 from samdiffsr.models.encoder import build_encoder
 from samdiffsr.models.model_file import save_model
 from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork, UNet
+from samdiffsr.sampling.recipe import DenoiserRecipe
 from samdiffsr.sampling.restorers import (
     bicubic_restorer,
     denoiser_restorer,
@@ -33,7 +34,7 @@ from samdiffsr.sampling.restorers import (
 from samdiffsr.sampling.sample_set import merge_samples, timing_path
 
 CPU = torch.device("cpu")
-RECIPE = {"kind": "denoiser", "scale": 4, "seed": 0, "weights": "ema", "steps": 13, "start": None}
+RECIPE = DenoiserRecipe(scale=4, steps=13, precision="float32")
 
 
 def _models(folder: Path, scale: int = 4, formulation: str = "published") -> tuple[Path, Path]:
@@ -58,7 +59,7 @@ def _lr(height: int = 9, width: int = 14, seed: int = 0) -> np.ndarray:
 
 
 def _denoiser(encoder: Path, denoiser: Path, **changes: Any) -> Any:
-    return denoiser_restorer(denoiser, encoder, RECIPE | changes, CPU, "float32")
+    return denoiser_restorer(denoiser, encoder, RECIPE.but(**changes), CPU, "float32")
 
 
 def test_an_image_depends_on_its_name_and_seed_and_on_nothing_else(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_any_size_comes_back_scaled(tmp_path: Path, scale: int, size: tuple[int,
     for restore in (
         bicubic_restorer(scale),
         encoder_restorer(encoder, "ema", CPU, "float32"),
-        denoiser_restorer(denoiser, encoder, RECIPE | {"scale": scale}, CPU, "float32"),
+        denoiser_restorer(denoiser, encoder, RECIPE.but(scale=scale), CPU, "float32"),
     ):
         sr = restore(lr, "x")
         assert sr.shape == wanted
@@ -94,7 +95,7 @@ def test_padding_is_that_of_the_image_and_cut_off_again(tmp_path: Path, formulat
     e_sam = np.random.default_rng(0).random((36, 56), dtype=np.float32)  # of the LR image's 9 x 14
 
     def drawn(lr: np.ndarray, structure: np.ndarray, **recipe: int) -> np.ndarray:
-        arguments = (denoiser, encoder, RECIPE | recipe, CPU, "float32", lambda name: structure)
+        arguments = (denoiser, encoder, RECIPE.but(**recipe), CPU, "float32", lambda name: structure)
         return denoiser_restorer(*arguments)(lr, "x")
 
     by_hand = drawn(np.pad(_lr(), ((2, 2), (2, 2), (0, 0)), mode="reflect"), np.pad(e_sam, 8, mode="reflect"))
@@ -147,7 +148,7 @@ def _store(folder: Path, names: list[str]) -> Path:
 
 def _restore(folder: Path, lr: Path, models: tuple[Path, Path], **more: Any) -> dict[str, Any]:
     restore_dataset(
-        lr, folder / "sr", folder / "sr.json", folder / "progress.jsonl", RECIPE | {"precision": "float32"},
+        lr, folder / "sr", folder / "sr.json", folder / "progress.jsonl", RECIPE,
         {"encoder": models[0], "denoiser": models[1]}, device="cpu", **more,
     )  # fmt: skip
     return json.loads((folder / "sr.json").read_text())
@@ -169,11 +170,11 @@ def test_shards_give_the_images_of_one_run(tmp_path: Path) -> None:
 def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     models, lr = _models(tmp_path), _store(tmp_path, ["a", "b"])
     paths = []
-    for i, recipe in enumerate((RECIPE, RECIPE | {"seed": 1})):
+    for i, recipe in enumerate((RECIPE, RECIPE.but(seed=1))):
         folder = tmp_path / f"part{i}"
         paths.append(folder / "sr.json")
         restore_dataset(
-            lr, folder / "sr", paths[i], folder / "progress.jsonl", recipe | {"precision": "float32"},
+            lr, folder / "sr", paths[i], folder / "progress.jsonl", recipe,
             {"encoder": models[0], "denoiser": models[1]}, device="cpu", shard=(i, 2),
         )  # fmt: skip
     with pytest.raises(UserError, match=r"part1/sr\.json: its settings differ from .*part0"):

@@ -13,16 +13,10 @@ from samdiffsr.core.files import sha256_file, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import imresize, upscale
 from samdiffsr.data.store import StoreWriter
+from samdiffsr.evaluation.recipe import ScoreRecipe
 from samdiffsr.evaluation.stages import score
 
-RECIPE = {
-    "scale": 4,
-    "border": 0,
-    "metrics": ["artifact"],
-    "rounding": "each_axis",
-    "missing_weights": "skip",
-    "stop_below_bicubic": 6.0,
-}
+RECIPE = ScoreRecipe(scale=4, metrics=("artifact",), stop_below_bicubic=6.0)
 
 
 def _smooth(seed: int) -> np.ndarray:
@@ -52,7 +46,7 @@ def _score(folder: Path, images: dict[str, np.ndarray], **changes: object) -> li
         listed.append({"name": name, "sha256": sha256_file(folder / f"set/{name}.png")})
     manifest = folder / "set.json"
     write_json(manifest, {"images": listed, "recipe": {"weights": "ema"}})
-    recipe = {**RECIPE, **changes}
+    recipe = RECIPE.but(**changes)
     score("a-x4-s0", "set", [manifest], folder / "hr", folder / "lr", folder / "o.csv", recipe)
     return list(csv.DictReader((folder / "o.csv").read_text().splitlines()))
 

@@ -17,9 +17,10 @@ from samdiffsr.data.store import StoreWriter
 from samdiffsr.data.weights import MissingWeights
 from samdiffsr.evaluation.cost import cost
 from samdiffsr.evaluation.metrics import METRICS, SetMetric, of_kind
+from samdiffsr.evaluation.recipe import SetScoreRecipe
 from samdiffsr.evaluation.set import kernel_distance, score_sets
 
-RECIPE = {"scale": 4, "metrics": of_kind(METRICS, SetMetric), "missing_weights": "skip"}
+RECIPE = SetScoreRecipe(scale=4, metrics=of_kind(METRICS, SetMetric))
 
 
 class Pooled:
@@ -54,7 +55,7 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
 def _score(made: tuple[Path, Path], network: Any = None, **changes: Any) -> dict[str, dict[str, str]]:
     hr, manifest = made
     folder = manifest.parent
-    recipe = {**RECIPE, **changes}
+    recipe = RECIPE.but(**changes)
     score_sets(
         "a-x4-s0", "set", [manifest], hr, folder / "o.csv", recipe, folder / "cache", folder / "w", network
     )

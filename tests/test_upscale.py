@@ -20,6 +20,8 @@ from samdiffsr.data.store import StoreWriter
 from samdiffsr.models.model_file import open_model, save_model
 from samdiffsr.models.recipe import UNet
 from samdiffsr.sampling import restorers as restore_module
+from samdiffsr.sampling.recipe import DenoiserRecipe as SampledDenoiser
+from samdiffsr.sampling.recipe import Draw
 from samdiffsr.sampling.restorers import denoiser_restorer, restore_dataset
 from samdiffsr.sampling.upscale.command import upscale_images
 from samdiffsr.sampling.upscale.models import find_models
@@ -88,10 +90,10 @@ def test_a_trained_model_in_bands_gives_the_whole_image(
 ) -> None:
     monkeypatch.setattr(restore_module, "_to_image", lambda x: x[0].permute(1, 2, 0).numpy())  # not rounded
     models = find_models(study / f"runs/srdiff-x{scale}-s0")
-    recipe = {"seed": 0, "steps": 12, "start": None, "weights": "ema"}
+    draw = Draw(steps=12)
     lr = scene(*size)
     calls: list[tuple[int, int]] = []
-    arguments = models["denoiser"], models["encoder"], recipe, CPU, "float32"
+    arguments = models["denoiser"], models["encoder"], draw, CPU, "float32"
     plain = denoiser_restorer(*arguments)(lr, "x")
     whole = denoiser_restorer(*arguments, memory=10**9)(lr, "x")
     banded = denoiser_restorer(
@@ -109,7 +111,7 @@ def test_an_image_of_the_study_comes_out_as_there(study: Path, tmp_path: Path) -
         store.add("kite", scene(20, 24))
     Image.fromarray(scene(20, 24)).save(tmp_path / "kite.png")
     models = find_models(study / "runs/srdiff-x2-s0")
-    recipe = {"kind": "denoiser", "scale": 2, "seed": 3, "steps": 4, "start": None, "weights": "raw"}
+    recipe = SampledDenoiser(scale=2, seed=3, steps=4, weights="raw", precision="float32")
     restore_dataset(
         tmp_path / "lr", tmp_path, tmp_path / "m.json", tmp_path / "p", recipe, models, device="cpu"
     )

@@ -13,19 +13,22 @@ import pytest
 from PIL import Image
 
 from samdiffsr.cli.app import main
-from samdiffsr.config.recipes.stages import recipe_text
 from samdiffsr.core.recipe import Recipe
 from samdiffsr.data.recipe import LrRecipe
 from samdiffsr.diffusion.recipe import Diffusion
+from samdiffsr.evaluation.recipe import ScoreRecipe, SetScoreRecipe
 from samdiffsr.masks.recipe import Encoding, MaskRecipe, StatisticsRecipe
 from samdiffsr.masks.segmenters.registry import Felzenszwalb
 from samdiffsr.models.recipe import UNet
+from samdiffsr.reporting.tables.recipe import TableRecipe
+from samdiffsr.sampling.recipe import BaselineRecipe
+from samdiffsr.sampling.recipe import DenoiserRecipe as SampledDenoiser
 from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure, Training
 from tests.workflow import ROOT
 
 STEPS = {"steps": 2, "batch": 2, "patch": 32, "ema": 0.5}
 FELZENSZWALB = Felzenszwalb(scale=50, sigma=0.8, min_size=20)
-RECIPES: dict[str, Recipe | dict[str, Any]] = {
+RECIPES: dict[str, Recipe] = {
     "lr": LrRecipe(scale=4),
     "masks": MaskRecipe(image="hr", segmenter=FELZENSZWALB),
     "encode": Encoding(),
@@ -37,24 +40,16 @@ RECIPES: dict[str, Recipe | dict[str, Any]] = {
         scale=4, formulation="published", unet=UNet(dim=8, mults=(1, 2)), diffusion=Diffusion(steps=4),
         training=Training(**STEPS), structure=Structure(), precision="float32",
     ),
-    "sample": {
-        "kind": "denoiser", "scale": 4, "weights": "ema", "seed": 0, "steps": None, "start": None,
-        "precision": "float32",
-    },
-    "baseline": {"kind": "baseline", "scale": 4, "weights": "none", "adapter": "command", "sha256": "",
-                 "command": "sh -c 'cp {lr}/* {sr}/'", "url": ""},
-    "score": {
-        "scale": 4, "metrics": ["psnr_y"], "rounding": "each_axis", "missing_weights": "skip",
-        "stop_below_bicubic": None, "border": 0,
-    },
-    "sets": {"scale": 4, "metrics": ["fid_clean"], "missing_weights": "skip"},
-    "table": {
-        "name": "table2", "study": "demo", "about": "", "comparable": False, "train_set": "x", "scale": 4,
-        "checkpoints": "trained", "title": "", "metrics": ["psnr_y"], "left_out": [], "differences": [],
-        "notes": [], "datasets": [{"name": "x", "label": "X", "published": ""}],
-        "rows": [{"variant": "mine", "label": "Mine", "published": "", "masks": None, "runs": ["mine-x4-s0"],
-                  "weights": ["ema"], "sampling": ""}],
-    },
+    "sample": SampledDenoiser(scale=4, precision="float32"),
+    "baseline": BaselineRecipe(scale=4, adapter="command", command="sh -c 'cp {lr}/* {sr}/'"),
+    "score": ScoreRecipe(scale=4, metrics=("psnr_y",)),
+    "sets": SetScoreRecipe(scale=4, metrics=("fid_clean",)),
+    "table": TableRecipe(
+        name="table2", study="demo", about="", comparable=False, train_set="x", scale=4, title="",
+        checkpoints="trained", metrics=("psnr_y",), datasets=({"name": "x", "label": "X", "published": ""},),
+        rows=({"variant": "mine", "label": "Mine", "published": "", "masks": None, "runs": ["mine-x4-s0"],
+               "weights": ["ema"], "sampling": ""},),
+    ),
 }  # fmt: skip
 
 # stage -> its command line on good input; what it writes lies under out/
@@ -124,7 +119,7 @@ class World:
 
     def recipe(self, name: str, **changes: Any) -> None:
         """Give the recipe with some of it changed; a__b names a value inside."""
-        recipe = json.loads(recipe_text(RECIPES[name]))
+        recipe = json.loads(RECIPES[name].text())
         for key, value in changes.items():
             *outer, last = key.split("__")
             inside = recipe
@@ -137,7 +132,7 @@ class World:
         """The arguments, with a recipe's text for its name."""
         before = [None, *self.argv]
         return [
-            recipe_text(RECIPES[word]) if option == "--recipe" and word in RECIPES else word
+            RECIPES[word].text() if option == "--recipe" and word in RECIPES else word
             for option, word in zip(before, self.argv, strict=False)
         ]
 

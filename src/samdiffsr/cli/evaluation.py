@@ -20,7 +20,6 @@ from samdiffsr.cli.options import (
     device_of,
     path,
     paths,
-    record,
 )
 from samdiffsr.cli.stage import Stage
 
@@ -42,10 +41,11 @@ def score(
     threads: Threads = 1,
 ) -> None:
     """Score restored images against their truth."""
+    from samdiffsr.evaluation.recipe import ScoreRecipe
     from samdiffsr.evaluation.stages import score
 
     where = device_of(device) if weights else "cpu"
-    score(run, dataset, manifests, hr, lr, out, record(recipe), weights, device=where)
+    score(run, dataset, manifests, hr, lr, out, ScoreRecipe.parse(recipe), weights, device=where)
 
 
 @app.command("score-sets", cls=Stage, rich_help_panel=TOPIC)
@@ -62,9 +62,10 @@ def score_sets(
     threads: Threads = 1,
 ) -> None:
     """FID and KID of restored images against their truth."""
+    from samdiffsr.evaluation.recipe import SetScoreRecipe
     from samdiffsr.evaluation.set import score_sets
 
-    told = record(recipe)
+    told = SetScoreRecipe.parse(recipe)
     where = device_of(device)
     score_sets(run, dataset, manifests, hr, out, told, cache, weights, device=where)
 
@@ -80,9 +81,10 @@ def score_protocols(
     threads: Threads = 1,
 ) -> None:
     """Score restored images under several protocols."""
+    from samdiffsr.evaluation.recipe import ProtocolRecipe
     from samdiffsr.evaluation.stages import score_protocols
 
-    score_protocols(run, dataset, manifests, hr, out, record(recipe))
+    score_protocols(run, dataset, manifests, hr, out, ProtocolRecipe.parse(recipe))
 
 
 @app.command("cost", cls=Stage, rich_help_panel=TOPIC)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from samdiffsr.cli.options import Device, Lr, RecipeText, Shard, Threads, path, paths, record
+from samdiffsr.cli.options import Device, Lr, RecipeText, Shard, Threads, path, paths
 from samdiffsr.cli.stage import Stage
 
 TOPIC = "Restored images"
@@ -38,15 +38,11 @@ def sample(
     threads: Threads = 1,
 ) -> None:
     """Restore the images of an LR store."""
-    from samdiffsr.sampling.restorers import restore_dataset
+    from samdiffsr.sampling.recipe import parse
 
-    told = record(recipe)
-    baseline = None
-    if told["kind"] == "baseline":
-        from samdiffsr.sampling.baselines import baseline_restorer
+    told = parse(recipe)
 
-        def baseline(lr: Any, device: Any) -> Any:
-            return baseline_restorer(told, source, lr, device, command_hours)
+    from samdiffsr.sampling.restorers import restore_dataset  # imports torch
 
     given = {"encoder": encoder, "denoiser": denoiser}
     restore_dataset(
@@ -58,7 +54,8 @@ def sample(
         {kind: model for kind, model in given.items() if model is not None},
         labels=labels,
         values=values,
-        baseline=baseline,
+        source=source,
+        command_hours=command_hours,
         shard=shard,
         device=device,
         threads=threads,

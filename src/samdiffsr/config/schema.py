@@ -19,6 +19,8 @@ from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.masks.recipe import Overlap, Position
 from samdiffsr.models.recipe import EncoderSize, UNet
+from samdiffsr.sampling.adapters import ADAPTERS
+from samdiffsr.sampling.recipe import Adapter, Chain, Weights
 from samdiffsr.training.recipe import Training
 
 Level = Literal["high", "medium", "low"]
@@ -54,17 +56,10 @@ class Encoder(EncoderSize):
     training: Training = Training(steps=100_000, batch=64, loss="l1")
 
 
-class Sampling(Strict):
-    """How images are drawn from a trained denoiser."""
+class Sampling(Chain):
+    """How a study's images are drawn from trained denoisers."""
 
-    weights: tuple[Literal["ema", "raw"], ...] = Field(
-        ("ema", "raw"), min_length=1
-    )  # the first is the headline
-    steps: Positive | None = None  # network calls an image; None: all T
-    start: Positive | None = None  # the t it begins at; None: T, or T - 1 where the formulation wants it
-    pad: NotNegative = (
-        0  # LR pixels reflected around an image while it is drawn (docs/formulations.md, Border)
-    )
+    weights: tuple[Weights, ...] = Field(("ema", "raw"), min_length=1)  # the first is the headline
 
 
 class Study(Strict):
@@ -170,7 +165,7 @@ class Baseline(Strict):
 
     label: str
     published: str = ""  # row name in the published tables; the label if empty
-    adapter: Literal["images", "command", "spandrel", "diffusers"]
+    adapter: Adapter
     folder: str = ""  # images: of SR images, with {dataset} and {scale}; diffusers: of the pipeline
     command: str = ""  # command: with {lr} and {sr}, two folders, and {scale}
     file: str = ""  # spandrel: the network
@@ -182,7 +177,7 @@ class Baseline(Strict):
 
     @model_validator(mode="after")
     def _place(self) -> Baseline:
-        needed = {"command": "command", "spandrel": "file"}.get(self.adapter, "folder")
+        needed = ADAPTERS[self.adapter].needs
         if not getattr(self, needed):
             raise ValueError(f"adapter {self.adapter!r} needs `{needed}`")
         return self

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from samdiffsr.core.recipe import Positive, Recipe, Strict
+from samdiffsr.data.resize import Rounding
 
 
 class Degradation(Strict):
     """LR images: MATLAB's antialiased bicubic; `each_axis` rounds as MATLAB does on uint8 images."""
 
-    rounding: Literal["each_axis", "end"] = "each_axis"
+    rounding: Rounding = "each_axis"
 
 
 class HrRecipe(Recipe):

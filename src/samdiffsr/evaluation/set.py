@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from samdiffsr.evaluation.features import (
 )
 from samdiffsr.evaluation.metrics import METRICS, SetMetric
 from samdiffsr.evaluation.protocol import Protocol
+from samdiffsr.evaluation.recipe import SetScoreRecipe
 from samdiffsr.evaluation.scores import SET_COLUMNS
 from samdiffsr.sampling.sample_set import SampleSet
 
@@ -134,7 +134,7 @@ def score_sets(
     manifests: list[Path],
     hr: Path,
     out: Path,
-    recipe: dict[str, Any],
+    recipe: SetScoreRecipe,
     cache: Path,
     weights: Path,
     network: Network | None = None,
@@ -145,7 +145,6 @@ def score_sets(
     Args:
         manifests: what the sample stage wrote, one for each kind of network weights.
         hr: store of the data set, cropped to the protocol's multiple here as for the image metrics.
-        recipe: {scale, metrics, missing_weights}; metrics are the registry's metrics of sets.
         cache: folder for features. weights: folder with Inception's file.
         network: instead of that file (tests).
 
@@ -159,11 +158,11 @@ def score_sets(
             verify("inception", weights)  # before torch is imported for nothing
             network = Inception(weights, device)
         except MissingWeights as error:
-            if recipe["missing_weights"] == "fail":
+            if recipe.missing_weights == "fail":
                 raise
             why = str(error)
-            log.warning(f"{', '.join(recipe['metrics'])} left out: {why}")
-    protocol, store = Protocol.for_scale(recipe["scale"]), Store(hr)
+            log.warning(f"{', '.join(recipe.metrics)} left out: {why}")
+    protocol, store = Protocol.for_scale(recipe.scale), Store(hr)
     rows = []
     for manifest in manifests:
         samples = SampleSet.open(manifest)
@@ -171,7 +170,7 @@ def score_sets(
         for name in present:
             samples.check(name)
         sets = None if network is None else _Sets(store, samples, present, network, cache, protocol)
-        for name in recipe["metrics"]:
+        for name in recipe.metrics:
             metric = METRICS[name]
             assert isinstance(metric, SetMetric)
             value, sd, reason = "", "", why

@@ -16,6 +16,7 @@ from samdiffsr.data.store import Store
 from samdiffsr.evaluation.image import ImageMetrics, Pair, mse_rgb, score_image
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import PROTOCOLS, Protocol, lay
+from samdiffsr.evaluation.recipe import ProtocolRecipe, ScoreRecipe
 from samdiffsr.evaluation.scores import IMAGE_COLUMNS
 from samdiffsr.sampling.sample_set import SampleSet
 
@@ -31,7 +32,7 @@ def score(
     hr: Path,
     lr: Path,
     out: Path,
-    recipe: dict[str, Any],
+    recipe: ScoreRecipe,
     weights: Path | None = None,
     device: str = "cpu",
 ) -> None:
@@ -39,7 +40,7 @@ def score(
 
     Args:
         manifests: what the sample stage wrote, one for each kind of network weights.
-        hr, lr: stores of the data set. recipe: Config.score_recipe.
+        hr, lr: stores of the data set.
         weights: folder of the metrics' networks; device: where those run.
 
     An image that is gone since it was made gets an empty value and the reason, and a warning line; so does a
@@ -49,12 +50,12 @@ def score(
         UserError: an image was changed or has the wrong size; weights are missing; the images as a whole are
             more than `stop_below_bicubic` dB worse than bicubic (a network that was not trained gives that).
     """
-    scale = recipe["scale"]
-    protocol = Protocol.for_scale(scale, recipe["border"])
+    scale = recipe.scale
+    protocol = Protocol.for_scale(scale, recipe.border)
     hr_store, lr_store = Store(hr), Store(lr)
-    metrics, reasons = ImageMetrics.available(recipe["metrics"], weights, device)
+    metrics, reasons = ImageMetrics.available(recipe.metrics, weights, device)
     for metric, reason in reasons.items():
-        if recipe["missing_weights"] == "fail":
+        if recipe.missing_weights == "fail":
             raise UserError(reason)
         log.warning(f"{metric} is left out: {reason}")
     rows: list[dict[str, Any]] = []
@@ -66,16 +67,16 @@ def score(
             why, values = dict(reasons), {}
             sr = samples.read(name)
             if sr is None:
-                why = dict.fromkeys(recipe["metrics"], f"no image {path}")
+                why = dict.fromkeys(recipe.metrics, f"no image {path}")
                 log.warning(f"{path} is missing; it is left out")
             else:
                 truth = hr_store[hr_store.index(name)], lr_store[lr_store.index(name)]
                 try:
-                    values = score_image(sr, *truth, scale, protocol, metrics, recipe["rounding"])
+                    values = score_image(sr, *truth, scale, protocol, metrics, recipe.rounding)
                 except UserError as error:
                     raise UserError(f"{path}: {error}") from None
                 below.append(_below_bicubic(sr, *truth, scale, protocol))
-            for metric in recipe["metrics"]:
+            for metric in recipe.metrics:
                 value = values.get(metric)
                 if value is not None and math.isnan(value):  # artifact_excess of a perfect image
                     value, why[metric] = None, "undefined for identical images"
@@ -91,7 +92,7 @@ def score(
                         "protocol": protocol.name,
                     }
                 )
-        limit = recipe["stop_below_bicubic"]
+        limit = recipe.stop_below_bicubic
         if limit is not None and below and (mean := sum(below) / len(below)) > limit:
             raise UserError(
                 f"{manifest}: on the mean {mean:.1f} dB (PSNR) below bicubic, as of a network that was not "
@@ -114,7 +115,7 @@ def score_protocols(
     manifests: list[Path],
     hr: Path,
     out: Path,
-    recipe: dict[str, Any],
+    recipe: ProtocolRecipe,
 ) -> None:
     """PSNR-Y and SSIM-Y of one run's SR images on one data set under each protocol, into the CSV `out`.
 
@@ -122,7 +123,6 @@ def score_protocols(
 
     Args:
         manifests: what the sample stage wrote. hr: store of the data set.
-        recipe: {scale, protocols}; protocols are keys of PROTOCOLS.
     """
     store, metrics = Store(hr), ImageMetrics(PROTOCOL_METRICS)
     rows: list[dict[str, Any]] = []
@@ -134,9 +134,9 @@ def score_protocols(
                 log.warning(f"{path} is missing; it is left out")
                 continue
             truth = np.asarray(store[store.index(image)])
-            for name in recipe["protocols"]:
+            for name in recipe.protocols:
                 try:
-                    *images, protocol = lay(name, sr, truth, recipe["scale"])
+                    *images, protocol = lay(name, sr, truth, recipe.scale)
                     pair = Pair(*protocol.align(*images), protocol)
                     values = {metric: metrics.measure(metric, pair) for metric in PROTOCOL_METRICS}
                 except UserError as error:

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +24,12 @@ from samdiffsr.core.errors import NotHere, UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.data.images import read_rgb, write_png
 from samdiffsr.data.store import Store
+from samdiffsr.sampling.recipe import BaselineRecipe
 
 if TYPE_CHECKING:
     import torch
+
+Restorer = Callable[[np.ndarray, str], np.ndarray]
 
 # What another program needs to know of the machine.
 PASSED_ON = re.compile(
@@ -34,8 +37,13 @@ PASSED_ON = re.compile(
 )
 
 
-def images_restorer(folder: Path) -> Callable[[np.ndarray, str], np.ndarray]:
+def images(recipe: BaselineRecipe, folder: Path, lr: Store, device: torch.device, hours: float) -> Restorer:
     """Images that were made elsewhere: `folder/<name>.png` (or another suffix that holds exact pixels)."""
+    return images_in(folder)
+
+
+def images_in(folder: Path) -> Restorer:
+    """The images of a folder, by their names; NotHere if it or one of them is not there."""
     if not folder.is_dir():
         raise NotHere(f"{folder}: no such folder; put the method's SR images there, named as the LR images")
 
@@ -44,6 +52,19 @@ def images_restorer(folder: Path) -> Callable[[np.ndarray, str], np.ndarray]:
             if (path := folder / f"{name}{suffix}").exists():
                 return read_rgb(path)
         raise NotHere(f"{folder / name}.png: no such image")
+
+    return restore
+
+
+def command(
+    recipe: BaselineRecipe, source: Path | None, lr: Store, device: torch.device, hours: float
+) -> Restorer:
+    """What a program makes of all LR images at once."""
+    scratch = tempfile.TemporaryDirectory(prefix="samdiffsr-")
+    inner = images_in(run_command(recipe.command, lr, recipe.scale, Path(scratch.name), hours))
+
+    def restore(image: np.ndarray, name: str, _keep: object = scratch) -> np.ndarray:
+        return inner(image, name)
 
     return restore
 
@@ -110,17 +131,13 @@ def _run(command: list[str], hours: float) -> tuple[int, str]:
     return process.returncode, printed
 
 
-def spandrel_restorer(
-    path: Path, recipe: dict[str, Any], device: torch.device
-) -> Callable[[np.ndarray, str], np.ndarray]:
-    """A network file of an architecture that spandrel knows (ESRGAN, BSRGAN, ...); run whole, in float32.
-
-    Args:
-        recipe: {scale, sha256, url}: the file's hash and where it comes from.
-    """
+def spandrel_network(
+    recipe: BaselineRecipe, path: Path, lr: Store, device: torch.device, hours: float
+) -> Restorer:
+    """A network file of an architecture that spandrel knows (ESRGAN, BSRGAN, ...); run whole, in float32."""
     if not path.exists():
-        raise NotHere(f"{path}: no such file; get it from {recipe['url'] or 'its authors'}")
-    _check(path, recipe["sha256"])
+        raise NotHere(f"{path}: no such file; get it from {recipe.url or 'its authors'}")
+    _check(path, str(recipe.sha256))
     try:
         import spandrel
     except ImportError:
@@ -132,8 +149,8 @@ def spandrel_restorer(
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: spandrel cannot load it ({reason})") from None
-    if not isinstance(model, spandrel.ImageModelDescriptor) or model.scale != recipe["scale"]:
-        raise UserError(f"{path}: a network of scale {model.scale}, the table's is {recipe['scale']}")
+    if not isinstance(model, spandrel.ImageModelDescriptor) or model.scale != recipe.scale:
+        raise UserError(f"{path}: a network of scale {model.scale}, the table's is {recipe.scale}")
     model.eval()
 
     def restore(lr: np.ndarray, name: str) -> np.ndarray:
@@ -153,22 +170,19 @@ def _check(path: Path, sha256: str) -> None:
         raise UserError(f"{path}: its SHA-256 is not {sha256[:16]}...; delete it and get it again")
 
 
-def diffusers_restorer(
-    folder: Path, recipe: dict[str, Any], device: torch.device
-) -> Callable[[np.ndarray, str], np.ndarray]:
+def diffusers_pipeline(
+    recipe: BaselineRecipe, folder: Path, lr: Store, device: torch.device, hours: float
+) -> Restorer:
     """A latent-diffusion upscaler in diffusers' folder layout (LDM x4), sampled by DDIM with eta 0.
 
     It is given tensors: a PIL image it would shrink to a multiple of 32 first. LR is padded by reflection
     instead and SR cropped. The image's name seeds the noise. Nothing is ever downloaded.
-
-    Args:
-        recipe: {scale, steps, sha256: {file in the folder: hash}, url}.
     """
     if not folder.is_dir():
-        raise NotHere(f"{folder}: no such folder; get it from {recipe['url'] or 'its authors'}")
-    for file, sha256 in (recipe["sha256"] or {}).items():
+        raise NotHere(f"{folder}: no such folder; get it from {recipe.url or 'its authors'}")
+    for file, sha256 in (recipe.sha256 if isinstance(recipe.sha256, dict) else {}).items():
         if not (folder / file).exists():
-            raise UserError(f"{folder / file}: no such file; get it from {recipe['url'] or 'its authors'}")
+            raise UserError(f"{folder / file}: no such file; get it from {recipe.url or 'its authors'}")
         _check(folder / file, sha256)
     try:
         from diffusers import LDMSuperResolutionPipeline
@@ -190,40 +204,14 @@ def diffusers_restorer(
         padded = np.pad(lr, [(0, -height % 32), (0, -width % 32), (0, 0)], mode="reflect")
         x = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1
         generator = sample_generator(0, image_index(name))  # on the CPU: the same noise on every device
-        made = pipeline(x, num_inference_steps=recipe["steps"], generator=generator, output_type="np")
+        made = pipeline(x, num_inference_steps=recipe.steps, generator=generator, output_type="np")
         y = made.images[0]
-        if y.shape[0] != recipe["scale"] * padded.shape[0]:
+        if y.shape[0] != recipe.scale * padded.shape[0]:
             factor = y.shape[0] / padded.shape[0]
-            raise UserError(f"{folder}: a pipeline of scale {factor:g}, the table's is {recipe['scale']}")
+            raise UserError(f"{folder}: a pipeline of scale {factor:g}, the table's is {recipe.scale}")
         if not np.isfinite(y).all():
             raise UserError(f"{folder}: gives values that are not finite for {name}")
-        y = y[: height * recipe["scale"], : width * recipe["scale"]]
+        y = y[: height * recipe.scale, : width * recipe.scale]
         return (y * 255).round().astype(np.uint8)
 
     return restore
-
-
-def baseline_restorer(
-    recipe: dict[str, Any], source: Path | None, lr: Store, device: torch.device, hours: float = float("inf")
-) -> Callable[[np.ndarray, str], np.ndarray]:
-    """A baseline's recipe (Config.sampling_recipe) and place on this machine as a restorer, or NotHere.
-
-    Args:
-        hours: that a command may take.
-    """
-    if recipe["adapter"] == "command":
-        scratch = tempfile.TemporaryDirectory(prefix="samdiffsr-")
-        inner = images_restorer(
-            run_command(recipe["command"], lr, recipe["scale"], Path(scratch.name), hours)
-        )
-
-        def restore(image: np.ndarray, name: str, _keep: Any = scratch) -> np.ndarray:
-            return inner(image, name)
-
-        return restore
-    if source is None:
-        raise UserError(f"a baseline of kind {recipe['adapter']!r} needs --source")
-    if recipe["adapter"] == "images":
-        return images_restorer(source)
-    load = {"spandrel": spandrel_restorer, "diffusers": diffusers_restorer}[recipe["adapter"]]
-    return load(source, recipe, device)

@@ -35,6 +35,8 @@ from samdiffsr.models.denoiser import build_formulation, load_denoiser
 from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.quick import quicken
 from samdiffsr.models.recipe import DenoiserNetwork
+from samdiffsr.sampling.adapters import baseline_restorer
+from samdiffsr.sampling.recipe import BaselineRecipe, BicubicRecipe, Draw, EncoderRecipe, SamplingRecipe
 from samdiffsr.sampling.sample_set import timing_path
 
 log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ def encoder_restorer(
 def denoiser_restorer(
     path: Path,
     encoder_path: Path,
-    recipe: dict[str, Any],
+    draw: Draw,
     device: torch.device,
     precision: str,
     structure: Structure | None = None,
@@ -91,8 +93,6 @@ def denoiser_restorer(
 
     Args:
         path, encoder_path: the model files.
-        recipe: of the sampling: seed, steps (None: all), start (None: as the formulation wants it), weights
-            (ema | raw), pad (LR pixels reflected around the image and cut off at the end; 0 if left out).
         structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
         memory: bytes for the maps of the network, which is given the image in every step in bands of rows
             that fit; None: enough for all. What is sampled is the same but for rounding.
@@ -103,7 +103,7 @@ def denoiser_restorer(
     """
     set_precision(precision)
     encoder, encoder_file = load_encoder(encoder_path)
-    unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, recipe["weights"])
+    unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, draw.weights)
     trained = file.network(DenoiserNetwork)
     process = build_formulation(trained.formulation, trained.diffusion)
     if trained.formulation == "condition" and structure is None:
@@ -113,10 +113,10 @@ def denoiser_restorer(
     if device.type == "cpu":
         quicken(unet)
     scale, shrink = trained.scale, trained.diffusion.residual_scale
-    start = recipe["start"] or process.start
-    margin = recipe.get("pad", 0)
+    start = draw.start or process.start
+    margin = draw.pad
     itemsize = _itemsize(precision)
-    calls = len(chain(process, steps=recipe["steps"], start=start))
+    calls = len(chain(process, steps=draw.steps, start=start))
 
     def restore(lr: np.ndarray, name: str) -> np.ndarray:
         height, width = lr.shape[:2]
@@ -134,7 +134,7 @@ def denoiser_restorer(
             key = image_index(name) * 1024
 
             def noise(i: int) -> Tensor:
-                generator = sample_generator(recipe["seed"], key + i, device)
+                generator = sample_generator(draw.seed, key + i, device)
                 return torch.randn(up.shape, generator=generator, device=device)
 
             done = itertools.count(1)
@@ -153,7 +153,7 @@ def denoiser_restorer(
                 process.schedule,
                 process,
                 noise,
-                steps=recipe["steps"],
+                steps=draw.steps,
                 start=start,
                 e_max=file.info["e_max"],
             )
@@ -181,12 +181,13 @@ def restore_dataset(
     out: Path,
     manifest: Path,
     progress: Path,
-    recipe: dict[str, Any],
+    recipe: SamplingRecipe,
     models: dict[str, Path],
     *,
     labels: Path | None = None,
     values: Path | None = None,
-    baseline: Callable[[Store, torch.device], Restorer] | None = None,
+    source: Path | None = None,
+    command_hours: float = float("inf"),
     shard: tuple[int, int] = (0, 1),
     device: str = "auto",
     threads: int = 1,
@@ -197,24 +198,25 @@ def restore_dataset(
         lr: the store. out: folder of the PNG files, `<name>.png`.
         manifest: JSON, written last: recipe, model hashes, and every image with its file's hash.
         progress: JSON lines, one a finished image; a rerun with the same recipe and models goes on from it.
-        recipe: Config.sampling_recipe. models: {"encoder": ..., "denoiser": ...} as the kind needs them.
-        baseline: makes the restorer of kind `baseline`; an image that it has not is left out with a warning.
+        models: {"encoder": ..., "denoiser": ...} as the kind needs them.
+        source: another method's folder or file; an image that it has not is left out with a warning.
+        command_hours: that another method's program may take.
     """
     store = Store(lr)
     prepare_torch(threads)
     where = resolve_device(device)
-    precision = resolve_precision(recipe.get("precision", "float32"), where)
-    for kind in {"encoder": ("encoder",), "denoiser": ("encoder", "denoiser")}.get(recipe["kind"], ()):
+    precision = resolve_precision(getattr(recipe, "precision", "float32"), where)
+    for kind in {"encoder": ("encoder",), "denoiser": ("encoder", "denoiser")}.get(recipe.kind, ()):
         if kind not in models:
-            raise UserError(f"an image of kind {recipe['kind']!r} needs a model: give --{kind}")
+            raise UserError(f"an image of kind {recipe.kind!r} needs a model: give --{kind}")
     hashes = {kind: sha256_file(path) for kind, path in models.items()}
-    if recipe["kind"] == "bicubic":
-        restore = bicubic_restorer(recipe["scale"])
-    elif recipe["kind"] == "encoder":
-        restore = encoder_restorer(models["encoder"], recipe["weights"], where, precision)
-    elif baseline is not None:
+    if isinstance(recipe, BicubicRecipe):
+        restore = bicubic_restorer(recipe.scale)
+    elif isinstance(recipe, EncoderRecipe):
+        restore = encoder_restorer(models["encoder"], recipe.weights, where, precision)
+    elif isinstance(recipe, BaselineRecipe):
         try:
-            restore = baseline(store, where)
+            restore = baseline_restorer(recipe, source, store, where, command_hours)
         except NotHere as error:
             restore = _nothing(str(error))
     else:
@@ -223,9 +225,10 @@ def restore_dataset(
             models["denoiser"], models["encoder"], recipe, where, precision, structure
         )
 
-    identity = sha256_json([recipe, hashes, store.digest, precision])
+    told = recipe.model_dump(mode="json")
+    identity = sha256_json([told, hashes, store.digest, precision])
     # what others made may have changed without a trace in the recipe: taken anew each time
-    finished = {} if baseline is not None else _finished(progress, identity, out)
+    finished = {} if isinstance(recipe, BaselineRecipe) else _finished(progress, identity, out)
     part, parts = shard
     chosen = range(part * len(store) // parts, (part + 1) * len(store) // parts)
     images, seconds = [], []
@@ -259,14 +262,14 @@ def restore_dataset(
         {
             "device": device_name(where),
             "threads": torch.get_num_threads() if where.type == "cpu" else None,
-            "weights": recipe["weights"],
+            "weights": recipe.weights,
             "peak_bytes": max((finished[x["name"]].get("peak_bytes", 0) for x in images), default=0),
             "seconds": {x["name"]: round(finished[x["name"]]["s"], 3) for x in images},
         },
     )
     write_json(
         manifest,
-        {"recipe": recipe, "models": hashes, "precision": precision, "lr": store.digest, "images": images},
+        {"recipe": told, "models": hashes, "precision": precision, "lr": store.digest, "images": images},
     )
 
 

@@ -26,6 +26,7 @@ from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.models.encoder import build_encoder
 from samdiffsr.models.model_file import save_model
+from samdiffsr.sampling.recipe import Draw
 from samdiffsr.sampling.restorers import denoiser_restorer
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.encoder import train_encoder
@@ -145,7 +146,7 @@ def _sampling(
     lr = np.pad(lr, [(0, max(0, reach - n)) for n in lr.shape[:2]] + [(0, 0)], mode="wrap")[:reach, :reach]
 
     def seconds(steps: int) -> float:
-        drawn = {"seed": 0, "weights": "ema", "steps": steps, "start": None}
+        drawn = Draw(steps=steps)
         restore = denoiser_restorer(model, encoder, drawn, where, precision)
         restore(lr, "warm-up")
         began = clock()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from samdiffsr.checkpoints.released import models_of
 from samdiffsr.config.load import Config
 from samdiffsr.config.recipes import figures, report, stages, tables
-from samdiffsr.config.recipes.stages import recipe_text
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import read_masks
+from samdiffsr.sampling.recipe import Weights
 from samdiffsr.workflow.availability import absences, all_absences
 from samdiffsr.workflow.inputs.figures import figure_of
 from samdiffsr.workflow.inputs.results import table_of
@@ -18,68 +18,68 @@ from samdiffsr.workflow.inputs.stores import segmenter_of
 
 def images(config: Config, dataset: str) -> str:
     """HR images of one data set."""
-    return recipe_text(stages.dataset_recipe(config, dataset))
+    return stages.dataset_recipe(config, dataset).text()
 
 
 def lr_images(config: Config, scale: int) -> str:
-    return recipe_text(stages.lr_recipe(config, scale))
+    return stages.lr_recipe(config, scale).text()
 
 
 def regions(config: Config, masks: str) -> str:
     segmenter_of(config, masks)
     mask_set, _ = read_masks(masks)
-    return recipe_text(stages.mask_recipe(config, mask_set))
+    return stages.mask_recipe(config, mask_set).text()
 
 
 def mask_statistics(config: Config, dataset: str, masks: str) -> str:
     """Statistics of regions of HR images count them in patches of the smallest scale factor."""
     mask_set, scale = read_masks(masks)
     smallest = min(table.scale for table in config.tables.values())
-    return recipe_text(stages.statistics_recipe(config, dataset, mask_set, scale or smallest))
+    return stages.statistics_recipe(config, dataset, mask_set, scale or smallest).text()
 
 
 def encoding(config: Config, encoding: str) -> str:
     """Variants with equal encodings share one."""
     for variant in config.variants:
         if stages.encoding_name(config, variant) == encoding:
-            return recipe_text(stages.encoding_recipe(config, variant))
+            return stages.encoding_recipe(config, variant).text()
     raise UserError(f"no variant has the encoding {encoding!r}")
 
 
 def encoder(config: Config, encoder: str, scale: int, seed: int) -> str:
-    return recipe_text(stages.encoder_recipe(config, encoder, scale, seed))
+    return stages.encoder_recipe(config, encoder, scale, seed).text()
 
 
 def denoiser(config: Config, variant: str, scale: int, seed: int) -> str:
-    return recipe_text(stages.denoiser_recipe(config, run_of(config, variant, scale, seed)))
+    return stages.denoiser_recipe(config, run_of(config, variant, scale, seed)).text()
 
 
 def imported(config: Config, variant: str, scale: int, seed: int) -> str:
-    return recipe_text(stages.import_recipe(config, run_of(config, variant, scale, seed)))
+    return stages.import_recipe(config, run_of(config, variant, scale, seed)).text()
 
 
 def sampling(
-    config: Config, variant: str, scale: int, seed: int, weights: str, steps: int | None = None
+    config: Config, variant: str, scale: int, seed: int, weights: Weights, steps: int | None = None
 ) -> str:
     """Drawing images; steps: another number of them than the study's."""
     recipe = stages.sampling_recipe(config, run_of(config, variant, scale, seed), weights)
-    return recipe_text(recipe if steps is None else recipe | {"steps": steps})
+    return (recipe if steps is None else recipe.but(steps=steps)).text()
 
 
 def scoring(config: Config, scale: int) -> str:
-    return recipe_text(stages.score_recipe(config, scale))
+    return stages.score_recipe(config, scale).text()
 
 
 def step_scoring(config: Config, scale: int) -> str:
-    return recipe_text(stages.step_score_recipe(config, scale))
+    return stages.step_score_recipe(config, scale).text()
 
 
 def set_scoring(config: Config, scale: int) -> str:
-    return recipe_text(stages.set_recipe(config, scale))
+    return stages.set_recipe(config, scale).text()
 
 
 def protocol_scoring(config: Config, scale: int) -> str:
-    return recipe_text(stages.protocol_recipe(config, scale))
+    return stages.protocol_recipe(config, scale).text()
 
 
 def table(config: Config, table: str) -> str:
@@ -91,13 +91,13 @@ def table(config: Config, table: str) -> str:
         for run in runs:
             for kind in models_of(config, run):
                 model(config, kind, run)
-    return recipe_text(tables.table_recipe(config, table, absences(config, table)))
+    return tables.table_recipe(config, table, absences(config, table)).text()
 
 
 def figure(config: Config, figure: str) -> str:
     figure_of(config, figure)
-    return recipe_text(figures.figure_recipe(config, figure))
+    return figures.figure_recipe(config, figure).text()
 
 
 def page(config: Config) -> str:
-    return recipe_text(report.report_recipe(config, all_absences(config)))
+    return report.report_recipe(config, all_absences(config)).text()

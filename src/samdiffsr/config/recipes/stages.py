@@ -1,26 +1,20 @@
-"""The recipes of the stages: what decides the outcome of each, as plain JSON."""
+"""The recipes of the stages, out of the configuration."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from samdiffsr.config.load import Config
 from samdiffsr.config.schema import Run
-from samdiffsr.core.recipe import Recipe, Scale
+from samdiffsr.core.recipe import Scale
 from samdiffsr.data.recipe import HrRecipe, LrRecipe
 from samdiffsr.evaluation.metrics import ImageMetric, SetMetric, of_kind
+from samdiffsr.evaluation.recipe import ProtocolRecipe, ScoreRecipe, SetScoreRecipe
 from samdiffsr.masks.recipe import Encoding, MaskRecipe, StatisticsRecipe
 from samdiffsr.models.recipe import ImportRecipe
 from samdiffsr.reporting.figures.spec import Steps
+from samdiffsr.sampling.recipe import BaselineRecipe, BicubicRecipe, Chain, SamplingRecipe, Weights
+from samdiffsr.sampling.recipe import DenoiserRecipe as SampledDenoiser
+from samdiffsr.sampling.recipe import EncoderRecipe as SampledEncoder
 from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure
-
-
-def recipe_text(recipe: Recipe | dict[str, Any]) -> str:
-    """A recipe as one line of canonical JSON."""
-    if isinstance(recipe, Recipe):
-        return recipe.text()
-    return json.dumps(recipe, sort_keys=True, separators=(",", ":"))
 
 
 def dataset_recipe(config: Config, dataset: str) -> HrRecipe:
@@ -112,32 +106,40 @@ def import_recipe(config: Config, run: Run) -> ImportRecipe:
     )
 
 
-def sampling_recipe(config: Config, run: Run, weights: str) -> dict[str, Any]:
+def sampling_recipe(config: Config, run: Run, weights: Weights) -> SamplingRecipe:
     """Drawing SR images from a run."""
-    kind = config.variants[run.variant].kind
-    recipe: dict[str, Any] = {"kind": kind, "scale": run.scale, "weights": weights}
-    if kind == "denoiser":
-        recipe |= {"seed": run.seed, **config.chosen.sampling.model_dump(exclude={"weights"})}
-    if kind in ("encoder", "denoiser"):
-        recipe["precision"] = config.precision
-    if kind == "baseline":
-        baseline = config.baselines[run.variant]
-        fields = {"adapter", "command", "sha256", "url"}
-        fields |= {"steps"} if baseline.adapter == "diffusers" else set()
-        recipe |= baseline.model_dump(include=fields)
-    return recipe
+    match config.variants[run.variant].kind:
+        case "bicubic":
+            return BicubicRecipe(scale=run.scale)
+        case "encoder":
+            return SampledEncoder(scale=run.scale, weights=weights, precision=config.precision)
+        case "denoiser":
+            chain = {name: getattr(config.chosen.sampling, name) for name in Chain.model_fields}
+            return SampledDenoiser(
+                **chain, scale=run.scale, weights=weights, seed=run.seed, precision=config.precision
+            )
+        case "baseline":
+            baseline = config.baselines[run.variant]
+            return BaselineRecipe(
+                scale=run.scale,
+                adapter=baseline.adapter,
+                command=baseline.command,
+                sha256=baseline.sha256,
+                url=baseline.url,
+                steps=baseline.steps if baseline.adapter == "diffusers" else None,
+            )
 
 
-def score_recipe(config: Config, scale: int) -> dict[str, Any]:
+def score_recipe(config: Config, scale: int) -> ScoreRecipe:
     """Scoring the images of one run on one data set."""
-    return {
-        "scale": scale,
-        "metrics": config.metrics(ImageMetric),
-        "rounding": config.degradation.rounding,
-        "missing_weights": config.missing_weights,
-        "stop_below_bicubic": config.stop_below_bicubic,
-        **config.protocol.model_dump(),
-    }
+    return ScoreRecipe(
+        scale=scale,
+        metrics=config.metrics(ImageMetric),
+        rounding=config.degradation.rounding,
+        missing_weights=config.missing_weights,
+        stop_below_bicubic=config.stop_below_bicubic,
+        border=config.protocol.border,
+    )
 
 
 def step_metrics(config: Config) -> list[str]:
@@ -146,21 +148,19 @@ def step_metrics(config: Config) -> list[str]:
     return of_kind((metric for spec in specs for metric in spec.metrics), ImageMetric)
 
 
-def step_score_recipe(config: Config, scale: int) -> dict[str, Any]:
+def step_score_recipe(config: Config, scale: int) -> ScoreRecipe:
     """Scoring images of other numbers of steps, which may be as bad as they are."""
-    return {**score_recipe(config, scale), "metrics": step_metrics(config), "stop_below_bicubic": None}
+    return score_recipe(config, scale).but(metrics=step_metrics(config), stop_below_bicubic=None)
 
 
-def set_recipe(config: Config, scale: int) -> dict[str, Any]:
+def set_recipe(config: Config, scale: int) -> SetScoreRecipe:
     """Scoring one run on one data set as a whole: FID and KID."""
-    return {
-        "scale": scale,
-        "metrics": config.metrics(SetMetric),
-        "missing_weights": config.missing_weights,
-    }
+    return SetScoreRecipe(
+        scale=scale, metrics=config.metrics(SetMetric), missing_weights=config.missing_weights
+    )
 
 
-def protocol_recipe(config: Config, scale: int) -> dict[str, Any]:
+def protocol_recipe(config: Config, scale: int) -> ProtocolRecipe:
     """Scoring one run on one data set under several protocols."""
     asked = {name for table in config.tables.values() for name in table.protocols}
-    return {"scale": scale, "protocols": sorted(asked)}
+    return ProtocolRecipe(scale=scale, protocols=sorted(asked))

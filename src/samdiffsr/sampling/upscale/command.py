@@ -22,6 +22,7 @@ from samdiffsr.core.errors import UserError, shown
 from samdiffsr.core.files import atomic_path, leftovers, sha256_file, sha256_json
 from samdiffsr.core.progress import progress_bar
 from samdiffsr.data.resize import upscale
+from samdiffsr.sampling.recipe import Draw, Weights
 from samdiffsr.sampling.upscale.models import find_models
 from samdiffsr.sampling.upscale.picture import (
     FORMATS,
@@ -62,7 +63,7 @@ def upscale_images(
     run: Path,
     *,
     encoder: Path | None = None,
-    weights: str = "ema",
+    weights: Weights = "ema",
     steps: int | None = None,
     seed: int = 0,
     suffix: str | None = None,
@@ -104,14 +105,14 @@ def upscale_images(
     prepare_torch(threads or os.cpu_count() or 1)
     where = resolve_device(device)
     precision = resolve_precision(precision, where)
-    recipe = {"seed": seed, "steps": steps, "start": None, "weights": weights, "pad": pad}
+    draw = Draw(seed=seed, steps=steps, weights=weights, pad=pad)
     batch = Batch(len(plan.targets) + len(plan.refused), "images")
     for source, reason in plan.refused.items():
         with batch.item(source):
             raise UserError(f"{shown(source)}: {reason}; convert it to PNG")
     record = Record(plan.folder) if plan.folder else None
     hashes = {kind: sha256_file(path) for kind, path in models.items()}
-    tasks = _to_do(plan, record, [__version__, recipe, hashes, precision], overwrite, batch)
+    tasks = _to_do(plan, record, [__version__, draw.model_dump(), hashes, precision], overwrite, batch)
     tasks = _possible(tasks, scale, next(k for k in BYTES if k in models), where, batch)
     if not tasks:
         batch.finish()
@@ -124,7 +125,7 @@ def upscale_images(
             restore = denoiser_restorer(
                 models["denoiser"],
                 models["encoder"],
-                recipe,
+                draw,
                 where,
                 precision,
                 memory=budget,
