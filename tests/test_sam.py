@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from segment_anything import sam_model_registry
+from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 
+from samdiffsr.core import compat
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.masks.encode import encode, load_values
 from samdiffsr.masks.recipe import Encoding, MaskRecipe
 from samdiffsr.masks.segment import segment
-from samdiffsr.masks.segmenters import mobile_sam as mobile
 from samdiffsr.masks.segmenters import registry, sam
 from samdiffsr.masks.segmenters.registry import MobileSam, Places, Sam, make_segmenter
 from samdiffsr.masks.store import RegionStore
@@ -60,10 +60,8 @@ def own(path: Path) -> dict[str, str]:
 
 def test_every_key_of_the_official_file_has_its_place(official_shapes):
     assert len(official_shapes) == 439
-    wanted = {key: list(value.shape) for key, value in mobile.mobile_sam().state_dict().items()}
-    renamed = {mobile._renamed(key): shape for key, shape in official_shapes.items()}
-    assert len(renamed) == len(official_shapes)  # one to one
-    assert renamed == wanted  # every key used, none missing, all of the right shape
+    wanted = {key: list(value.shape) for key, value in compat.mobile_sam().state_dict().items()}
+    assert official_shapes == wanted  # every key used, none missing, all of the right shape
     # what the weights take beside the file's framing agrees with the published size of 40,728,226 bytes
     numbers = [8 if key.endswith("tracked") else 4 * int(np.prod(s)) for key, s in official_shapes.items()]
     assert sum(numbers) == 40_561_032
@@ -71,7 +69,6 @@ def test_every_key_of_the_official_file_has_its_place(official_shapes):
 
 def test_mobile_sam_loads_strictly(mobile_file, tmp_path):
     state = sam.read_state(mobile_file)
-    first = next(iter(state))
     for change, words in (
         (lambda s: s.pop("image_encoder.neck.2.weight"), "neck.2.weight is missing"),
         (lambda s: s.update({"image_encoder.more": torch.zeros(1)}), "expected nothing"),
@@ -82,25 +79,21 @@ def test_mobile_sam_loads_strictly(mobile_file, tmp_path):
         torch.save(other, tmp_path / "other.pt")
         with pytest.raises(UserError, match=words):
             make_segmenter(MobileSam(**own(tmp_path / "other.pt")), Places(weights=tmp_path))
-    model = mobile.mobile_sam()
-    sam.load_strictly(model, mobile.rename(state), mobile_file, "mobile_sam")
-    assert torch.equal(model.state_dict()["image_encoder.trunk.patch_embed.conv1.conv.weight"], state[first])
 
 
-def test_mobile_sam_features_equal_upstream(mobile_file):
-    upstream = pytest.importorskip("mobile_sam", reason="the upstream package mobile_sam is not installed")
-    theirs = upstream.sam_model_registry["vit_t"]().eval()
+def test_every_loaded_weight_of_mobile_sam_counts(mobile_file):
+    """Also the attention's biases, of which the package keeps a copy that loading alone leaves as it was."""
+    made = make_segmenter(MobileSam(**own(mobile_file)), Places(weights=mobile_file.parent, device="cpu"))
     state = sam.read_state(mobile_file)
-    theirs.load_state_dict(state)
-    theirs.train().eval()  # its cached attention biases are those of before loading otherwise
-    ours = mobile.mobile_sam().eval()
-    ours.load_state_dict(mobile.rename(state))
-    image = torch.randn(1, 3, 1024, 1024, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected, found = theirs.image_encoder(image), ours.image_encoder(image)
-    assert found.shape == (1, 256, 64, 64)
-    assert expected.std() > 0.1
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    network = made.generator.predictor.model
+    loaded = network.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+    attentions = {name: part for name, part in network.named_modules() if hasattr(part, "attention_biases")}
+    assert len(attentions) == 10
+    for name, part in attentions.items():
+        biases = state[f"{name}.attention_biases"]
+        assert biases.abs().min() > 0
+        assert torch.equal(part.ab, biases[:, part.attention_bias_idxs])
 
 
 def test_mobile_sam_through_the_whole_path(mobile_file, tmp_path):
@@ -158,25 +151,11 @@ def test_sam_of_another_variant_is_refused(vit_b_file):
         make_segmenter(Sam(**own(vit_b_file)), Places(weights=vit_b_file.parent))
 
 
-def test_the_generator_is_the_packages(monkeypatch):
-    """Same masks with and without the one-device suppression, and the package itself stays as it was."""
-    import segment_anything.automatic_mask_generator as package
-
-    boxes = torch.rand(300, 4, generator=torch.Generator().manual_seed(0)) * 50
-    boxes[:, 2:] += boxes[:, :2]
-    scores = torch.rand(300, generator=torch.Generator().manual_seed(1))
-    theirs = package.batched_nms(boxes, scores, torch.zeros(300), 0.7)
-    assert torch.equal(sam._one_class_nms(boxes, scores, torch.zeros(300), 0.7), theirs)
-    assert package.batched_nms is not sam._one_class_nms
-    assert sam._Generator._process_crop.__globals__["batched_nms"] is sam._one_class_nms
-    assert package.SamAutomaticMaskGenerator._process_crop.__globals__["batched_nms"] is package.batched_nms
-
-
 def test_released_defaults():
     """The parameters of the package's own generator, by name and value."""
     import inspect
 
-    released = inspect.signature(sam.SamAutomaticMaskGenerator.__init__).parameters
+    released = inspect.signature(SamAutomaticMaskGenerator.__init__).parameters
     for name in registry.GENERATOR:
         assert registry.GridPrompted.model_fields[name].default == released[name].default, name
     left_out = set(released) - set(registry.GENERATOR)

@@ -10,17 +10,16 @@ things in them: the generator's own crops (`crop_n_layers`).
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything import sam_model_registry
 from torch import Tensor, nn
-from torchvision.ops import nms
 
+from samdiffsr.core import compat
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.weights import WeightFile, WrongWeights, verify
 from samdiffsr.masks.regions import Regions
@@ -46,7 +45,9 @@ class GridPrompted:
         found = verify(key, places.weights, own)
         model = self.build(read_state(found.path), found.path).eval().to(device)
         self.digest = found.sha256
-        self.generator = _Generator(model, output_mode="uncompressed_rle", **settings.generator)
+        self.generator = compat.one_device_generator()(
+            model, output_mode="uncompressed_rle", **settings.generator
+        )
 
     def build(self, state: Mapping[str, Tensor], path: Path) -> nn.Module:
         """The network with these weights; UserError if they are another network's."""
@@ -134,26 +135,3 @@ def _device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but torch sees no GPU; set device: cpu or auto")
     return torch.device(device)
-
-
-def _one_class_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
-    """`batched_nms` of boxes that are all of one class, whatever device `idxs` is on."""
-    return nms(boxes, scores, iou_threshold)
-
-
-def _seeing(function: Callable[..., Any], **names: Any) -> Callable[..., Any]:
-    """The same function with some of its module's names replaced; the module stays as it is."""
-    return types.FunctionType(
-        function.__code__, {**function.__globals__, **names}, function.__name__, function.__defaults__
-    )
-
-
-class _Generator(SamAutomaticMaskGenerator):
-    """The package's generator, with all tensors of its non-maximum suppression on one device.
-
-    The release on the package index passes the classes (all zero) on the CPU, which torchvision refuses where
-    there are many boxes on a GPU.
-    """
-
-    _process_crop = _seeing(SamAutomaticMaskGenerator._process_crop, batched_nms=_one_class_nms)
-    _generate_masks = _seeing(SamAutomaticMaskGenerator._generate_masks, batched_nms=_one_class_nms)
