@@ -236,6 +236,11 @@ RELEASED_SITUATIONS: dict[str, tuple[Prepare, str, Counter[str] | str]] = {
         Counter(sample=2, score=1, score_sets=1, gather=1, show_table=1),
     ),
     "the protocol changed": (BORDER, TABLE, Counter(score=4, gather=1, show_table=1)),
+    "the training loop changed": (
+        edited("src/samdiffsr/training/trainer.py", "import csv\n", "import csv\nimport string\n"),
+        TABLE,
+        NOTHING,
+    ),
     "a training setting changed": (
         RATE,
         TABLE,

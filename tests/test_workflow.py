@@ -155,6 +155,22 @@ def test_a_changed_formula_runs_the_stages_that_use_it(copy: Workflow) -> None:
     assert not jobs.keys() & {"train_encoder", "prepare_hr", "prepare_lr", "segment", "encode", "demo_data"}
 
 
+@pytest.mark.parametrize("module", ["core/progress.py", "core/files.py", "cli/app.py", "workflow/plan.py"])
+def test_what_decides_no_number_runs_nothing(copy: Workflow, module: str) -> None:
+    path = copy.folder / "src/samdiffsr" / module
+    path.write_text(path.read_text() + "\n\nNEW = 1\n")
+    assert copy.dry(TABLE).nothing_to_do
+
+
+def test_an_edit_of_the_training_loop_trains_again_and_samples_bicubic_no_more(copy: Workflow) -> None:
+    path = copy.folder / "src/samdiffsr/training/trainer.py"
+    path.write_text(path.read_text() + "\n\nNEW = 1\n")
+    result = copy.dry(TABLE)
+    jobs = Counter(train_encoder=1, train_denoiser=2, sample=6, score=3, score_sets=3, gather=1, show_table=1)
+    assert result.jobs == jobs
+    assert "variant=bicubic" not in result.text
+
+
 def test_a_new_comment_runs_nothing(copy: Workflow) -> None:
     path = copy.folder / "src/samdiffsr/diffusion/schedule.py"
     path.write_text(path.read_text() + "\n# a remark\n")
