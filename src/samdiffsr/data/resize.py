@@ -101,21 +101,26 @@ def upscale_batch(lr: torch.Tensor, scale: int) -> torch.Tensor:
     margin that is cut off again leaves only the inside, where they agree (to 1e-6 in float32). Gradients
     pass.
     """
-    import torch
     from torch.nn.functional import interpolate
 
     if lr.ndim != 4 or not lr.is_floating_point():
         raise ValueError(f"upscale_batch wants float (B, C, h, w), got {lr.dtype} {tuple(lr.shape)}")
     height, width = lr.shape[2:]
-    rows, columns = (
-        torch.from_numpy(_into_image(np.arange(-PAD, n + PAD), n, "symmetric")).to(lr.device)
-        for n in (height, width)
-    )
+    rows, columns = (_with_margin(n, lr.device) for n in (height, width))
     padded = lr.index_select(2, rows).index_select(3, columns)
     size = [(height + 2 * PAD) * scale, (width + 2 * PAD) * scale]
     large = interpolate(padded, size=size, mode="bicubic", antialias=True, align_corners=False)
     margin = PAD * scale
     return large[:, :, margin : margin + height * scale, margin : margin + width * scale]
+
+
+@lru_cache(maxsize=32)
+def _with_margin(n: int, device: torch.device) -> torch.Tensor:
+    """Where the pixels of a line of n and its mirrored margins come from; on the device, where it stays."""
+    import torch
+
+    with torch.inference_mode(False):  # whoever asks first
+        return torch.from_numpy(_into_image(np.arange(-PAD, n + PAD), n, "symmetric")).to(device)
 
 
 def _round_half_up(x: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -58,12 +58,16 @@ class Formulation:
         alpha_bar = self.schedule.alpha_bar
         return (self.m - (1 - alpha_bar).sqrt() * self.k) / alpha_bar.sqrt()
 
+    def to(self, device: torch.device) -> Formulation:
+        """The same arm with its tables on another device, where t is then best too."""
+        return replace(self, schedule=self.schedule.to(device), m=self.m.to(device), k=self.k.to(device))
+
     def noisy(self, x_0: Tensor, e_sam: Tensor | None, epsilon: Tensor, t: Tensor) -> Tensor:
         """The network's input x_t, paper eq. (3) for `published`.
 
         x_0, epsilon: (B, 3, H, W) float, x_0 in [-1, 1]. e_sam: (B, 1, H, W), unused (may be None) where the
-        arm is not modulated. t: (B,) int64 in 0..T-1, best on the CPU, where the tables are. Returns x_0's
-        dtype. ValueError for a negative t, IndexError for one beyond T - 1.
+        arm is not modulated. t: (B,) int64 in 0..T-1, best where the tables are. Returns x_0's dtype.
+        ValueError for a negative t, IndexError for one beyond T - 1, where t is on the CPU.
         """
         alpha_bar = self.schedule.alpha_bar
         x_t = _at(alpha_bar.sqrt(), t, x_0) * x_0 + _at((1 - alpha_bar).sqrt(), t, x_0) * epsilon
@@ -77,7 +81,7 @@ class Formulation:
 def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     """table[t] as (B, 1, 1, 1) in the dtype and on the device of `like`."""
     t = t.to(table.device)
-    if t.min() < 0:  # would silently count from the end
+    if t.device.type == "cpu" and t.min() < 0:  # would silently count from the end; a GPU is not waited for
         raise ValueError(f"t must be in 0..{len(table) - 1}, got {int(t.min())}")
     return table[t].to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from samdiffsr.core.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Tables of the diffusion process, each a float64 CPU tensor of length T.
+    """Tables of the diffusion process, each a float64 tensor of length T, on the CPU unless moved.
 
     Index i holds the paper's step t = i + 1; i is also what the network is told (SRDiff's habit).
     The `_prev` tables hold the value at t - 1, with alpha_bar_0 = 1 and phi_0 = 0.
@@ -33,6 +33,10 @@ class Schedule:
     def T(self) -> int:
         """Number of steps."""
         return len(self.beta)
+
+    def to(self, device: torch.device) -> Schedule:
+        """The same tables on another device."""
+        return Schedule(**{table.name: getattr(self, table.name).to(device) for table in fields(self)})
 
 
 def schedule_from_betas(beta: Tensor) -> Schedule:

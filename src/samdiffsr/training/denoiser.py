@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
+from samdiffsr.core.philox import integers, normals
 from samdiffsr.core.randomness import sample_generator, seed_weights
 from samdiffsr.data.resize import upsampled
 from samdiffsr.data.store import Store
@@ -29,6 +30,7 @@ from samdiffsr.training.step import Batch, Task
 from samdiffsr.training.trainer import Trainer
 
 NOISE = 1  # keeps the noise's random numbers apart from those of the patches
+STREAMS = {"t": 0, "epsilon": 1}  # of the counter-based generator
 
 
 class Conditioned(nn.Module):
@@ -45,16 +47,33 @@ class Conditioned(nn.Module):
 class NoiseLoss:
     """What a denoiser is trained by: the distance of its output from the target, at one t a sample.
 
+    On the CPU each sample's t and noise come from a generator of its own; on a GPU those of the whole batch
+    are drawn at once, by counter (`philox`). Either way they depend on the seed and the sample alone.
+
     Args:
         frozen: the encoder whose features condition the denoiser.
     """
 
     def __init__(self, recipe: DenoiserRecipe, process: Formulation, frozen: RRDBEncoder) -> None:
         self.recipe, self.process, self.frozen = recipe, process, frozen
+        self.features = frozen.features
+        self.by_counter = False
+
+    def prepare(self, device: torch.device, dtype: torch.dtype, compiled: bool) -> None:
+        """Everything to where it is used, once: the encoder in the type of its maps, the tables too."""
+        self.frozen.to(device, dtype)
+        if device.type == "cuda":
+            self.frozen.to(memory_format=torch.channels_last)
+            self.process = self.process.to(device)
+            self.by_counter = True
+        if compiled:
+            self.features = torch.compile(self.frozen.features, fullgraph=True, dynamic=False)
 
     def draw(self, samples: range, device: torch.device) -> Batch:
-        """t, int64 (B,), and epsilon, float32 (B, 3, patch, patch), of these samples."""
+        """What the loss draws from: t, int64 (B,), and epsilon, float32 (B, 3, patch, patch); or `sample`."""
         recipe, patch = self.recipe, self.recipe.training.patch
+        if self.by_counter:
+            return {"sample": torch.arange(samples.start, samples.stop, device=device)}
         # t is drawn where the tables are, epsilon where it is used
         t = [
             torch.randint(self.process.schedule.T, (), generator=sample_generator(recipe.seed, i))
@@ -70,15 +89,26 @@ class NoiseLoss:
         ]
         return {"t": torch.stack(t), "epsilon": torch.stack(epsilon)}
 
+    def drawn(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """t and epsilon of a batch."""
+        if "sample" not in batch:
+            return batch["t"], batch["epsilon"]
+        seed, sample, patch = self.recipe.seed, batch["sample"], self.recipe.training.patch
+        t = integers(seed, STREAMS["t"], sample, self.process.schedule.T)
+        return t, normals(seed, STREAMS["epsilon"], sample, (3, patch, patch))
+
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean loss of a batch: uint8 `lr` and `hr`, float `e_sam` if there are masks, and what was drawn."""
         recipe, process = self.recipe, self.process
-        t, epsilon, e_sam = batch["t"], batch["epsilon"], batch.get("e_sam")
+        t, epsilon = self.drawn(batch)
+        e_sam = batch.get("e_sam")
         with torch.no_grad():
-            features = self.frozen.features(batch["lr"].float() / 255)
+            features = self.features(batch["lr"].float() / 255)
             up = upsampled(batch["lr"], recipe.scale, recipe.lr_divisor)
             x_0 = residual(batch["hr"].float() / 255, up, recipe.diffusion.residual_scale)
         x_t = process.noisy(x_0, e_sam, epsilon, t)
+        if x_t.is_cuda:  # once, rather than at every layer
+            x_t = x_t.contiguous(memory_format=torch.channels_last)
         mask = e_sam if recipe.formulation == "condition" else None
         prediction = model(x_t, t.to(x_t.device), features, mask)
         return pixel_loss(recipe.training.loss, prediction, process.target(e_sam, epsilon, t))
@@ -142,7 +172,7 @@ def denoiser_task(
         loss,
         loss.draw,
         module=Conditioned(net),
-        frozen=(frozen,),
+        prepare=loss.prepare,
         facts={"e_max": e_max},
     )
 

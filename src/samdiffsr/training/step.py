@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.models.captured import Captured
 from samdiffsr.training.batches import Cut
 from samdiffsr.training.job import averaging_decay, learning_rate
 from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Batch = dict[str, Tensor]
-
-
-def _nothing(samples: range, device: torch.device) -> Batch:
-    return {}
 
 
 @dataclass
@@ -38,7 +35,7 @@ class Task:
         loss: (module, batch on the device) -> mean loss over the samples; a function of tensors alone.
         draw: (sample indices, device) -> what is random in the loss, each a pure function of its index.
         module: what the loss calls, if not `net` itself: a module around it, with no weights of its own.
-        frozen: networks that the loss calls too; brought to the device, in the precision of the maps, once.
+        prepare: (device, type of the maps, whether to compile) -> brings what else the loss uses there.
         facts: further JSON to keep with the model.
     """
 
@@ -48,48 +45,90 @@ class Task:
     net: nn.Module
     cut: Cut
     loss: Callable[[nn.Module, Batch], Tensor]
-    draw: Callable[[range, torch.device], Batch] = _nothing
+    draw: Callable[[range, torch.device], Batch] = lambda samples, device: {}
     module: nn.Module | None = None
-    frozen: tuple[nn.Module, ...] = ()
+    prepare: Callable[[torch.device, torch.dtype, bool], None] = lambda device, dtype, compiled: None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Step:
-    """The network of a task, its optimizer and its running mean, and what moves them on by one step."""
+    """The network of a task, its optimizer and its running mean, and what moves them on by one step.
 
-    def __init__(self, task: Task, fabric: Fabric, precision: str, compiled: bool) -> None:
+    On a GPU all of it is one recorded graph (`Captured`), with learning rate and decay as tensors that it
+    reads; with several processes it is not, since the sum of their gradients is no part of a recording.
+
+    Args:
+        as_graph: whether the step is a function of tensors alone; None: on a GPU.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        fabric: Fabric,
+        precision: str,
+        compiled: bool,
+        as_graph: bool | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
         self.task, self.fabric, self.training = task, fabric, task.recipe.training
         self.compiled = compiled
-        for network in task.frozen:  # cast once, not every weight in every step
-            network.to(fabric.device, torch.bfloat16 if precision == "bf16" else None)
+        device = fabric.device
+        self.as_graph = device.type == "cuda" if as_graph is None else as_graph
+        task.prepare(device, torch.bfloat16 if precision == "bf16" else torch.float32, compiled)
         self.net = task.net.to(memory_format=torch.channels_last)  # 1.2 times faster on the CPU too
-        self.mean = {k: v.detach().to(fabric.device, copy=True) for k, v in self.net.state_dict().items()}
+        self.mean = {k: v.detach().to(device, copy=True) for k, v in self.net.state_dict().items()}
+        self.lr, self.share = torch.zeros((), device=device), torch.zeros((), device=device)
         optimizer = torch.optim.Adam(
-            self.net.parameters(), lr=self.training.lr, betas=(0.9, 0.999), fused=True
+            self.net.parameters(),
+            lr=self.lr if self.as_graph else self.training.lr,
+            betas=(0.9, 0.999),
+            fused=True,
+            capturable=device.type == "cuda",
         )
         called = self.net if task.module is None else task.module
         if compiled:
             called.compile(fullgraph=True, dynamic=False)
         self.model, self.optimizer = fabric.setup(called, optimizer)
         self.net.train()
+        self.names: tuple[str, ...] = ()  # of the batch's tensors
+        self.move = Captured(
+            lambda *tensors: self._move(dict(zip(self.names, tensors, strict=True)), self.lr, self.share),
+            task.name,
+            wanted=None if fabric.world_size == 1 else False,
+            say=say,
+        )
 
     def __call__(self, step: int, arrays: Batch, samples: range) -> Tensor:
         """The step after `step` steps, on one batch; the loss, float32, on the device."""
-        task, fabric, training = self.task, self.fabric, self.training
+        batch = arrays | self.task.draw(samples, self.fabric.device)
+        lr, share = learning_rate(step, self.training), 1 - averaging_decay(step, self.training)
+        if not self.as_graph:
+            return self._move(batch, lr, share)
+        self.lr.fill_(lr)
+        self.share.fill_(share)
+        self.names = tuple(batch)
+        return self.move(*batch.values())
+
+    def _move(self, batch: Batch, lr: float | Tensor, share: float | Tensor) -> Tensor:
+        """One step at this learning rate; the mean takes `share` of the new weights."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, training)
+            group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        with _compiling(task.name, self.compiled):
-            with fabric.autocast():
-                loss = task.loss(self.model, arrays | task.draw(samples, fabric.device))
-            fabric.backward(loss)
-        if training.clip_grad:
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), training.clip_grad)
+        with _compiling(self.task.name, self.compiled):
+            with self.fabric.autocast():
+                loss = self.task.loss(self.model, batch)
+            self.fabric.backward(loss)
+        if self.training.clip_grad:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.training.clip_grad)
         self.optimizer.step()
         weights = self.net.state_dict()  # shares memory with the parameters
-        torch._foreach_lerp_(
-            list(self.mean.values()), [weights[k] for k in self.mean], 1 - averaging_decay(step, training)
-        )
+        mean, now = list(self.mean.values()), [weights[k] for k in self.mean]
+        if isinstance(share, Tensor):
+            apart = torch._foreach_sub(now, mean)
+            torch._foreach_mul_(apart, share)
+            torch._foreach_add_(mean, apart)
+        else:
+            torch._foreach_lerp_(mean, now, share)
         return loss.detach().float()
 
     def finite(self) -> bool:

@@ -23,7 +23,7 @@ from samdiffsr.core.machine import device_name, peak_bytes
 from samdiffsr.core.progress import Progress, progress_bar
 from samdiffsr.core.randomness import prepare_torch
 from samdiffsr.models.model_file import save_model
-from samdiffsr.training.batches import ahead
+from samdiffsr.training.batches import ahead, on_device
 from samdiffsr.training.job import Interrupted, Job, learning_rate, side_files, too_slow
 from samdiffsr.training.launch import launch, stop_signals
 from samdiffsr.training.state import StateFolder
@@ -65,7 +65,7 @@ class Trainer:
             raise UserError(
                 f"{self.name}: batch {self.training.batch} cannot be shared by {self.world} processes evenly"
             )
-        self.step = Step(task, self.fabric, self.precision, job.compile)
+        self.step = Step(task, self.fabric, self.precision, job.compile, say=say)
         identity = {
             "recipe": task.recipe.model_dump(mode="json"),
             "digests": task.digests,
@@ -90,11 +90,8 @@ class Trainer:
                 self.name, unit="step", start=self.done, quiet=not self.fabric.is_global_zero
             ) as show,
         ):
-            for cut in batches:
-                arrays = {
-                    k: torch.from_numpy(v).to(self.fabric.device, non_blocking=True) for k, v in cut.items()
-                }
-                self.advance(arrays)
+            for batch in on_device(batches, self.fabric.device):
+                self.advance(batch)
                 self.judge_pace()
                 if self.done % every == 0 or self.done == last:
                     self.settle()

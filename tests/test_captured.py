@@ -1,0 +1,143 @@
+"""Recorded calls, with a recorder that needs no GPU: it keeps the inputs' places and runs the function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from samdiffsr.models import captured
+from samdiffsr.models.captured import WARM_UP, Captured, Graph
+from samdiffsr.models.model_file import open_model
+from samdiffsr.training import trainer
+from samdiffsr.training.denoiser import NoiseLoss
+from samdiffsr.training.step import Step
+from tests.training import denoiser_recipe, encoder_recipe, same, train
+
+
+class Recorder:
+    """Stands for the GPU's part of a recording: nothing is computed before `replay`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, size: int = 10) -> None:
+        self.recorded: list[tuple[int, ...]] = []
+        self.replayed = 0
+        self.size = size
+        monkeypatch.setattr(captured, "records_on", lambda device: True)
+        monkeypatch.setattr(captured, "aside", lambda function, inputs: function(*inputs))
+        monkeypatch.setattr(captured, "record", self.record)
+
+    def record(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Graph:
+        kept = tuple(torch.full_like(x, 99) for x in inputs)
+        self.recorded.append(tuple(inputs[0].shape))
+        output = torch.empty(())
+
+        def replay() -> None:
+            self.replayed += 1
+            found = function(*kept)
+            output.resize_(found.shape).copy_(found)
+
+        return Graph(kept, output, replay, self.size)
+
+
+def test_on_the_cpu_it_is_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captured, "record", None)
+    double = Captured(lambda x: 2 * x, "double")
+    for i in range(WARM_UP + 2):
+        assert double(torch.tensor([i])).tolist() == [2 * i]
+
+
+def test_a_shape_is_recorded_once_after_its_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(monkeypatch)
+    add = Captured(lambda x, y: x + y, "add")
+    found = [add(torch.full((2,), float(i)), torch.ones(2)) for i in range(WARM_UP + 3)]
+    assert [x.tolist() for x in found] == [[i + 1.0] * 2 for i in range(WARM_UP + 3)]  # each the caller's own
+    assert recorder.recorded == [(2,)]
+    assert recorder.replayed == 3
+    assert add(torch.zeros(5), torch.ones(5)).tolist() == [1.0] * 5  # another shape begins anew
+    assert recorder.recorded == [(2,)]
+
+
+def test_the_least_recently_used_graph_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(monkeypatch, size=10)
+    double = Captured(lambda x: 2 * x, "double", memory=20)
+
+    def call(n: int, times: int = 1) -> None:
+        for _ in range(times):
+            assert double(torch.ones(n)).tolist() == [2.0] * n
+
+    for n in (1, 2):
+        call(n, WARM_UP + 1)
+    call(1)
+    call(3, WARM_UP + 1)  # 2 was used longest ago
+    assert [graph.inputs[0].numel() for graph in double.graphs.values()] == [1, 3]
+    call(1)
+    assert len(recorder.recorded) == 3
+    call(2)
+    assert len(recorder.recorded) == 4  # it needs no second warm-up
+    big = Captured(lambda x: x, "big", memory=5)
+    for _ in range(WARM_UP + 2):
+        big(torch.ones(1))
+    assert len(big.graphs) == 1  # one is kept in any case
+
+
+def test_what_cannot_be_recorded_says_so_once_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    Recorder(monkeypatch)
+
+    def refuse(*arguments: Any) -> Graph:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(captured, "record", refuse)
+    said: list[str] = []
+    double = Captured(lambda x: 2 * x, "my-run", say=said.append)
+    for i in range(WARM_UP + 4):
+        assert double(torch.tensor([i])).tolist() == [2 * i]
+    assert said == [
+        "my-run: no CUDA graph (operation not permitted when stream is capturing); it runs step by step"
+    ]
+
+
+def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning rate and decay as tensors, t and noise by counter: the step that a GPU records."""
+    prepare = NoiseLoss.prepare
+
+    def prepared(loss: NoiseLoss, *arguments: Any) -> None:
+        prepare(loss, *arguments)
+        loss.by_counter = True
+
+    monkeypatch.setattr(trainer, "Step", partial(Step, as_graph=True))
+    monkeypatch.setattr(NoiseLoss, "prepare", prepared)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "denoiser"])
+def test_a_recorded_training_is_the_unrecorded_one_and_resumes_bit_for_bit(
+    data: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    recipe = encoder_recipe(clip_grad=1.0) if kind == "encoder" else denoiser_recipe(clip_grad=1.0)
+    train(data, tmp_path / "cpu", kind, recipe)
+    _as_on_a_gpu(monkeypatch)
+    train(data, tmp_path / "plain", kind, recipe)
+    recorder = Recorder(monkeypatch)
+    train(data, tmp_path / "recorded", kind, recipe)
+    assert len(recorder.recorded) == 1
+    assert recorder.replayed == recipe.training.steps - WARM_UP
+    assert same(tmp_path / "plain", tmp_path / "recorded")
+
+    class Killed(BaseException):
+        pass
+
+    def die(step: int) -> None:
+        if step == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(data, tmp_path / "pieces", kind, recipe, on_step=die, save_every=6)
+    train(data, tmp_path / "pieces", kind, recipe, save_every=6)
+    assert same(tmp_path / "recorded", tmp_path / "pieces")
+    if kind == "encoder":  # where nothing is drawn, the CPU's step is the same but for rounding
+        a, b = (open_model(tmp_path / n / "model.safetensors").weights("ema") for n in ("cpu", "recorded"))
+        assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-6
