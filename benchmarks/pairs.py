@@ -122,7 +122,7 @@ def training_step(bench: Bench, programs: Sequence[str]) -> Result:
             bench.precision,
             torch.get_num_threads(),
             workers=4 if bench.large else 0,
-            compile=bench.compile,
+            compile="true" if bench.compile else "false",
         )
         places = [bench.folder / name for name in ("hr", "lr")]
         structure = {"labels": bench.folder / "masks", "values": bench.folder / "values.npz"}

@@ -16,7 +16,7 @@ from samdiffsr.models.captured import WARM_UP, Captured, Graph
 from samdiffsr.models.model_file import open_model
 from samdiffsr.training import trainer
 from samdiffsr.training.denoiser import NoiseLoss
-from samdiffsr.training.step import Step
+from samdiffsr.training.step import Step, compiles
 from tests.training import denoiser_recipe, encoder_recipe, same, train
 
 
@@ -85,18 +85,19 @@ def test_the_least_recently_used_graph_makes_room(monkeypatch: pytest.MonkeyPatc
     assert len(big.graphs) == 1  # one is kept in any case
 
 
-def test_what_cannot_be_recorded_says_so_once_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_recorded_says_so_once_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
     Recorder(monkeypatch)
 
     def refuse(*arguments: Any) -> Graph:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(captured, "record", refuse)
-    said: list[str] = []
-    double = Captured(lambda x: 2 * x, "my-run", say=said.append)
+    double = Captured(lambda x: 2 * x, "my-run")
     for i in range(WARM_UP + 4):
         assert double(torch.tensor([i])).tolist() == [2 * i]
-    assert said == [
+    assert said.messages == [
         "my-run: no CUDA graph (operation not permitted when stream is capturing); it runs step by step"
     ]
 
@@ -141,3 +142,17 @@ def test_a_recorded_training_is_the_unrecorded_one_and_resumes_bit_for_bit(
     if kind == "encoder":  # where nothing is drawn, the CPU's step is the same but for rounding
         a, b = (open_model(tmp_path / n / "model.safetensors").weights("ema") for n in ("cpu", "recorded"))
         assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-6
+
+
+def test_auto_compiles_long_trainings_on_a_gpu_and_says_where_it_cannot(
+    said: pytest.LogCaptureFixture,
+) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert not compiles("auto", cpu, 400_000, "my-run")
+    assert not compiles("auto", cuda, 1000, "my-run")
+    assert compiles("true", cpu, 1, "my-run")
+    assert not compiles("false", cuda, 400_000, "my-run")
+    assert said.messages == []
+    if not torch.cuda.is_available():
+        assert not compiles("auto", cuda, 400_000, "my-run")
+        assert said.messages[0].startswith("my-run: trains without torch.compile (")

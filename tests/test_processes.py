@@ -100,7 +100,7 @@ def test_a_plain_process_in_an_allocation_of_two_tasks_trains_alone(
         timeout=120,
     )
     assert out.returncode == 0, out.stderr
-    assert "my-encoder: one process trains in a Slurm allocation of 2 tasks" in out.stdout
+    assert "my-encoder: one process trains in a Slurm allocation of 2 tasks" in out.stderr
     assert json.loads((tmp_path / "model.timing.json").read_text())["processes"] == 1
 
 

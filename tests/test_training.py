@@ -23,6 +23,7 @@ from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.store import RegionStoreWriter
 from samdiffsr.models.model_file import open_model
 from samdiffsr.training import trainer as loop
+from samdiffsr.training.encoder import encoder_task
 from samdiffsr.training.job import learning_rate
 from samdiffsr.training.recipe import Training
 from tests.training import STEPS, denoiser_recipe, encoder_recipe, same, train, train_command
@@ -200,6 +201,31 @@ def test_published_with_an_empty_structure_trains_the_very_same_network_as_srdif
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
+def test_the_trainer_computes_what_a_plain_loop_does_bit_for_bit(data: Path, tmp_path: Path) -> None:
+    """The loop of every textbook, of an encoder: the trainer adds to it, and changes no number."""
+    recipe = encoder_recipe(clip_grad=0.5, warmup=3)
+    training = recipe.training
+    train(data, tmp_path, "encoder", recipe)
+    task = encoder_task(recipe, data / "hr", data / "lr")
+    net = task.net.to(memory_format=torch.channels_last)
+    mean = {key: value.clone() for key, value in net.state_dict().items()}
+    adam = torch.optim.Adam(net.parameters(), lr=training.lr, fused=True)
+    for step in range(training.steps):
+        arrays = task.cut(step * training.batch, training.batch)
+        lr, hr = (torch.from_numpy(arrays[name]).float() / 255 for name in ("lr", "hr"))
+        adam.param_groups[0]["lr"] = learning_rate(step, training)
+        adam.zero_grad()
+        (net(lr) - hr).abs().mean().backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), training.clip_grad)
+        adam.step()
+        for key, value in net.state_dict().items():
+            mean[key].lerp_(value, 1 - min(training.ema, (1 + step) / (10 + step)))
+    trained = open_model(tmp_path / "model.safetensors")
+    for kind, expected in (("raw", net.state_dict()), ("ema", mean)):
+        found = trained.weights(kind)
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_up_to_summation(data: Path, encoder: Path, tmp_path: Path) -> None:
     recipe = denoiser_recipe(batch=4)
@@ -229,7 +255,7 @@ def test_a_compiled_training_is_the_same_up_to_rounding(
 ) -> None:
     recipe = encoder_recipe() if kind == "encoder" else denoiser_recipe()
     train(data, tmp_path / "plain", kind, recipe)
-    train(data, tmp_path / "compiled", kind, recipe, compile=True)
+    train(data, tmp_path / "compiled", kind, recipe, compile="true")
     files = [open_model(tmp_path / n / "model.safetensors") for n in ("plain", "compiled")]
     assert [file.info["compiled"] for file in files] == [False, True]
     a, b = (file.weights("raw") for file in files)
@@ -243,7 +269,7 @@ def test_a_network_that_cannot_be_compiled_is_one_line(
     monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # nothing compiled before
     out = subprocess.run(
-        train_command(data, tmp_path, "denoiser", denoiser_recipe(), "--compile"),
+        train_command(data, tmp_path, "denoiser", denoiser_recipe(), "--compile", "true"),
         capture_output=True,
         text=True,
     )

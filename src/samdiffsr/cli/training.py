@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,7 +15,10 @@ app = typer.Typer()
 
 State = Annotated[Path, path("Folder of resume states.")]
 Name = Annotated[str, typer.Option(metavar="NAME", help="What messages call this training.")]
-Compile = Annotated[bool, typer.Option("--compile", help="The network, with torch.compile.")]
+Compile = Annotated[
+    Literal["auto", "true", "false"],
+    typer.Option(help="The networks, with torch.compile; auto: long trainings on a GPU."),
+]
 Processes = Annotated[
     int, typer.Option(min=0, metavar="N", help="A GPU each, that share each batch; 0: no GPU.")
 ]
@@ -37,7 +40,7 @@ def train_encoder(
     state: State,
     out: Out,
     recipe: RecipeText,
-    compile: Compile = False,
+    compile: Compile = "auto",
     name: Name = "training",
     device: Device = "auto",
     processes: Processes = 1,
@@ -76,7 +79,7 @@ def train_denoiser(
     recipe: RecipeText,
     labels: Annotated[Path | None, path("Store of regions.")] = None,
     values: Annotated[Path | None, path("The regions' values.")] = None,
-    compile: Compile = False,
+    compile: Compile = "auto",
     name: Name = "training",
     device: Device = "auto",
     processes: Processes = 1,

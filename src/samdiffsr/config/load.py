@@ -50,7 +50,7 @@ class Config(Strict):
     mirror: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "auto"
-    compile: bool = False  # the networks in training, with torch.compile
+    compile: Literal["auto"] | bool = "auto"  # the networks in training, with torch.compile
     missing_test_sets: Literal["skip", "fail"] = "skip"
     missing_weights: Literal["skip", "fail"] = "skip"
     stop_below_bicubic: Annotated[float, Field(gt=0)] | None = 6.0  # dB of PSNR; None: score anything

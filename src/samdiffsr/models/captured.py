@@ -6,6 +6,7 @@ the inputs and then launched as a whole: the same kernels on the same numbers.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+log = logging.getLogger(__name__)
 WARM_UP = 3  # calls before a recording, in which libraries choose their algorithms and take their memory
 
 Function = Callable[..., Tensor]
@@ -36,9 +38,9 @@ class Captured:
         what: what messages call it.
         wanted: None: on CUDA devices. False: never.
         memory: bytes that all graphs may hold; the least recently used make room. None: no limit.
-        say: hears in one line why nothing could be recorded; the function goes on by itself.
 
-    The first `WARM_UP` calls of a shape are calls like any other. What is returned is the caller's own.
+    Where nothing can be recorded, a line says why and the function goes on by itself. The first `WARM_UP`
+    calls of a shape are calls like any other. What is returned is the caller's own.
     """
 
     def __init__(
@@ -48,9 +50,8 @@ class Captured:
         *,
         wanted: bool | None = None,
         memory: int | None = None,
-        say: Callable[[str], None] = print,
     ) -> None:
-        self.function, self.what, self.memory, self.say = function, what, memory, say
+        self.function, self.what, self.memory = function, what, memory
         self.wanted = wanted
         self.graphs: OrderedDict[Any, Graph] = OrderedDict()
         self.calls: dict[Any, int] = {}
@@ -67,7 +68,7 @@ class Captured:
             try:
                 graph = record(self.function, inputs)
             except (RuntimeError, torch.OutOfMemoryError) as error:
-                self.say(f"{self.what}: no CUDA graph ({_first_line(error)}); it runs step by step")
+                log.warning(f"{self.what}: no CUDA graph ({_first_line(error)}); it runs step by step")
                 self.wanted = False
                 self.graphs.clear()
                 return self.function(*inputs)

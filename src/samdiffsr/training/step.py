@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from samdiffsr.core.errors import UserError
 from samdiffsr.models.captured import Captured
 from samdiffsr.training.batches import Cut
-from samdiffsr.training.job import averaging_decay, learning_rate
+from samdiffsr.training.job import averaging_decay, learning_rate, worth_compiling
 from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
 
@@ -68,7 +71,6 @@ class Step:
         precision: str,
         compiled: bool,
         as_graph: bool | None = None,
-        say: Callable[[str], None] = print,
     ) -> None:
         self.task, self.fabric, self.training = task, fabric, task.recipe.training
         self.compiled = compiled
@@ -95,7 +97,6 @@ class Step:
             lambda *tensors: self._move(dict(zip(self.names, tensors, strict=True)), self.lr, self.share),
             task.name,
             wanted=None if fabric.world_size == 1 else False,
-            say=say,
         )
 
     def __call__(self, step: int, arrays: Batch, samples: range) -> Tensor:
@@ -145,6 +146,20 @@ class Step:
         for key, value in state["ema"].items():
             self.mean[key].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def compiles(wanted: str, device: torch.device, steps: int, name: str) -> bool:
+    """Whether a training is compiled: as told, or for `auto` where it pays and this machine can."""
+    if wanted != "auto":
+        return wanted == "true"
+    if not worth_compiling(device.type, steps):
+        return False
+    try:
+        torch.compile(lambda x: 2 * x + 1)(torch.ones(4, device=device))
+    except Exception as error:  # whatever its compilers raise
+        log.warning(f"{name}: trains without torch.compile ({str(error).strip().splitlines()[0]})")
+        return False
+    return True
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from samdiffsr.training.batches import ahead, on_device
 from samdiffsr.training.job import Interrupted, Job, learning_rate, side_files, too_slow
 from samdiffsr.training.launch import launch, stop_signals
 from samdiffsr.training.state import StateFolder
-from samdiffsr.training.step import Batch, Step, Task
+from samdiffsr.training.step import Batch, Step, Task, compiles
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +65,14 @@ class Trainer:
             raise UserError(
                 f"{self.name}: batch {self.training.batch} cannot be shared by {self.world} processes evenly"
             )
-        self.step = Step(task, self.fabric, self.precision, job.compile, say=say)
+        self.compiled = compiles(job.compile, device, self.training.steps, self.name)
+        self.step = Step(task, self.fabric, self.precision, self.compiled)
         identity = {
             "recipe": task.recipe.model_dump(mode="json"),
             "digests": task.digests,
             "precision": self.precision,
         }
-        self.states = StateFolder(job.state, identity | ({"compiled": True} if job.compile else {}))
+        self.states = StateFolder(job.state, identity | ({"compiled": True} if self.compiled else {}))
         self.done = 0  # steps
         self.seconds = 0.0  # of earlier processes
         self.curve: list[tuple[int, float, float]] = []  # (step, mean loss since the last point, lr)
@@ -237,7 +238,7 @@ class Trainer:
             "digests": self.task.digests,
             **self.task.facts,
             "precision": self.precision,
-            "compiled": self.job.compile,
+            "compiled": self.compiled,
             "device": device_name(device),
             "versions": {"torch": torch.__version__, "python": platform.python_version()},
         }

@@ -134,7 +134,8 @@ def _structure(found: Files) -> list[str]:
 
 def device(config: Config) -> list[str]:
     """Of trainings."""
-    return ["--device", config.device, *(["--compile"] if config.compile else [])]
+    compiling = [] if config.compile == "auto" else ["--compile", str(config.compile).lower()]
+    return ["--device", config.device, *compiling]
 
 
 def training_structure(config: Config, variant: str, scale: int, seed: int) -> list[str]:

@@ -29,7 +29,7 @@ from samdiffsr.core.layout import Kind, Layout
 from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.images import chosen_images, image_size
 from samdiffsr.evaluation.decision import needed_words
-from samdiffsr.training.job import too_slow
+from samdiffsr.training.job import COMPILING, too_slow, worth_compiling
 from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
 from samdiffsr.training.state import saved_steps
 from samdiffsr.workflow.fingerprint import fingerprint
@@ -192,7 +192,7 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
     download, lacking = _downloads(jobs)
     lines.append(f"downloads  {_size(download)}: {', '.join(lacking)}" if lacking else "downloads  nothing")
 
-    seconds = {t.name: t.steps * costs[t.name]["step_seconds"] for t in trainings}
+    seconds = {t.name: t.steps * costs[t.name]["step_seconds"] + _compiling(config, t) for t in trainings}
     lines.append(f"trainings  {_count(job for job, _ in trained)}")
     width = max((len(t.name) for t in trainings), default=0)
     for t in trainings:
@@ -239,6 +239,14 @@ def _made(jobs: list[Job], spell: Callable[..., str], suffix: str) -> list[tuple
         for job in jobs
         if job.path.endswith(suffix) and (found := layout.read(job.path.removesuffix(suffix), spell))
     ]
+
+
+def _compiling(config: Config, training: Training) -> float:
+    """Seconds that compiling takes before the first step, where the training will be compiled."""
+    from samdiffsr.core.device import resolve_device
+
+    auto = worth_compiling(resolve_device(config.device).type, training.recipe.timed.training.steps)
+    return COMPILING if config.compile is True or (config.compile == "auto" and auto) else 0.0
 
 
 def _slow(config: Config, seconds: float) -> bool:
