@@ -24,6 +24,7 @@ def segment(
     device: Device = "auto",
     weights: Annotated[Path | None, path("Folder of weight files (SAM, MobileSAM).")] = None,
     root: Annotated[Path | None, path("Folder that holds BSDS500 (ucm, human).")] = None,
+    regions: Annotated[Path | None, path("Store of the same images' regions (placebo).")] = None,
     state: Annotated[Path | None, path("Folder from which an interrupted call goes on.")] = None,
     threads: Threads = 1,
 ) -> None:
@@ -40,7 +41,7 @@ def segment(
         told,
         scale=scale if told.image == "lr" else 1,
         shard=shard,
-        places=Places(weights, root, device),
+        places=Places(weights, root, device, regions),
         state=state,
         code=fingerprint("samdiffsr.masks.segment", SEGMENTERS[told.segmenter.kind].module),
     )

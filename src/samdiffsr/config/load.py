@@ -105,7 +105,8 @@ class Config(Strict):
             training = {**inherited.get("training", {}), **own.get("training", {})}
             return {**inherited, "published": "", **own, "training": training}
 
-        return {**value, "variants": {name: full(name) for name in variants}}
+        complete = {name: full(name) for name in variants}
+        return _with_placebos({**value, "variants": complete})
 
     @model_validator(mode="after")
     def _references(self) -> Config:
@@ -148,6 +149,8 @@ class Config(Strict):
                 known(
                     f"variants.{key}.masks", variant.masks, study.masks, f"mask level of study {self.study!r}"
                 )
+                if variant.placebo and self.mask_sets[study.masks[variant.masks]].image == "lr":
+                    raise ValueError(f"variants.{key}.placebo: masks found on LR images have none")
             training = self.training(key)
             if variant.kind == "denoiser":
                 self._check_patch(key, training.patch)
@@ -234,8 +237,11 @@ class Config(Strict):
 
     def mask_set(self, variant: str) -> str | None:
         """Name of the mask set that a variant trains with in this study."""
-        level = self.variants[variant].masks
-        return None if level is None else self.chosen.masks[level]
+        chosen = self.variants[variant]
+        if chosen.masks is None:
+            return None
+        own = self.chosen.masks[chosen.masks]
+        return own if chosen.placebo is None else f"{own}_{chosen.placebo}"
 
     def mask_name(self, mask_set: str, scale: int) -> str:
         """File name of a mask set's regions: those found on LR images belong to one scale factor."""
@@ -300,6 +306,23 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: must map keys to values")
     return value
+
+
+def _with_placebos(value: dict[str, Any]) -> dict[str, Any]:
+    """With a mask set for each placebo that a variant asks for, of the masks that a study gives it."""
+    sets, studies = value.get("mask_sets"), value.get("studies")
+    if not isinstance(sets, dict) or not isinstance(studies, dict):
+        return value  # what is wrong is said when it is validated
+    made = {}
+    for variant in value["variants"].values():
+        regions, level = variant.get("placebo"), variant.get("masks")
+        for study in studies.values() if regions else ():
+            levels = study.get("masks") if isinstance(study, dict) else None
+            own = levels.get(level) if isinstance(levels, dict) else None
+            if own in sets:
+                segmenter = {"kind": "placebo", "regions": regions, "of": own}
+                made[f"{own}_{regions}"] = {"image": "hr", "segmenter": segmenter}
+    return {**value, "mask_sets": {**made, **sets}}
 
 
 def _first_error(error: ValidationError, value: Any = None) -> str:

@@ -119,6 +119,7 @@ class Variant(Strict):
     formulation: FormulationName = "published"
     # the structure encoding (paper 4.2)
     masks: Level | None = None
+    placebo: Literal["other_image", "voronoi"] | None = None  # regions that say nothing, in place of these
     position: Position = "rope"
     rope_axis: Literal["width", "height"] = "width"  # the sequence axis; the released code: height
     mean_over: Literal["region", "image"] = "region"  # the released code: image
@@ -144,6 +145,8 @@ class Variant(Strict):
             if self.masks is None:
                 raise ValueError(f"formulation {self.formulation!r} needs masks: high, medium or low")
             raise ValueError("formulation 'none' uses no masks: leave `masks` out")
+        if self.placebo is not None and self.masks is None:
+            raise ValueError("placebo: it stands in for masks; say which (`masks`)")
         if self.kind != "denoiser" and self.masks is not None:
             raise ValueError(f"kind {self.kind!r} uses no masks")
         return self

@@ -134,7 +134,21 @@ class Regions:
         """The top-left part. All masks stay, those outside become empty; atoms are renumbered."""
         if not (0 < height <= self.shape[0] and 0 < width <= self.shape[1]):
             raise ValueError(f"cannot crop {self.shape} to {(height, width)}")
-        labels, atom_of = _by_first_appearance(self.labels[:height, :width], self.n_atoms + 1)
+        return self._with(self.labels[:height, :width])
+
+    def resize_to(self, height: int, width: int) -> Regions:
+        """Nearest neighbours, each side by itself. All masks stay, those that vanish become empty."""
+        if (height, width) == self.shape:
+            return self
+        rows, columns = (
+            (np.arange(new) * old + old // 2) // new
+            for new, old in zip((height, width), self.shape, strict=True)
+        )
+        return self._with(self.labels[rows][:, columns])
+
+    def _with(self, labels: np.ndarray) -> Regions:
+        """The same masks on a map made of these labels; atoms are renumbered."""
+        labels, atom_of = _by_first_appearance(labels, self.n_atoms + 1)
         moved = (atom_of[atoms] for atoms in self.members)
         return Regions(labels, tuple(np.sort(atoms[atoms > 0]) for atoms in moved), self.per_mask)
 

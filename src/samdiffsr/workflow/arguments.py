@@ -91,9 +91,11 @@ def mask_scale(masks: str) -> int:
 
 def mask_places(config: Config, dataset: str, masks: str) -> list[str]:
     """Folders travel beside the recipe, not in it."""
-    found = stores.segmenter(config, masks)
+    found = stores.segmenter(config, dataset, masks)
     weights = ["--weights", layout.WEIGHTS] if "weights" in found else []
-    return weights + (_bsds() if "bsds" in found else [])
+    stand_in = stores.segmenter_of(config, masks).input_masks
+    regions = ["--regions", layout.regions(dataset, stand_in)] if "regions" in found else []
+    return weights + regions + (_bsds() if "bsds" in found else [])
 
 
 def annotations(config: Config, dataset: str, masks: str) -> list[str]:

@@ -68,6 +68,11 @@ class Settings(Strict):
         """The folder that it reads; empty if none."""
         return ""
 
+    @property
+    def input_masks(self) -> str:
+        """The mask set whose regions it reads; empty if none."""
+        return ""
+
     @model_serializer(mode="wrap")
     def _as_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         given = self.model_fields_set | {"kind"}
@@ -203,6 +208,24 @@ class MobileSam(GridPrompted):
     kind: Literal["mobile_sam"] = "mobile_sam"
 
 
+class Placebo(Settings):
+    """Regions that say nothing about the image, made of those of another mask set.
+
+    Attributes:
+        regions: "other_image": another image's, of the same size where there is one; "voronoi": random convex
+            ones, as many and as large as the image's own.
+        of: the mask set that it stands in for.
+    """
+
+    kind: Literal["placebo"] = "placebo"
+    regions: Literal["other_image", "voronoi"]
+    of: str
+
+    @property
+    def input_masks(self) -> str:
+        return self.of
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of segmenter.
@@ -210,12 +233,13 @@ class Kind:
     Attributes:
         settings: what its recipe holds.
         code: "module:name" of what is called with (settings, places) and gives a `Segmenter`.
-        reads: what it needs beside the images: weights of a network, BSDS500, the folder of its settings.
+        reads: what it needs beside the images: weights of a network, BSDS500, the folder of its settings, the
+            regions of another mask set.
     """
 
     settings: type[Settings]
     code: str
-    reads: Literal["", "weights", "bsds500", "folder"] = ""
+    reads: Literal["", "weights", "bsds500", "folder", "regions"] = ""
 
     @property
     def module(self) -> str:
@@ -233,6 +257,7 @@ SEGMENTERS = Registry(
         "imported": Kind(Imported, f"{_HERE}.imported:Imported", "folder"),
         "sam": Kind(Sam, f"{_HERE}.sam:Sam", "weights"),
         "mobile_sam": Kind(MobileSam, f"{_HERE}.mobile_sam:MobileSam", "weights"),
+        "placebo": Kind(Placebo, f"{_HERE}.placebo:Placebo", "regions"),
     },
 )
 
@@ -269,11 +294,13 @@ class Places:
         weights: the folder of weight files.
         root: a folder that holds BSDS500, at most three levels down.
         device: auto, cpu or cuda. Masks from the two differ in single pixels.
+        regions: a region store of the same images (placebo).
     """
 
     weights: Path | None = None
     root: Path | None = None
     device: str = "auto"
+    regions: Path | None = None
 
 
 class Segmenter(Protocol):

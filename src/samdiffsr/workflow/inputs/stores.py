@@ -115,10 +115,13 @@ def segmentation(config: Config, dataset: str, masks: str) -> Files:
     Regions cost hours and are pulled: a newer store alone does not make them again, other images do (by the
     rule's parameters; and training refuses regions of other images).
     """
-    return {"source": undated(files(segmented(dataset, masks), layout.STORE)), **segmenter(config, masks)}
+    return {
+        "source": undated(files(segmented(dataset, masks), layout.STORE)),
+        **segmenter(config, dataset, masks),
+    }
 
 
-def segmenter(config: Config, masks: str) -> Files:
+def segmenter(config: Config, dataset: str, masks: str) -> Files:
     spec = segmenter_of(config, masks)
     match SEGMENTERS[spec.kind].reads:
         case "weights":
@@ -128,6 +131,8 @@ def segmenter(config: Config, masks: str) -> Files:
             return {"bsds": layout.source_stamp("bsds500")}
         case "folder":
             return {"folder": Undated(spec.input_folder)}
+        case "regions":
+            return {"regions": region_store(layout.regions(dataset, spec.input_masks))}
         case _:
             return {}
 
