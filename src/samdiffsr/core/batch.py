@@ -33,7 +33,8 @@ class Batch:
         try:
             yield
         except Exception as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+            fault = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(fault, OSError) and fault.errno in FULL:
                 raise
             traceback.clear_frames(error.__traceback__)  # they hold images
             self.failures.append(error)

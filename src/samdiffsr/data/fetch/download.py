@@ -55,7 +55,7 @@ class _Pauses(Retry):
     """urllib3's policy, which obeys Retry-After, with a pause before the second try too."""
 
     def get_backoff_time(self) -> float:
-        return min(self.backoff_max, self.backoff_factor * 2 ** (len(self.history) - 1))
+        return float(min(self.backoff_max, self.backoff_factor * 2 ** (len(self.history) - 1)))
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         with contextlib.suppress(InvalidHeader):

@@ -133,16 +133,16 @@ def fetch_weights(
     """
     path, wanted = folder / row.file, Wanted(row.bytes, row.sha256)
     reasons = []
-    for place in (folder / name for name in (row.file, *row.also)):
-        if place.is_file():
+    for here in (folder / name for name in (row.file, *row.also)):
+        if here.is_file():
             try:
-                wanted.check(place)
+                wanted.check(here)
             except Refused as error:
-                raise UserError(f"{place}: {error}; delete it and run the same command again") from None
-            if place != path:
+                raise UserError(f"{here}: {error}; delete it and run the same command again") from None
+            if here != path:
                 with atomic_path(path) as part:
-                    shutil.copyfile(place, part)
-            log.info(f"{row.key}: {place} is there and right")
+                    shutil.copyfile(here, part)
+            log.info(f"{row.key}: {here} is there and right")
             return path
     places: list[str] = []
     if mirror is not None:
