@@ -21,6 +21,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from samdiffsr.cli.app import main
+from samdiffsr.core.errors import UserError
+from samdiffsr.data.images import read_rgb
 from tests.workflow import ROOT
 
 DATA = ROOT / "tests" / "data" / "images"
@@ -37,7 +39,7 @@ Upscale = Callable[..., tuple[int, list[str], str]]
 def upscale(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Upscale:
-    """Run the command in tmp_path; its exit status, the lines on stdout, and stderr."""
+    """Run the command in tmp_path; its exit status, its warnings and lines, its error."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str | Path) -> tuple[int, list[str], str]:
@@ -49,8 +51,10 @@ def upscale(
             code = int(left.code or 0)
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err
-        assert len(printed.err.splitlines()) == (code != 0), printed.err
-        return code, printed.out.splitlines(), printed.err
+        warnings = [line for line in printed.err.splitlines() if line.startswith("warning: ")]
+        error = [line for line in printed.err.splitlines() if line not in warnings]
+        assert len(error) == (code != 0), printed.err
+        return code, warnings + printed.out.splitlines(), "".join(error)
 
     return run
 
@@ -263,17 +267,16 @@ def with_chunk(kind: bytes, content: bytes, crc: int | None = None) -> bytes:
         with_chunk(b"eXIf", b"II*\0", crc=1),
         with_chunk(b"iTXt", b"broken"),
         with_chunk(b"zTXt", b"Comment\0\7nonsense"),
+        with_chunk(b"gAMA", b"\0\1"),
+        with_chunk(b"pHYs", b"\0\1"),
+        with_chunk(b"acTL", b"\0"),
+        with_chunk(b"iCCP", b"name"),
     ],
     ids=[
-        "2 MB of zTXt",
-        "2 MB of iTXt",
-        "wrong checksum",
-        "2 MB of profile",
-        "EXIF's checksum",
-        "iTXt",
-        "zTXt",
+        "2 MB of zTXt", "2 MB of iTXt", "wrong checksum", "2 MB of profile", "EXIF's checksum", "iTXt",
+        "zTXt", "short gAMA", "short pHYs", "short acTL", "half an iCCP",
     ],
-)
+)  # fmt: skip
 def test_a_png_is_made_whatever_its_text_is(tmp_path: Path, upscale: Upscale, data: bytes) -> None:
     (tmp_path / "a.png").write_bytes(data)
     save(tmp_path / "clean.png")
@@ -317,6 +320,34 @@ def test_16_bits_for_a_pixel_are_read_and_for_a_channel_refused(tmp_path: Path, 
     Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "float.tif")
     for name, bits in (("deep.ppm", 10), ("deep.jp2", 16), ("float.tif", 32)):
         assert f"{name}: {bits} bits per channel" in upscale(name, "-o", "c.png")[2]
+
+
+def test_what_a_tiff_holds_beside_colour_is_named(tmp_path: Path, upscale: Upscale) -> None:
+    """Pillow leaves a channel of no stated meaning out, and reads signed numbers as unsigned ones."""
+    import tifffile
+
+    four = np.dstack([PHOTO, PHOTO[:, :, :1]])
+    tifffile.imwrite("four.tif", four, extrasamples=["unspecified"], photometric="rgb")
+    code, said, _ = upscale("four.tif", "-o", "b.png")
+    assert code == 0
+    assert said[0] == "warning: four.tif: dropped: channels that are neither colour nor transparency"
+    with pytest.raises(UserError, match=r"four\.tif: has channels that are neither colour nor transp"):
+        read_rgb("four.tif")
+    tifffile.imwrite("signed.tif", PHOTO[:, :, 0].astype(np.int8), photometric="minisblack")
+    assert "signed.tif: signed numbers for its pixels" in upscale("signed.tif", "-o", "c.png")[2]
+
+
+def test_an_empty_file_is_no_image(tmp_path: Path, upscale: Upscale) -> None:
+    (tmp_path / "a.jpg").touch()
+    assert "a.jpg: not a PNG, JPEG" in upscale("a.jpg", "-o", "b.png")[2]
+
+
+def test_orientation_0_is_none(tmp_path: Path, upscale: Upscale) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 0
+    save(tmp_path / "a.jpg", exif=exif)
+    code, said, _ = upscale("a.jpg", "-o", "b.png")
+    assert (code, len(said)) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +484,7 @@ def test_what_cannot_be_written_is_refused_before_the_network_runs(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: free)
         assert "0 MB are free; make room, or give another -o" in upscale("a.png", "-o", "b.png")[2]
-    monkeypatch.setattr("samdiffsr.core.device.free_memory", lambda: 10_000)
+    monkeypatch.setattr("samdiffsr.core.machine.free_memory", lambda: 10_000)
     error = upscale("a.png", "-o", "b.png")[2]
     assert "a.png: 12x10 needs about 0.0 GB of memory, 0.0 GB are free; cut it into parts" in error
 

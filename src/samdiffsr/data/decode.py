@@ -94,12 +94,18 @@ def decode(image: Image.Image, orientation: int = 1) -> None:
     ImageOps.exif_transpose(image, in_place=True)
 
 
+def has_more_channels(image: Image.Image) -> bool:
+    """Whether a TIFF holds channels that Pillow leaves out: neither colour nor called transparency."""
+    return image.format == "TIFF" and image.tag_v2.get(277, 1) > len(image.getbands())  # type: ignore[attr-defined]
+
+
 def _identified(data: bytes, path: Path) -> Image.Image:
     """As Image.open, but what a decoder has against a file that it takes for its own is raised as it is."""
     Image.init()
+    head = data[:16].ljust(16, b"\0")
     for name, suffixes in READ.items():
         factory, accept = Image.OPEN[name]
-        if path.suffix.lower() in suffixes if accept is None else accept(data[:16]) is True:
+        if path.suffix.lower() in suffixes if accept is None else accept(head) is True:
             file = io.BytesIO(without_bad_chunks(data) if name == "PNG" else data)
             image = factory(file, str(path))
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > 2 * Image.MAX_IMAGE_PIXELS:
@@ -109,29 +115,36 @@ def _identified(data: bytes, path: Path) -> Image.Image:
 
 
 def without_bad_chunks(data: bytes) -> bytes:
-    """A PNG without the auxiliary chunks whose checksum is wrong, and without texts but XMP and EXIF.
+    """A PNG with its pixels, transparency, frames, profile, EXIF and XMP whose checksums are right.
 
-    Raises SyntaxError for a wrong checksum of anything else, which Pillow does not look at in the pixels.
-    What is no PNG of whole chunks is left for the decoder to refuse.
+    Whatever else it says (text, gamma, resolution) is in the way at most, broken or large as it may be.
+    Raises SyntaxError for a wrong checksum of the pixels, which Pillow does not look at. What is no PNG of
+    whole chunks is left for the decoder to refuse.
     """
     kept, at = [data[:8]], 8
     while at + 12 <= len(data):
         (length,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
         end = at + 12 + length
-        auxiliary = kind[0] & 0x20
         content = data[at + 8 : end - 4]
         whole = end <= len(data) and zlib.crc32(kind + content) == struct.unpack_from(">I", data, end - 4)[0]
-        if end <= len(data) and not whole and not auxiliary:
-            raise SyntaxError(f"the checksum of its chunk {kind.decode('latin-1')} is wrong")
-        text = kind in (b"tEXt", b"zTXt", b"iTXt")
-        if not auxiliary or (
-            whole and (not text or content.startswith((b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")))
-        ):
+        if kind[0] & 0x20 == 0:  # one that a decoder must know
+            if end <= len(data) and not whole:
+                raise SyntaxError(f"the checksum of its chunk {kind.decode('latin-1')} is wrong")
+            kept.append(data[at:end])
+        elif whole and _wanted(kind, content):
             kept.append(data[at:end])
         at = end
         if kind == b"IEND":
             return b"".join(kept)
     return b"".join([*kept, data[at:]])
+
+
+def _wanted(kind: bytes, content: bytes) -> bool:
+    if kind in (b"tEXt", b"zTXt", b"iTXt"):
+        return content.startswith((b"XML:com.adobe.xmp\0", b"Raw profile type exif\0"))
+    if kind == b"iCCP":
+        return content.partition(b"\0")[2][:1] == b"\0"  # deflated; there is no other way
+    return kind in (b"tRNS", b"fcTL", b"fdAT", b"eXIf") or (kind == b"acTL" and len(content) == 8)
 
 
 def _check(image: Image.Image, data: bytes, path: Path) -> None:
@@ -141,6 +154,8 @@ def _check(image: Image.Image, data: bytes, path: Path) -> None:
         raise UserError(f"{path}: animated, or of several pages; save one of them as a file of its own")
     if (bits := _bits(image, data)) != 8:
         raise UserError(f"{path}: {bits} bits per channel; {ADVICE}")
+    if image.format == "TIFF" and set(image.tag_v2.get(339, (1,))) != {1}:  # type: ignore[attr-defined]
+        raise UserError(f"{path}: signed numbers for its pixels; {ADVICE}")
     if image.mode not in MODES:
         raise UserError(f"{path}: pixel format {image.mode}; {ADVICE}")
 

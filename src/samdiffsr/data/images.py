@@ -14,7 +14,7 @@ from PIL import Image
 
 from samdiffsr.core.errors import UserError, shown
 from samdiffsr.core.files import atomic_path
-from samdiffsr.data.decode import ADVICE, REFUSED, SUFFIXES, decode, opened
+from samdiffsr.data.decode import ADVICE, REFUSED, SUFFIXES, decode, has_more_channels, opened
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,8 @@ def read_rgb(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     with opened(path) as image:
+        if has_more_channels(image):
+            raise UserError(f"{path}: has channels that are neither colour nor transparency; {ADVICE}")
         decode(image)
         return _to_rgb(image, path)
 

@@ -37,6 +37,7 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, list[str]]:
     dropped: list[str] = []
     tags, whole = _read_tags(image)
     orientation = tags.pop(ORIENTATION, 1)
+    orientation = orientation or 1  # 0: the camera did not know
     if orientation not in range(1, 9) or not isinstance(orientation, int):
         orientation, whole = 1, False
     if tags.get(UNIT, 1) not in (1, 2, 3):

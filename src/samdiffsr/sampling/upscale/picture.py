@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from samdiffsr.core.errors import UserError, shown
-from samdiffsr.data.decode import decode, opened
+from samdiffsr.data.decode import decode, has_more_channels, opened
 from samdiffsr.sampling.upscale.metadata import (
     FIELDS,
     FIELDS_SIZE,
@@ -88,6 +88,8 @@ def _outline(image: Image.Image) -> Outline:
     metadata, dropped = read_metadata(image)
     alpha = "A" in image.mode or "transparency" in image.info
     mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + "A" * alpha
+    if has_more_channels(image):
+        dropped.append("channels that are neither colour nor transparency")
     width, height = image.size
     if metadata.orientation > 4 and image.format != "TIFF":  # of a TIFF Pillow tells the upright size
         width, height = height, width
