@@ -285,8 +285,9 @@ CASES: dict[str, tuple[str, Spoil, str]] = {
     # models
     "model: absent": ("sample", gone("denoiser"), "denoiser"),
     "model: cut short": ("sample", cut("denoiser"), "denoiser: damaged or not a safetensors file"),
-    "model: a pickle": ("sample", saved("denoiser", {"a": Attack()}), "denoiser: damaged or not a safetensors file"),
-    "model: of the other kind": ("sample", give("--denoiser", "encoder"), "encoder: holds the weights of a encoder, a denoiser is needed"),
+    "model: a pickle": ("sample", saved("denoiser", {"a": Attack()}), "denoiser: is a checkpoint of PyTorch"),
+    "model: one flipped bit": ("sample", flip("encoder"), "encoder: damaged, its checksum differs"),
+    "model: of the other kind": ("sample", give("--denoiser", "encoder"), "encoder: is of the kind encoder, a model of the kind denoiser is needed"),
     "model: of another encoder": ("sample", lambda w: (main([*other_encoder()]), w.give("--encoder", "second")), "denoiser: was trained with another encoder than second"),
     "model: none given": ("sample", lambda w: w.drop("--denoiser"), "--denoiser"),
     "model: encoder absent": ("train-denoiser", gone("encoder"), "encoder: no such model"),

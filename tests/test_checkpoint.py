@@ -37,7 +37,7 @@ def test_a_model_that_will_not_do_is_refused_by_name(tmp_path: Path) -> None:
         open_model(path)
     save_model(path, _weights(0), _weights(1), INFO)
     with pytest.raises(
-        UserError, match=r"m\.safetensors: holds the weights of a encoder, a denoiser is needed"
+        UserError, match=r"m\.safetensors: is of the kind encoder, a model of the kind denoiser is needed"
     ):
         open_model(path, "denoiser")
     whole = path.read_bytes()

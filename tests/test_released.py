@@ -118,7 +118,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
         "foreign": whole.replace(b"samdiffsr", b"something"),
     }
     path.write_bytes(made[damage])
-    with pytest.raises(UserError, match=r"m\.safetensors: .*delete it and get it again"):
+    help_ = "run `git lfs pull`" if damage == "text" else "delete it and get it again"
+    with pytest.raises(UserError, match=rf"m\.safetensors: .*{help_}"):
         model_info(path)
     with pytest.raises(UserError, match="no such model"):
         model_info(tmp_path / "none.safetensors")

@@ -135,7 +135,7 @@ def test_models_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     save_model(other, net.state_dict(), net.state_dict(), {"recipe": size.model_dump()})
     with pytest.raises(UserError, match=r"denoiser: was trained with another encoder than .*other"):
         _denoiser(other, denoiser)
-    with pytest.raises(UserError, match="holds the weights of a encoder"):
+    with pytest.raises(UserError, match="is of the kind encoder"):
         _denoiser(encoder, encoder)
 
 

@@ -18,6 +18,7 @@ from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_json
 from samdiffsr.core.layout import REGIONS, STORE, Kind, Layout, hr, regions, run_name
+from samdiffsr.core.recognise import not_a_model, pull
 
 # Keys of a recipe that say how a machine computed and not what.
 MACHINE = ("precision",)
@@ -68,11 +69,10 @@ def model_info(path: str | Path) -> dict[str, Any]:
         end = 8 + length + max(t["data_offsets"][1] for key, t in head.items() if key != "__metadata__")
         info = json.loads(head["__metadata__"]["samdiffsr"])
     except FileNotFoundError:
-        raise UserError(f"{path}: no such model") from None
+        raise UserError(f"{path}: no such model{pull(path)}") from None
     except (struct.error, ValueError, KeyError, TypeError, UnicodeDecodeError):
-        raise UserError(
-            f"{path}: damaged, or not a model of this project; delete it and get it again"
-        ) from None
+        why = not_a_model(path) or "damaged, or not a model of this project; delete it and get it again"
+        raise UserError(f"{path}: {why}") from None
     if path.stat().st_size != end:
         raise UserError(
             f"{path}: {path.stat().st_size} bytes, its head says {end}; delete it and get it again"

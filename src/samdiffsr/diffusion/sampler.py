@@ -124,9 +124,10 @@ def chain(
     plan = tuple(_step(tables, t, s, eta) for t, s in zip(grid, [*grid[1:], 0], strict=True))
     worst = max(abs(step.residual) for step in plan)
     if carries and worst > TOLERANCE and not approximate:
+        cure = ("" if eta is None else "leave eta unset, or ") + "take another number of steps, or all"
         raise UserError(
             f"sampling {formulation.name!r} in these {len(plan)} steps is off by {worst:.2g} e_sam in a step:"
-            " leave eta unset, take other steps, or set approximate"
+            f" {cure}"
         )
     return plan
 

@@ -201,7 +201,13 @@ def _read(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        if "numpy" in (said := str(error)) and "scalar" in said:
+            raise UserError(
+                f"{path}: holds a numpy scalar beside its tensors, and only code in the file can make one. "
+                "If you trust it: state = torch.load(FILE, weights_only=False), keep the tensors alone, and "
+                "torch.save them into a new file"
+            ) from None
         raise UserError(
             f"{path}: not a plain checkpoint of tensors (damaged, or it would run code when loaded); "
             "get it again from its source"

@@ -6,7 +6,9 @@ Written beside its place and renamed; refused by name when it does not fit. Noth
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +22,9 @@ from torch import Tensor
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, sha256_file
 from samdiffsr.core.recipe import Recipe, problem
+from samdiffsr.core.recognise import not_a_model, pull
 
+CHECKSUM = "checksum"  # key of a model file's info; files of earlier versions have none
 Network = TypeVar("Network", bound=Recipe)
 
 
@@ -54,12 +58,13 @@ class ModelFile:
 
 
 def save_model(path: Path, raw: dict[str, Tensor], ema: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Write a model file (safetensors). Equal content gives equal bytes."""
+    """Write a model file (safetensors) with a checksum of its content. Equal content gives equal bytes."""
     tensors = {f"raw.{k}": v for k, v in raw.items()} | {f"ema.{k}": v for k, v in ema.items()}
     tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    sealed = info | {CHECKSUM: _checksum(save(tensors), info)}
     with atomic_path(path) as part:
         # one metadata key: the library keeps several in no fixed order
-        part.write_bytes(save(tensors, metadata={"samdiffsr": json.dumps(info, sort_keys=True)}))
+        part.write_bytes(save(tensors, metadata={"samdiffsr": json.dumps(sealed, sort_keys=True)}))
 
 
 def open_model(path: str | Path, kind: str | None = None) -> ModelFile:
@@ -69,19 +74,27 @@ def open_model(path: str | Path, kind: str | None = None) -> ModelFile:
         kind: "encoder" or "denoiser", if only that will do.
 
     Raises:
-        UserError: the file is missing, damaged, not one of ours, or of the other kind.
+        UserError: the file is missing, damaged (one bit is enough), not one of ours, or of the other kind.
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"{path}: no such model; train it, or fetch it with `dvc pull {path}`")
+        raise UserError(f"{path}: no such model{pull(path) or f'; train it, or get it by `dvc pull {path}`'}")
     with _opened(path) as file:
         metadata = file.metadata() or {}
     try:
         info = json.loads(metadata["samdiffsr"])
     except (KeyError, json.JSONDecodeError):
         raise UserError(f"{path}: not a model of this project (no `samdiffsr` metadata)") from None
-    if kind is not None and info["recipe"]["kind"] != kind:
-        raise UserError(f"{path}: holds the weights of a {info['recipe']['kind']}, a {kind} is needed")
+    checksum = info.pop(CHECKSUM, None)
+    if checksum is not None and checksum != _checksum(path.read_bytes(), info):
+        raise UserError(
+            f"{path}: damaged, its checksum differs; delete it and get it again, as by `dvc pull {path}`, "
+            "or train it again"
+        )
+    if kind is not None and (found := info["recipe"]["kind"]) != kind:
+        raise UserError(
+            f"{path}: is of the kind {found}, a model of the kind {kind} is needed; this one is for --{found}"
+        )
     return ModelFile(path, info, sha256_file(path))
 
 
@@ -91,6 +104,14 @@ def _opened(path: Path) -> Any:
         with safetensors.safe_open(path, "pt", device="cpu") as file:
             yield file
     except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: damaged or not a safetensors file ({error}); delete it and make it again"
-        ) from None
+        why = not_a_model(path) or f"damaged or not a safetensors file ({error}); delete it and make it again"
+        raise UserError(f"{path}: {why}") from None
+
+
+def _checksum(data: bytes, info: dict[str, Any]) -> str:
+    """SHA-256 over the tensors, their names, types and shapes, and what is said of them."""
+    (length,) = struct.unpack("<Q", data[:8])
+    tensors = {k: v for k, v in json.loads(data[8 : 8 + length]).items() if k != "__metadata__"}
+    digest = hashlib.sha256(json.dumps([info, tensors], sort_keys=True).encode())
+    digest.update(memoryview(data)[8 + length :])
+    return digest.hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 from samdiffsr.checkpoints.released import model_info
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
+from samdiffsr.core.recognise import pull
 
 
 def find_models(run: Path, encoder: Path | None = None) -> dict[str, Path]:
@@ -42,13 +43,13 @@ def find_models(run: Path, encoder: Path | None = None) -> dict[str, Path]:
 
 def _model_file(path: Path) -> Path:
     if path.is_dir():
-        if not (path / "model.safetensors").exists():
-            raise UserError(
-                f"{path}: holds no model.safetensors; give the folder or the file of a trained run"
-            )
-        return path / "model.safetensors"
+        model = path / "model.safetensors"
+        if not model.exists():
+            help_ = pull(model) or "; give the folder or the file of a trained run"
+            raise UserError(f"{path}: holds no model.safetensors{help_}")
+        return model
     if not path.exists():
         there = sorted(p.name for p in path.parent.glob("*") if p.is_dir() or p.suffix == ".safetensors")
         near = f"; {path.parent} has {', '.join(there)}" if there else ""
-        raise UserError(f"{path}: no such run{near}")
+        raise UserError(f"{path}: no such run{pull(path) or near}")
     return path
