@@ -124,7 +124,7 @@ rule mask_statistics:
         runtime=240,
     params:
         labels=layout.regions("{dataset}", "{masks}"),
-        places=ask(arguments.annotations),
+        places=ask(arguments.human_annotations),
         recipe=ask(recipes.mask_statistics),
         code=fingerprint("samdiffsr.masks.statistics"),
     shell:

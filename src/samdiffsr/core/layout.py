@@ -13,7 +13,9 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
+
+from samdiffsr.core.recipe import Scale
 
 Kind = Literal["encoders", "runs"]
 Value = str | int
@@ -347,10 +349,10 @@ def read(path: str, spell: Callable[..., str], **given: str) -> dict[str, str] |
     return _match(path, pattern)
 
 
-def read_run(name: str) -> tuple[str, int, int] | None:
+def read_run(name: str) -> tuple[str, Scale, int] | None:
     """(variant or encoder, scale, seed) of a name that `run_name` made."""
     found = _match(name, RUN)
-    return None if found is None else (found["variant"], int(found["scale"]), int(found["seed"]))
+    return None if found is None else (found["variant"], cast(Scale, int(found["scale"])), int(found["seed"]))
 
 
 def read_masks(name: str) -> tuple[str, int | None]:

@@ -98,7 +98,7 @@ def mask_places(config: Config, dataset: str, masks: str) -> list[str]:
     return weights + regions + (_bsds() if "bsds" in found else [])
 
 
-def annotations(config: Config, dataset: str, masks: str) -> list[str]:
+def human_annotations(config: Config, dataset: str, masks: str) -> list[str]:
     return _bsds() if "bsds" in stores.annotated(config, dataset, masks) else []
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,10 +76,11 @@ def calibrate(recipe: CalibrationRecipe, out: Path, device: str = "auto", thread
                 found.append(_measure(train, job, trained, clock, most, STEPS))
         batch, seconds, peak = found[-1]
         slope = (peak - found[0][2]) / (batch - 1) if batch > 1 else 0.0
-        result = {
+        precision = resolve_precision(trained.precision, where)
+        result: dict[str, Any] = {
             "device": device_name(where),
             "threads": threads,
-            "precision": resolve_precision(trained.precision, where),
+            "precision": precision,
             "measured_batch": batch,
             "step_seconds": seconds * wanted / batch,
             "peak_bytes": int(peak + slope * (wanted - batch)),
@@ -86,7 +88,7 @@ def calibrate(recipe: CalibrationRecipe, out: Path, device: str = "auto", thread
             "memory_bytes": _memory(where),
         }
         if recipe.denoiser is not None:
-            result |= _sampling(job.out, encoder, trained.scale, folder, where, result["precision"], clock)
+            result |= _sampling(job.out, encoder, trained.scale, folder, where, precision, clock)
     write_json(out, result)
 
 
@@ -151,7 +153,7 @@ def _sampling(
         restore(lr, "warm-up")
         began = clock()
         restore(lr, "timed")
-        return (clock() - began) / (lr.shape[0] * lr.shape[1] * scale**2)
+        return (clock() - began) / float(lr.shape[0] * lr.shape[1] * scale**2)
 
     one, three = seconds(1), seconds(3)
     call = max(0.0, (three - one) / 2)

@@ -49,7 +49,8 @@ def examine(
         deep: decode and hash every file, instead of trusting the stamps and sizes that fetching left.
         call: what makes another command see the same configuration; the study alone if it is not given.
     """
-    call, found = call or Call.of(config), []
+    call = call or Call.of(config)
+    found: list[Finding] = []
     for part in (_data, _weights, _stores, _masks, _models, _dvc):
         try:
             found += part(config, root, deep, call)

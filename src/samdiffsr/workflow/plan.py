@@ -118,7 +118,8 @@ def calibration(config: Config, recipe: CalibrationRecipe, root: Path) -> dict[s
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
             raise UserError(f"calibration of the {what} failed: {last[:300]}")
-    return read_json(path)
+    found: dict[str, Any] = read_json(path)
+    return found
 
 
 @cache
@@ -135,7 +136,7 @@ def refuse_slow(config: Config, made: Iterable[tuple[str, str]], root: Path) -> 
     """
     if config.allow_slow:
         return
-    trainings = [found for rule, path in made if (found := training_at(config, rule, path, root))]
+    trainings = [t for rule, path in made if (t := training_at(config, rule, path, root))]
     for training in sorted(trainings, key=lambda t: t.pixels, reverse=True):
         if training.pixels < config.slow_hours * 3600 * PIXELS_PER_SECOND:
             break

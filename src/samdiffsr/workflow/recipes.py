@@ -8,6 +8,7 @@ from samdiffsr.config.recipes import figures, report, stages, tables
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import read_masks
+from samdiffsr.core.recipe import Scale
 from samdiffsr.sampling.recipe import Weights
 from samdiffsr.workflow.availability import absences, all_absences
 from samdiffsr.workflow.inputs.figures import figure_of
@@ -46,7 +47,7 @@ def encoding(config: Config, encoding: str) -> str:
     raise UserError(f"no variant has the encoding {encoding!r}")
 
 
-def encoder(config: Config, encoder: str, scale: int, seed: int) -> str:
+def encoder(config: Config, encoder: str, scale: Scale, seed: int) -> str:
     return stages.encoder_recipe(config, encoder, scale, seed).text()
 
 

@@ -6,7 +6,7 @@ configuration needs a class of fields and no builder.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from samdiffsr.core.recipe import Recipe, Strict
 from samdiffsr.diffusion.recipe import Diffusion
@@ -145,7 +145,7 @@ class StepsRecipe(OfImages):
 class Curve(Strict):
     """One training: its folder and name below the results, its line's label, its panel's title."""
 
-    folder: str
+    folder: Literal["encoders", "runs"]
     name: str
     label: str
     panel: str

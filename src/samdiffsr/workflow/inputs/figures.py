@@ -95,7 +95,7 @@ def _noise(config: Config, spec: Noise) -> Files:
     mask_set = config.mask_set(spec.variant)
     assert mask_set is not None  # config.yaml was checked
     found = structure(config, spec.variant, train_set, mask_set, scale)
-    index, *members = found["labels"]
+    index, *members = list(found["labels"])
     return _truth(train_set, *members) | {"labels": index, "values": found["values"]}
 
 

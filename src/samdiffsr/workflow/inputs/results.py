@@ -71,7 +71,7 @@ def cost(config: Config, variant: str, scale: int, seed: int) -> Files:
     found: Files = {}
     for name, kind in (("encoder", "encoders"), ("denoiser", "runs")):
         if kind in models_of(config, run):
-            found[name] = model(config, kind, run)["file"]  # type: ignore[arg-type]
+            found[name] = model(config, kind, run)["file"]
     trained = config.checkpoint_source == "trained" and config.variants[variant].foreign is None
     if "denoiser" in found and trained:
         found["training"] = Layout(config.study).training_record("runs", run.name)

@@ -18,7 +18,7 @@ from samdiffsr.workflow.inputs.stores import Files, Undated, structure
 def run_of(config: Config, variant: str, scale: int, seed: int) -> Run:
     if variant not in config.variants:
         raise UserError(f"no variant {variant!r} in config.yaml")
-    return Run(variant=variant, scale=scale, seed=seed)  # type: ignore[arg-type]
+    return Run(variant=variant, scale=scale, seed=seed)
 
 
 def model(config: Config, kind: Kind, run: Run) -> Files:
@@ -33,7 +33,8 @@ def model(config: Config, kind: Kind, run: Run) -> Files:
         )
     check_model(path, config, kind, run)
     pointer = Path(f"{path}.dvc")
-    return {"file": Undated(path)} | ({"pointer": str(pointer)} if pointer.exists() else {})
+    found: Files = {"file": Undated(path)}
+    return found | ({"pointer": str(pointer)} if pointer.exists() else {})
 
 
 def models(config: Config, run: Run, kinds: Iterable[Kind]) -> Files:
