@@ -286,11 +286,11 @@ def _seeds(difference: Difference) -> list[int]:
 
 def _rounding(x: np.ndarray, y: np.ndarray) -> float:
     """What differences of these values differ by through rounding alone."""
-    return 1e-12 * max(np.abs(x).max(), np.abs(y).max(), 1e-300)
+    return 1e-12 * max(float(np.abs(x).max()), float(np.abs(y).max()), 1e-300)
 
 
 def _ratio_of_means(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-    return x.mean(axis=axis) / y.mean(axis=axis)
+    return np.asarray(x.mean(axis=axis) / y.mean(axis=axis))
 
 
 def _seed_sd(x: np.ndarray) -> float | None:

@@ -172,7 +172,8 @@ def _residual(table: np.ndarray) -> np.ndarray:
     """MS_residual of (..., S, I)."""
     rest = table - table.mean(axis=-1, keepdims=True) - table.mean(axis=-2, keepdims=True)
     rest = rest + table.mean(axis=(-2, -1), keepdims=True)
-    return (rest**2).sum(axis=(-2, -1)) / ((table.shape[-2] - 1) * (table.shape[-1] - 1))
+    seeds, images = table.shape[-2:]
+    return np.asarray((rest**2).sum(axis=(-2, -1)) / ((seeds - 1) * (images - 1)))
 
 
 def _satterthwaite(variances: list[np.ndarray], freedom: list[int]) -> np.ndarray:

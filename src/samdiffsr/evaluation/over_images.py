@@ -54,7 +54,8 @@ def student(d: np.ndarray) -> np.ndarray:
     from scipy import stats
 
     images = d.shape[-1]
-    return stats.t.ppf(0.5 + LEVEL / 2, images - 1) * d.std(axis=-1, ddof=1) / images**0.5
+    bound: float = stats.t.ppf(0.5 + LEVEL / 2, images - 1)
+    return np.asarray(bound * d.std(axis=-1, ddof=1) / images**0.5)
 
 
 def over_images(

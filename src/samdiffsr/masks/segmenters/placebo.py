@@ -140,7 +140,8 @@ def _nearest(points: np.ndarray, sites: np.ndarray, weights: np.ndarray) -> np.n
 
     above = np.sqrt(weights.max() - weights)
     tree = cKDTree(np.column_stack([sites, above]))
-    return tree.query(np.column_stack([points, np.zeros(len(points))]))[1]
+    cells: np.ndarray = tree.query(np.column_stack([points, np.zeros(len(points))]))[1]
+    return cells
 
 
 def _number(name: str) -> int:
