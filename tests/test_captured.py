@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,10 +15,15 @@ from torch import Tensor
 from samdiffsr.models import captured
 from samdiffsr.models.captured import WARM_UP, Captured, Graph
 from samdiffsr.models.model_file import open_model
+from samdiffsr.sampling import restorers
+from samdiffsr.sampling.restorers import denoiser_restorer
 from samdiffsr.training import trainer
 from samdiffsr.training.denoiser import NoiseLoss
 from samdiffsr.training.step import Step, compiles
+from tests.test_restore import RECIPE, _lr, _models
 from tests.training import denoiser_recipe, encoder_recipe, same, train
+
+MAPS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Recorder:
@@ -156,3 +162,24 @@ def test_auto_compiles_long_trainings_on_a_gpu_and_says_where_it_cannot(
     if not torch.cuda.is_available():
         assert not compiles("auto", cuda, 400_000, "my-run")
         assert said.messages[0].startswith("my-run: trains without torch.compile (")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_recorded_sampling_draws_the_unrecorded_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """Weights cast once, as on a GPU; images of two sizes in turns, each with its graph."""
+    encoder, denoiser = _models(tmp_path)
+    monkeypatch.setattr(restorers, "_maps", lambda device, precision: MAPS[precision])
+    sizes = [(9, 14), (12, 10), (9, 14)]
+
+    def images() -> list[np.ndarray]:
+        restore = denoiser_restorer(denoiser, encoder, RECIPE, torch.device("cpu"), precision)
+        return [restore(_lr(*size, seed=i), f"image{i}") for i, size in enumerate(sizes)]
+
+    plain = images()
+    recorder = Recorder(monkeypatch)
+    recorded = images()
+    assert len(recorder.recorded) == 2
+    assert recorder.replayed == 3 * 13 - 2 * WARM_UP
+    assert all(np.array_equal(a, b) for a, b in zip(plain, recorded, strict=True))

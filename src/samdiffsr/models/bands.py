@@ -250,6 +250,7 @@ class BandedDenoiser:
         mask: e_sam, (1, 1, scale * h, scale * w), or None.
         memory, itemsize: as for `denoiser_rows`.
         after: called after every band.
+        whole: `unet` in another form, for an image that needs no bands.
     """
 
     def __init__(
@@ -260,8 +261,10 @@ class BandedDenoiser:
         memory: int | None,
         itemsize: int,
         after: Callable[[], None],
+        whole: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.unet, self.features, self.mask, self.after = unet, features, mask, after
+        self.whole = unet if whole is None else whole
         self.height, width = (unet.scale * n for n in features.shape[2:])
         most = denoiser_rows(unet, self.height, width, memory, itemsize, features.device)
         self.bands = math.ceil(self.height / most)  # a step
@@ -287,7 +290,7 @@ class BandedDenoiser:
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """As the network: (1, 3, H, W) and (1,) to (1, 3, H, W)."""
         if self.rows == self.height:
-            y = self.unet(x_t, t, self.kept)
+            y = self.whole(x_t, t, self.kept)
             self.after()
             return y
         row = 0

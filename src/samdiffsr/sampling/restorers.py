@@ -31,6 +31,7 @@ from samdiffsr.diffusion.sampler import chain, sample
 from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.models.bands import BandedDenoiser, encode
+from samdiffsr.models.captured import Captured
 from samdiffsr.models.denoiser import build_formulation, load_denoiser
 from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.quick import quicken
@@ -67,13 +68,13 @@ def encoder_restorer(
     """
     set_precision(precision)
     encoder, _ = load_encoder(path, weights)
-    encoder.to(device, memory_format=torch.channels_last)
+    maps = _maps(device, precision)
+    encoder.to(device, maps, memory_format=torch.channels_last)
 
     def restore(lr: np.ndarray, name: str) -> np.ndarray:
-        with torch.inference_mode(), _autocast(device, precision):
-            sr = encode(
-                encoder, _to_tensor(lr, device).float() / 255, memory, _itemsize(precision), tail=True
-            )
+        small = (_to_tensor(lr, device).float() / 255).to(maps)
+        with torch.inference_mode(), _autocast(maps, precision):
+            sr = encode(encoder, small, memory, _itemsize(precision), tail=True)
         return _to_image(sr)
 
     return restore
@@ -108,10 +109,13 @@ def denoiser_restorer(
     process = build_formulation(trained.formulation, trained.diffusion)
     if trained.formulation == "condition" and structure is None:
         raise UserError(f"{path}: this network takes region masks as an input; give --labels and --values")
-    encoder.to(device, memory_format=torch.channels_last)
-    unet.to(device, memory_format=torch.channels_last)
+    maps = _maps(device, precision)
+    encoder.to(device, maps, memory_format=torch.channels_last)
+    unet.to(device, maps, memory_format=torch.channels_last)
     if device.type == "cpu":
         quicken(unet)
+    most = torch.cuda.get_device_properties(device).total_memory // 2 if device.type == "cuda" else None
+    whole = Captured(unet, str(path), memory=most)  # a graph for each size of an image that is not banded
     scale, shrink = trained.scale, trained.diffusion.residual_scale
     start = draw.start or process.start
     margin = draw.pad
@@ -123,8 +127,8 @@ def denoiser_restorer(
         padded = _pad(_reflect(lr, margin), unet.size_multiple, scale)
         small = _to_tensor(padded, device)
         with torch.inference_mode():
-            with _autocast(device, precision):
-                features = encode(encoder, small.float() / 255, memory, itemsize)
+            with _autocast(maps, precision):
+                features = encode(encoder, (small.float() / 255).to(maps), memory, itemsize)
                 mask = None
                 if unet.mask_channels and structure is not None:
                     e_sam = _reflect(structure(name), margin * scale)
@@ -138,13 +142,21 @@ def denoiser_restorer(
                 return torch.randn(up.shape, generator=generator, device=device)
 
             done = itertools.count(1)
-            with _autocast(device, precision):
+            with _autocast(maps, precision):
                 banded = BandedDenoiser(
-                    unet, features, mask, memory, itemsize, lambda: progress(next(done), calls * banded.bands)
+                    unet,
+                    features,
+                    mask,
+                    memory,
+                    itemsize,
+                    lambda: progress(next(done), calls * banded.bands),
+                    whole,
                 )
 
             def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-                with _autocast(device, precision):
+                if maps != torch.float32:
+                    x_t = x_t.to(maps, memory_format=torch.channels_last)
+                with _autocast(maps, precision):
                     return banded(x_t, t)
 
             x_0 = sample(
@@ -308,8 +320,13 @@ def _pad(lr: np.ndarray, multiple: int, scale: int) -> np.ndarray:
     return np.pad(lr, [(0, sides[0] - lr.shape[0]), (0, sides[1] - lr.shape[1]), (0, 0)], mode="edge")
 
 
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+def _maps(device: torch.device, precision: str) -> torch.dtype:
+    """The type of the networks' weights and maps: on a GPU they are cast once, on the CPU by autocast."""
+    return torch.bfloat16 if precision == "bf16" and device.type == "cuda" else torch.float32
+
+
+def _autocast(maps: torch.dtype, precision: str) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16" and maps == torch.float32)
 
 
 def _itemsize(precision: str) -> int:
