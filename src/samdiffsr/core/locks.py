@@ -66,6 +66,7 @@ class Lock:
             if self._current():
                 break
             os.close(self._file)  # of a file that its last holder removed meanwhile
+            self._file = None
         if kind == fcntl.LOCK_EX:
             with contextlib.suppress(OSError):  # another user's file
                 os.ftruncate(self._file, 0)

@@ -63,11 +63,13 @@ def hold(root: Path, *, unlock: bool = False) -> bool:
         left = list((root / SNAKEMAKES).glob("*.lock"))
         if left and {host for host, _ in holders} == {here}:
             for lock in left:
-                lock.unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # another user's folder: Snakemake will refuse
+                    lock.unlink(missing_ok=True)
             left = []
             log.warning("the last Snakemake here was killed; its locks are removed, and the work goes on")
         if not left:  # else it must be known whose they may be
-            os.ftruncate(file, 0)
+            with contextlib.suppress(OSError):  # another user's file
+                os.ftruncate(file, 0)
     else:
         names = [f"process {n} on {host}" for host, n in holders if host != here or runs(n)]
         others = ", ".join(dict.fromkeys(names)) or "another user's"
