@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.diffusion.process import FORMULATIONS, formulation
+from samdiffsr.diffusion.process import formulation
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.diffusion.schedule import cosine_schedule, schedule_from_betas
 
 SCHEDULE = cosine_schedule()

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.diffusion.process import FORMULATIONS, Formulation, formulation
+from samdiffsr.diffusion.process import Formulation, formulation
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.diffusion.sampler import chain, sample
 from samdiffsr.diffusion.schedule import cosine_schedule
 

@@ -14,6 +14,7 @@ import torch
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.models.denoiser import build_formulation
 from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.foreign import (
@@ -55,7 +56,7 @@ def import_denoiser(file: Path, encoder: Path, out: Path, recipe: ImportRecipe) 
     expected = {
         "scale": recipe.scale,
         "cond_channels": coder.cond_channels,
-        "mask_channels": int(recipe.formulation == "condition"),
+        "mask_channels": int(FORMULATIONS[recipe.formulation].e_sam == "network"),
     }
     for what, value in expected.items():
         if sizes[what] != value:

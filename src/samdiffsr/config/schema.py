@@ -15,6 +15,7 @@ from samdiffsr.core.recipe import Name, NotNegative, Positive, Scale, Strict
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import sources
 from samdiffsr.diffusion.recipe import FormulationName
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.masks.recipe import Overlap, Position
@@ -141,10 +142,10 @@ class Variant(Strict):
     def _possible(self) -> Variant:
         if self.foreign is not None:
             return self._possible_import(self.foreign)
-        if self.kind == "denoiser" and (self.formulation == "none") != (self.masks is None):
+        if self.kind == "denoiser" and bool(FORMULATIONS[self.formulation].e_sam) == (self.masks is None):
             if self.masks is None:
                 raise ValueError(f"formulation {self.formulation!r} needs masks: high, medium or low")
-            raise ValueError("formulation 'none' uses no masks: leave `masks` out")
+            raise ValueError(f"formulation {self.formulation!r} uses no masks: leave `masks` out")
         if self.placebo is not None and self.masks is None:
             raise ValueError("placebo: it stands in for masks; say which (`masks`)")
         if self.kind != "denoiser" and self.masks is not None:
@@ -157,8 +158,7 @@ class Variant(Strict):
             raise ValueError(f"kind {self.kind!r} cannot be imported from {foreign.files}")
         if self.masks is not None:
             raise ValueError("a network that others trained has its own masks: leave `masks` out")
-        if self.formulation in ("published", "consistent"):
-            # their samplers need the largest e_sam of the training
+        if FORMULATIONS[self.formulation].clip == "wide":  # needs the largest e_sam of the training
             raise ValueError(f"formulation {self.formulation!r} cannot be sampled from an imported network")
         return self
 

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.registry import load
+from samdiffsr.diffusion.registry import FORMULATIONS, Clip
 from samdiffsr.diffusion.schedule import Schedule
 
-CLIPS = ("srdiff", "wide")
+CLIPS = get_args(Clip)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ class Formulation:
     schedule: Schedule
     m: Tensor
     k: Tensor
-    clip: str
+    clip: Clip
 
     @property
     def modulated(self) -> bool:
@@ -86,30 +88,29 @@ def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     return table[t].to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def formulation(name: str, schedule: Schedule, *, clip: str | None = None, **options: float) -> Formulation:
+def formulation(name: str, schedule: Schedule, *, clip: Clip | None = None, **options: float) -> Formulation:
     """The arm called `name`, one of FORMULATIONS; `clip` (one of CLIPS) overrides its clipping rule.
 
     options: `strength`, `power` for `consistent`, none for the others. UserError for an unknown name, option
     or clip.
     """
-    if name not in FORMULATIONS:
-        raise UserError(f"unknown formulation {name!r}: choose one of {', '.join(FORMULATIONS)}")
-    tables, valid_clip = FORMULATIONS[name]
+    arm = FORMULATIONS[name]
+    tables = load(arm.code)
     unknown = set(options) - set(inspect.signature(tables).parameters)
     if unknown:
         raise UserError(f"formulation {name!r} has no option {', '.join(sorted(unknown))}")
     if clip not in (None, *CLIPS):
         raise UserError(f"unknown clip {clip!r} for formulation {name!r}: choose one of {', '.join(CLIPS)}")
     m, k = tables(schedule, **options)
-    return Formulation(name, schedule, m, k, clip or valid_clip)
+    return Formulation(name, schedule, m, k, clip or arm.clip)
 
 
-def _plain(schedule: Schedule) -> tuple[Tensor, Tensor]:
+def plain(schedule: Schedule) -> tuple[Tensor, Tensor]:
     """SRDiff: no modulation (`condition` gives e_sam to the network instead: SAM+SRDiff, paper Table 1)."""
     return torch.zeros_like(schedule.beta), torch.zeros_like(schedule.beta)
 
 
-def _published(schedule: Schedule) -> tuple[Tensor, Tensor]:
+def published(schedule: Schedule) -> tuple[Tensor, Tensor]:
     """Paper eqs. (3) and (5)."""
     return schedule.phi, ((1 - schedule.alpha_bar) / schedule.beta).sqrt()
 
@@ -119,22 +120,22 @@ def _as_noise(schedule: Schedule, k: Tensor) -> tuple[Tensor, Tensor]:
     return (1 - schedule.alpha_bar).sqrt() * k, k
 
 
-def _released(schedule: Schedule) -> tuple[Tensor, Tensor]:
+def released(schedule: Schedule) -> tuple[Tensor, Tensor]:
     """The authors' code: the noise is epsilon + sqrt(1-abar_t) beta_t e_sam."""
     return _as_noise(schedule, (1 - schedule.alpha_bar).sqrt() * schedule.beta)
 
 
-def _released_nocoef(schedule: Schedule) -> tuple[Tensor, Tensor]:
+def released_nocoef(schedule: Schedule) -> tuple[Tensor, Tensor]:
     """The authors' code with its switch `mask_coefficient` off: epsilon + e_sam. Sampling is biased."""
     return _as_noise(schedule, torch.ones_like(schedule.beta))
 
 
-def _coefficient_fix(schedule: Schedule) -> tuple[Tensor, Tensor]:
+def coefficient_fix(schedule: Schedule) -> tuple[Tensor, Tensor]:
     """The authors' code with only its coefficient put as in eq. (5): a third process. Sampling is biased."""
     return _as_noise(schedule, ((1 - schedule.alpha_bar) / schedule.beta).sqrt())
 
 
-def _consistent(schedule: Schedule, strength: float = 1.0, power: float = 1.0) -> tuple[Tensor, Tensor]:
+def consistent(schedule: Schedule, strength: float = 1.0, power: float = 1.0) -> tuple[Tensor, Tensor]:
     """A shift m_t = strength sqrt(1-abar_t)^power, and the k_t that makes eq. (4)'s mean exact without e_sam.
 
     With power = 1 the shift is `strength` noise standard deviations at every t. With power = 2 it fades
@@ -150,18 +151,6 @@ def _consistent(schedule: Schedule, strength: float = 1.0, power: float = 1.0) -
     m = strength * sigma**power
     m_prev = torch.cat([torch.zeros_like(m[:1]), m[:-1]])  # x_0 is not shifted, whatever the power
     return m, (m - schedule.alpha.sqrt() * m_prev) * sigma / schedule.beta
-
-
-# name -> (its tables, the clip that is valid for it)
-FORMULATIONS: dict[str, tuple[Callable[..., tuple[Tensor, Tensor]], str]] = {
-    "none": (_plain, "srdiff"),
-    "condition": (_plain, "srdiff"),
-    "published": (_published, "wide"),
-    "released": (_released, "srdiff"),
-    "released_nocoef": (_released_nocoef, "srdiff"),
-    "coefficient_fix": (_coefficient_fix, "srdiff"),
-    "consistent": (_consistent, "wide"),
-}
 
 
 def residual(hr: Tensor, up: Tensor, residual_scale: float) -> Tensor:

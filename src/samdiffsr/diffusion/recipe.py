@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from samdiffsr.core.recipe import Positive, Strict
+from samdiffsr.diffusion.registry import FORMULATIONS
 
-FormulationName = Literal[
-    "none", "published", "released", "released_nocoef", "coefficient_fix", "consistent", "condition"
-]  # docs: formulations
+FormulationName = Annotated[str, AfterValidator(FORMULATIONS.known)]
 
 
 class Diffusion(Strict):

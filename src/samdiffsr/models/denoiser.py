@@ -7,6 +7,7 @@ from pathlib import Path
 from samdiffsr.core.errors import UserError
 from samdiffsr.diffusion.process import Formulation, formulation
 from samdiffsr.diffusion.recipe import Diffusion, FormulationName
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.diffusion.schedule import cosine_schedule
 from samdiffsr.models.model_file import ModelFile, open_model
 from samdiffsr.models.recipe import DenoiserNetwork
@@ -20,7 +21,7 @@ def build_denoiser(network: DenoiserNetwork, cond_channels: int) -> DenoisingUNe
         network.unet.mults,
         cond_channels,
         network.scale,
-        mask_channels=1 if network.formulation == "condition" else 0,
+        mask_channels=1 if FORMULATIONS[network.formulation].e_sam == "network" else 0,
     )
 
 

@@ -27,6 +27,7 @@ from samdiffsr.core.randomness import image_index, prepare_torch, sample_generat
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upsampled, upscale
 from samdiffsr.data.store import Store
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.diffusion.sampler import chain, sample
 from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
@@ -107,7 +108,7 @@ def denoiser_restorer(
     unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, draw.weights)
     trained = file.network(DenoiserNetwork)
     process = build_formulation(trained.formulation, trained.diffusion)
-    if trained.formulation == "condition" and structure is None:
+    if FORMULATIONS[trained.formulation].e_sam == "network" and structure is None:
         raise UserError(f"{path}: this network takes region masks as an input; give --labels and --values")
     maps = _maps(device, precision)
     encoder.to(device, maps, memory_format=torch.channels_last)

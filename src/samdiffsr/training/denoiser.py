@@ -16,6 +16,7 @@ from samdiffsr.core.randomness import sample_generator, seed_weights
 from samdiffsr.data.resize import upsampled
 from samdiffsr.data.store import Store
 from samdiffsr.diffusion.process import Formulation, residual
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.models.denoiser import build_denoiser, build_formulation
@@ -109,7 +110,7 @@ class NoiseLoss:
         x_t = process.noisy(x_0, e_sam, epsilon, t)
         if x_t.is_cuda:  # once, rather than at every layer
             x_t = x_t.contiguous(memory_format=torch.channels_last)
-        mask = e_sam if recipe.formulation == "condition" else None
+        mask = e_sam if FORMULATIONS[recipe.formulation].e_sam == "network" else None
         prediction = model(x_t, t.to(x_t.device), features, mask)
         return pixel_loss(recipe.training.loss, prediction, process.target(e_sam, epsilon, t))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from samdiffsr.config.load import Config
 from samdiffsr.config.schema import Row as RowSpec
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.reporting.tables.recipe import Column, LeftOut, Pair, Row, TableRecipe
 
@@ -89,7 +90,9 @@ def _mask_words(config: Config, variant: str) -> str | None:
     v, masks = config.variants[variant], config.mask_set(variant)
     if v.foreign is not None:
         return "its own"
-    if v.formulation == "condition":  # the one network that needs masks at inference, where HR is unknown
+    if (
+        FORMULATIONS[v.formulation].e_sam == "network"
+    ):  # the one network that needs masks at inference, where HR is unknown
         return f"{masks} in training, {config.chosen.masks['low']} at inference"
     return masks
 

@@ -7,9 +7,19 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import AfterValidator, Field
 
 from samdiffsr.core.recipe import Name, NotNegative, Positive, Scale, Strict
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, ImageMetric, known
 
 MetricName = Annotated[str, AfterValidator(METRICS.known)]
+
+
+def _modulating(name: str) -> str:
+    if FORMULATIONS[FORMULATIONS.known(name)].e_sam != "noise":
+        raise ValueError(f"formulation {name!r} modulates no noise")
+    return name
+
+
+Modulating = Annotated[str, AfterValidator(_modulating)]
 MetricOfImages = Annotated[str, AfterValidator(lambda name: known(name, ImageMetric))]
 Quality = Literal[
     "masks_mean", "area_q50", "uncovered", "uninformative_patches", "covering", "vi", "boundary_f"
@@ -54,9 +64,7 @@ class Noise(Figure):
 
 
 class Modulation(Figure):
-    formulations: tuple[
-        Literal["published", "released", "released_nocoef", "coefficient_fix", "consistent"], ...
-    ] = Field(min_length=1)
+    formulations: tuple[Modulating, ...] = Field(min_length=1)
 
 
 class Crops(OfImages):

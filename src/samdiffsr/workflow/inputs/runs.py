@@ -11,6 +11,7 @@ from samdiffsr.config.load import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Kind, Layout
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.workflow.availability import absent
 from samdiffsr.workflow.inputs.stores import Files, Undated, structure
 
@@ -103,7 +104,7 @@ def sampling(config: Config, variant: str, scale: int, seed: int, dataset: str) 
     found = models(config, run, models_of(config, run))
     if config.variants[variant].kind == "baseline":
         found["baseline"] = baseline_networks(config, variant, dataset, scale)
-    if config.variants[variant].formulation == "condition":
+    if FORMULATIONS[config.variants[variant].formulation].e_sam == "network":
         # there is no HR image at inference: its masks come from LR, whatever it was trained with
         found |= structure(config, variant, dataset, config.chosen.masks["low"], scale)
     return found
