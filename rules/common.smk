@@ -38,12 +38,9 @@ except UserError as error:
 for name, why in CONFIG.left_out.items():
     logger.warning(f"left out (missing_test_sets: skip): test set {name}: {why}")
 
-STUDY, CHOSEN, LAYOUT = CONFIG.study, CONFIG.chosen, Layout(CONFIG.study)
-TRAIN = CHOSEN.train_set
-CONFIGFILES = tuple(
-    os.path.relpath(path) for path in workflow.config_settings.configfiles
-)
-CALL = configuration.Call(CONFIGFILES, OVERRIDES)
+CHOSEN, LAYOUT, TRAIN = CONFIG.chosen, Layout(CONFIG.study), CONFIG.chosen.train_set
+CONFIGFILES = map(os.path.relpath, workflow.config_settings.configfiles)
+CALL = configuration.Call(tuple(CONFIGFILES), OVERRIDES)
 os.environ.update(configuration.environment(CONFIG))
 
 
@@ -78,6 +75,5 @@ def passing(paths, shards):
 
 def growing(mb):
     """Memory of a job that gets more each time it is tried again; mb: a number, or a function for `ask`."""
-    return lambda wildcards, attempt: attempt * (
-        ask(mb)(wildcards) if callable(mb) else mb
-    )
+    asked = ask(mb) if callable(mb) else lambda wildcards: mb
+    return lambda wildcards, attempt: attempt * asked(wildcards)
