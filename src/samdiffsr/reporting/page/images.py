@@ -16,8 +16,8 @@ from PIL import Image
 
 from samdiffsr.core.files import from_cell
 from samdiffsr.data.store import Store
+from samdiffsr.reporting.frames import read_scores
 from samdiffsr.reporting.page.recipe import ComparisonRecipe, Limits
-from samdiffsr.reporting.tables.gather import read_scores
 from samdiffsr.sampling.sample_set import SampleSet
 
 TRUTH = "HR (truth)"
@@ -80,8 +80,8 @@ class Comparison:
             manifest = results / "samples" / run / weights / f"{recipe.dataset}.json"
             self.samples.append(SampleSet.open(manifest))
             scores = read_scores([results / "scores" / run / f"{recipe.dataset}.csv"])
-            rows = scores.get((run, weights, recipe.dataset, "psnr_y"), [])
-            self.values.append({from_cell(row["image"]): float(row["value"]) for row in rows if row["value"]})
+            mine = scores[(scores["weights"] == weights) & (scores["metric"] == "psnr_y")].dropna()
+            self.values.append(dict(zip(mine["image"].map(from_cell), mine["number"], strict=True)))
         there = [name for name in self.hr.names if any(samples.has(name) for samples in self.samples)]
         self.names = by_spread(there, self.values)
 

@@ -7,7 +7,6 @@ anything else or running any script but its own.
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import logging
 import re
@@ -15,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.reporting.frames import read
 from samdiffsr.reporting.page.images import comparisons, data_uri
 from samdiffsr.reporting.page.origin import origin
 from samdiffsr.reporting.page.recipe import ReportRecipe
+from samdiffsr.reporting.tables.conditions import claims, conditions
 from samdiffsr.reporting.tables.differences import COLUMNS as DIFFERENCE_COLUMNS
 from samdiffsr.reporting.tables.gather import TIDY_COLUMNS
 from samdiffsr.reporting.tables.recipe import TableRecipe
-from samdiffsr.reporting.tables.render import Block, Cell, blocks, claims, conditions, write_text
+from samdiffsr.reporting.tables.render import Block, blocks, write_text
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +55,18 @@ def report(
     Raises:
         UserError: a file that is damaged, or not what its name says.
     """
-    rows = {path.name.removesuffix("_tidy.csv"): _read(path, TIDY_COLUMNS) for path in tidy}
-    claimed = _read(differences, DIFFERENCE_COLUMNS)
+    made = {path.name.removesuffix("_tidy.csv"): path for path in tidy}
+    rows = read(tidy, TIDY_COLUMNS, "a tidy table")
+    claimed = read([differences], DIFFERENCE_COLUMNS, "a table's differences")
     tables = [
-        table_view(table, rows.get(table.name), [r for r in claimed if r["table"] == table.name])
+        table_view(
+            table,
+            rows[rows["table"] == table.name] if table.name in made else None,
+            claimed[claimed["table"] == table.name].to_dict("records"),
+        )
         for table in recipe.tables
     ]
-    protocols = sorted(
-        {r["protocol"] for part in rows.values() for r in part if r["metric"] in ("psnr_y", "ssim_y")} - {""}
-    )
+    protocols = sorted({*rows["protocol"][rows["metric"].isin(["psnr_y", "ssim_y"])]} - {""})
     page = render(
         study=recipe.study,
         about=recipe.about,
@@ -102,7 +107,7 @@ def _hash(text: str) -> str:
 
 
 def table_view(
-    recipe: TableRecipe, tidy: list[dict[str, str]] | None, differences: list[dict[str, str]]
+    recipe: TableRecipe, tidy: pd.DataFrame | None, differences: list[dict[str, str]]
 ) -> dict[str, Any]:
     """One table as the page shows it; `tidy` None: it was not made."""
     view = {"id": recipe.name, "number": recipe.number, "title": recipe.title}
@@ -120,27 +125,33 @@ def table_view(
 
 def _block_view(block: Block) -> dict[str, Any]:
     """A block without its empty columns (why they are empty stands among the table's conditions)."""
-    columns: list[dict[str, Any]] = []
-    kept = []
-    metric = ""
-    for i, heading in enumerate(block.headings[1:], start=1):
-        published = heading == "published"
-        metric = metric if published else heading
-        if any(line[i].text for line in block.lines):
-            better = {column.heading: column for column in METRICS.values()}[metric].better
-            columns.append({"heading": metric, "published": published, "better": better})
-            kept.append(i)
-    lines = [{"name": line[0].text, "cells": [_cell_view(line[i]) for i in kept]} for line in block.lines]
+    kept = block.only(block.valued, (block.text != "").any())
+    columns = [
+        {
+            "heading": METRICS[metric].heading,
+            "published": kind == "published",
+            "better": METRICS[metric].better,
+        }
+        for metric, kind in kept.text
+    ]
+    lines = [
+        {
+            "name": method,
+            "cells": [
+                {"text": shown, "rank": rank, "spread": spread}
+                for shown, rank, spread in zip(
+                    text, kept.rank.loc[method], kept.spread.loc[method], strict=True
+                )
+            ],
+        }
+        for method, text in kept.text.iterrows()
+    ]
     return {
         "title": block.title,
         "columns": columns,
         "lines": lines,
-        "nowhere": ", ".join(block.quoted_nowhere),
+        "nowhere": ", ".join(block.text.index[~block.valued]),
     }
-
-
-def _cell_view(cell: Cell) -> dict[str, Any]:
-    return {"text": cell.text, "rank": cell.rank, "spread": cell.spread}
 
 
 def _difference_view(row: dict[str, str]) -> dict[str, Any]:
@@ -197,14 +208,3 @@ def figure_view(path: Path, caption: str) -> dict[str, Any]:
         note = f"Shrunk from {width} x {height} pixels; {path.name} is the original."
     size = {"width": image.width, "height": image.height}
     return view | size | {"uri": data_uri(np.asarray(image), "webp"), "note": note}
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != columns:
-                raise UserError(f"{path}: its columns are not those of such a table; delete it and run again")
-            return list(reader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; `snakemake tables` makes it") from None

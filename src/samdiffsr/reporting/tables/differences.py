@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import write_csv
 from samdiffsr.evaluation.compare import (
     Difference,
     holm,
@@ -22,7 +20,8 @@ from samdiffsr.evaluation.compare import (
 )
 from samdiffsr.evaluation.crossed import MOST_SEEDS, seeds_needed
 from samdiffsr.evaluation.metrics import METRICS
-from samdiffsr.reporting.tables.gather import Published, Scores, read_published, read_scores
+from samdiffsr.reporting.frames import read, read_scores, write
+from samdiffsr.reporting.tables.published import read_published
 from samdiffsr.reporting.tables.recipe import Row, TableRecipe
 
 COLUMNS = (
@@ -32,7 +31,7 @@ COLUMNS = (
     "seed_sd_difference", "detectable", "published", "seeds_to_decide", "rng_seed", "n_resamples", "words",
     "why_empty", "study",
 )  # fmt: skip
-PAIR = ("of", "minus", "scale", "dataset", "metric")  # what makes a claim; several tables may show one
+PAIR = ["of", "minus", "scale", "dataset", "metric"]  # what makes a claim; several tables may show one
 
 
 def differences(recipe: TableRecipe, scores: list[Path], published: Path, out: Path) -> list[dict[str, Any]]:
@@ -71,24 +70,25 @@ def differences(recipe: TableRecipe, scores: list[Path], published: Path, out: P
                 )
     for row, p in zip(found, holm([row.get("p") for row in found]), strict=True):
         row["p_holm"] = p
-    write_csv(out, COLUMNS, [{k: _text(v) for k, v in row.items()} for row in found])
+    rows = [{key: _text(value) for key, value in row.items()} for row in found]
+    write(out, pd.DataFrame(rows, columns=[*COLUMNS], dtype=object))
     return found
 
 
 def difference(
-    measured: Scores, of: Row, minus: Row, dataset: str, metric: str, paper: float | None = None
+    measured: pd.DataFrame, of: Row, minus: Row, dataset: str, metric: str, paper: float | None = None
 ) -> dict[str, Any] | None:
     """One row of a recipe minus another, from `kind` to `why_empty` of COLUMNS; None: no metric of images.
 
-    paper: the published difference (of a ratio the ratio).
+    measured: scores of single images (`frames.read_scores`). paper: the published difference (of a ratio the
+    ratio).
     """
     sides = [_images(measured, row, dataset, metric) for row in (of, minus)]
-    most = max(len(side or ()) for side in sides)
+    most = max(len(side) for side in sides)
     for k, row in enumerate((of, minus)):  # what is not trained here has no seeds: one run stands for all
-        side = sides[k]
-        if side and len(side) == 1 and row.weights == ("none",):
-            sides[k] = side * most
-    return None if all(side is None for side in sides) else _compare(sides, metric, paper)
+        if len(sides[k]) == 1 and row.weights == ("none",):
+            sides[k] = pd.concat([sides[k]] * most)
+    return None if all(side.empty for side in sides) else _compare(sides, metric, paper)
 
 
 def join(parts: Iterable[Path], out: Path) -> None:
@@ -96,50 +96,44 @@ def join(parts: Iterable[Path], out: Path) -> None:
 
     A difference that several tables claim is one claim.
     """
-    rows: list[dict[str, Any]] = []
-    for path in parts:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise UserError(f"{path}: its columns are not those of differences; delete it and run again")
-            rows += reader
-    family = {tuple(row[key] for key in PAIR): float(row["p"]) for row in rows if row["p"]}
-    corrected = dict(zip(family, holm(list(family.values())), strict=True))
-    for row in rows:
-        row["p_study"] = _text(corrected.get(tuple(row[key] for key in PAIR)))
-    write_csv(out, COLUMNS, rows)
+    rows = read(parts, COLUMNS, "a table's differences")
+    family = rows[rows["p"] != ""].drop_duplicates(PAIR, keep="last").set_index(PAIR)["p"].astype(float)
+    corrected = dict(zip(family.index, holm(list(family)), strict=True))
+    rows["p_study"] = [_text(corrected.get(pair)) for pair in rows[PAIR].itertuples(index=False, name=None)]
+    write(out, rows)
 
 
 def _published(
-    printed: Published, recipe: TableRecipe, pair: tuple[Row, Row], dataset: str, metric: str
+    printed: pd.DataFrame, recipe: TableRecipe, pair: tuple[Row, Row], dataset: str, metric: str
 ) -> float | None:
     """What the paper prints of a pair: in this table, or in the first that has both."""
-    name = METRICS[metric].published
-    tables = dict.fromkeys([recipe.number, *(key[0] for key in printed.values)])
-    for table in tables:
-        keys = [(table, row.published, str(recipe.scale), dataset, name) for row in pair]
-        if all(printed.values.get(key) for key in keys):
-            a, b = (float(printed.values[key]) for key in keys)
-            return a / b if getattr(METRICS[metric], "ratio", False) else a - b
+    entry = METRICS[metric]
+    mine = printed[(printed["scale"] == str(recipe.scale)) & (printed["dataset"] == dataset)]
+    mine = mine[mine["metric"] == entry.published].set_index(["table", "method"])["published"]
+    for table in dict.fromkeys([recipe.number, *printed["table"]]):
+        if all((table, row.published) in mine.index for row in pair):
+            a, b = (float(mine[table, row.published]) for row in pair)
+            return a / b if entry.ratio else a - b
     return None
 
 
-def _images(measured: Scores, row: Row, dataset: str, metric: str) -> list[dict[str, float]] | None:
-    """For each seed: image -> value. None if the metric is not one of images."""
-    seeds = [measured.get((run, row.weights[0], dataset, metric)) for run in row.runs]
-    if not any(seeds):
-        return None
-    return [{r["image"]: float(r["value"]) for r in seed or () if r["value"]} for seed in seeds]
+def _images(measured: pd.DataFrame, row: Row, dataset: str, metric: str) -> pd.DataFrame:
+    """A row a seed, a column an image, NaN where it has no value; empty if no image has this metric."""
+    cell = (measured["dataset"] == dataset) & (measured["metric"] == metric)
+    mine = measured[cell & (measured["weights"] == row.weights[0]) & measured["run"].isin(row.runs)]
+    if mine.empty:
+        return pd.DataFrame()
+    return mine.pivot(index="run", columns="image", values="number").reindex(list(row.runs))
 
 
-def _compare(sides: list[list[dict[str, float]] | None], metric: str, paper: float | None) -> dict[str, Any]:
+def _compare(sides: list[pd.DataFrame], metric: str, paper: float | None) -> dict[str, Any]:
     entry = METRICS[metric]
     kind = "ratio" if entry.ratio else "difference"
-    seeds = [seed for side in sides for seed in side or ()]
-    common = sorted(set.intersection(*(set(seed) for seed in seeds))) if all(sides) else []
+    whole = [side.dropna(axis="columns") for side in sides]
+    common = sorted(set(whole[0].columns) & set(whole[1].columns))
     if not common:
         return {"kind": kind, "why_empty": "no image that both were scored on"}
-    a, b = (np.array([[seed[name] for name in common] for seed in side or ()]) for side in sides)
+    a, b = (np.ascontiguousarray(side[common]) for side in whole)
     if kind == "ratio" and not min(a.mean(), b.mean()) > 0:
         return {"kind": kind, "why_empty": "a ratio with 0"}
     result = (paired_ratio if kind == "ratio" else paired_difference)(a, b)

@@ -7,36 +7,27 @@ travels without it.
 
 from __future__ import annotations
 
-import csv
-import math
-import statistics
-from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import pandas as pd
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import write_csv
 from samdiffsr.evaluation.metrics import METRICS
-from samdiffsr.evaluation.scores import IMAGE_COLUMNS, SET_COLUMNS
-from samdiffsr.reporting.tables.recipe import LeftOut, TableRecipe
+from samdiffsr.reporting.frames import CELL, read_scores, read_sets, write
+from samdiffsr.reporting.tables.published import PRINTED, read_published
+from samdiffsr.reporting.tables.recipe import Column, LeftOut, Row, TableRecipe
 
 TIDY_COLUMNS = (
     "table", "method", "variant", "run", "seed", "weights", "dataset", "scale", "metric", "n", "mean", "std",
     "published", "erratum", "why_empty", "masks", "sampling", "checkpoints", "study", "protocol",
 )  # fmt: skip
-Scores = dict[tuple[str, ...], list[dict[str, str]]]
-
-
-class Published(NamedTuple):
-    """The paper's tables, its errata applied."""
-
-    values: dict[tuple[str, str, str, str, str], str]  # (table, method, scale, dataset, metric) -> as printed
-    errata: dict[tuple[str, str], str]  # (table, dataset) -> what was changed, and why
+KEY = ["method", "dataset", "metric"]  # of a cell of the wide table, by labels
 
 
 def gather(
     recipe: TableRecipe, scores: list[Path], sets: list[Path], published: Path, wide: Path, tidy: Path
-) -> list[dict[str, Any]]:
+) -> pd.DataFrame:
     """Make one table.
 
     Args:
@@ -51,170 +42,131 @@ def gather(
     Raises:
         UserError: a score file that is not one, or scores of different protocols in one cell.
     """
-    measured, whole, printed = read_scores(scores), read_sets(sets), read_published(published)
-    wide_rows, tidy_rows = [], []
-    for row in recipe.rows:
-        cells = {"Method": row.label}
-        for dataset in [*recipe.datasets, *recipe.left_out]:
-            for metric in recipe.metrics:
-                column = METRICS[metric]
-                number = recipe.name.removeprefix("table")
-                key = (number, row.published, str(recipe.scale), dataset.published, column.published)
-                value = printed.values.get(key, "")
-                shared = {
-                    "table": recipe.name,
-                    "method": row.label,
-                    "variant": row.variant or "",
-                    "dataset": dataset.label,
-                    "scale": recipe.scale,
-                    "metric": metric,
-                    "published": value,
-                    "erratum": printed.errata.get((number, dataset.published), "") if value else "",
-                    "masks": row.masks or "none",
-                    "sampling": row.sampling,
-                    "checkpoints": recipe.checkpoints,
-                    "study": recipe.study,
-                }
-                made = [
-                    shared
-                    | (_cell(measured, run, weights, dataset.name, metric)
-                       or _whole(whole, run, weights, dataset.name, metric))
-                    for weights in row.weights
-                    for run in row.runs
-                ]  # fmt: skip
-                why = row.absent.get(dataset.name.partition("/")[0])
-                if why or not row.runs:
-                    nothing = {"variant": "", "n": 0, "masks": "", "checkpoints": "", "sampling": ""}
-                    made = [shared | nothing | {"why_empty": why or "not run here"}]
-                tidy_rows += made
-                if isinstance(dataset, LeftOut):  # named, lest it is taken for forgotten; it gets no column
-                    for cell in made:
-                        cell["why_empty"] = f"test set left out: {dataset.why}"
-                    continue
-                cells[f"{dataset.label} {column.heading}"] = headline(made, metric)
-        wide_rows.append(cells)
-    write_csv(tidy, TIDY_COLUMNS, tidy_rows)
-    write_csv(wide, tuple(wide_rows[0]), wide_rows)
-    return tidy_rows
+    asked = pd.DataFrame([cell for row in recipe.rows for cell in _asked(recipe, row)])
+    measured = pd.concat([_over_images(read_scores(scores)), _whole(read_sets(sets))])
+    rows = asked.merge(measured.drop_duplicates(CELL), "left", left_on=["run", "weights", "name", "metric"],
+                       right_on=CELL, suffixes=("", "_measured"))  # fmt: skip
+    rows = rows.merge(read_published(published), "left", left_on=[f"printed_{k}" for k in PRINTED],
+                      right_on=PRINTED, suffixes=("", "_printed"))  # fmt: skip
+    rows["n"] = rows["n"].fillna("0")
+    rows["why_empty"] = rows["told"].where(rows["told"] != "", rows["why_empty"].fillna("not scored"))
+    table = rows[list(TIDY_COLUMNS)].fillna("")
+    write(tidy, table)
+    write(wide, _wide(recipe, table))
+    return table
 
 
-def headline(rows: list[dict[str, Any]], metric: str) -> str:
-    """A table's cell out of its tidy rows: mean over seeds of the weights named first, or ""."""
-    means = [float(r["mean"]) for r in rows if r.get("mean") and r["weights"] == rows[0]["weights"]]
-    return show(sum(means) / len(means), metric) if means else ""
+def _asked(recipe: TableRecipe, row: Row) -> list[dict[str, Any]]:
+    """What the table has of one method, a dictionary a cell, kind of weights and seed."""
+    cells = []
+    for dataset in [*recipe.datasets, *recipe.left_out]:
+        why = row.absent.get(dataset.name.partition("/")[0], "" if row.runs else "not run here")
+        for metric in recipe.metrics:
+            shared = {
+                "table": recipe.name,
+                "method": row.label,
+                "variant": row.variant or "",
+                "name": dataset.name,
+                "dataset": dataset.label,
+                "scale": str(recipe.scale),
+                "metric": metric,
+                "masks": row.masks or "none",
+                "sampling": row.sampling,
+                "checkpoints": recipe.checkpoints,
+                "study": recipe.study,
+                # a test set that is left out is named, lest it is taken for forgotten; it gets no column
+                "told": f"test set left out: {dataset.why}" if isinstance(dataset, LeftOut) else why,
+                **_printed(recipe, row, dataset, metric),
+            }
+            if why:
+                nothing = dict.fromkeys(
+                    ("variant", "masks", "checkpoints", "sampling", "run", "seed", "weights"), ""
+                )
+                cells.append(shared | nothing)
+                continue
+            cells += [
+                shared | {"run": run, "seed": run.rsplit("-s", 1)[1], "weights": weights}
+                for weights in row.weights
+                for run in row.runs
+            ]
+    return cells
+
+
+def _printed(recipe: TableRecipe, row: Row, dataset: Column, metric: str) -> dict[str, str]:
+    """Under which names the paper would print a cell."""
+    names = (
+        recipe.name.removeprefix("table"),
+        row.published,
+        str(recipe.scale),
+        dataset.published,
+        METRICS[metric].published,
+    )
+    return {f"printed_{key}": name for key, name in zip(PRINTED, names, strict=True)}
+
+
+def _over_images(scores: pd.DataFrame) -> pd.DataFrame:
+    """Number, mean and standard deviation over images of each cell and seed."""
+    by = scores.groupby(CELL, sort=False)
+    protocols = by["protocol"].unique()
+    for (run, *_), found in protocols[protocols.map(len) > 1].items():
+        raise UserError(
+            f"{run}: scored under different protocols ({'; '.join(sorted(found))}); score it again"
+        )
+    reasons = scores[scores["number"].isna()].groupby(CELL)["why_empty"]
+    return pd.DataFrame(
+        {
+            "n": by["number"].count().astype(str),
+            "mean": by["number"].mean().map(_six),
+            "std": by["number"].std().map(_six),
+            "why_empty": reasons.agg(lambda texts: "; ".join(sorted(set(texts)))),
+            "protocol": by["protocol"].first(),
+        }
+    ).fillna("").reset_index()  # fmt: skip
+
+
+def _whole(sets: pd.DataFrame) -> pd.DataFrame:
+    """Scores of whole sets in the same columns, as they stand in their files."""
+    return sets.rename(columns={"value": "mean", "sd": "std"}).drop(columns="number")
+
+
+def _six(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.6f}"
+
+
+def _wide(recipe: TableRecipe, tidy: pd.DataFrame) -> pd.DataFrame:
+    cells = summary(tidy)["mean"].to_dict()
+    methods = [row.label for row in recipe.rows]
+    columns = {"Method": methods}
+    for dataset in recipe.datasets:
+        for metric in recipe.metrics:
+            means = [cells[method, dataset.label, metric] for method in methods]
+            columns[f"{dataset.label} {METRICS[metric].heading}"] = [show(mean, metric) for mean in means]
+    return pd.DataFrame(columns)
+
+
+def summary(tidy: pd.DataFrame) -> pd.DataFrame:
+    """Each cell of the table by KEY: `mean` over seeds of the weights named first, `spread` (their standard
+    deviation over seeds) and `published`; NaN where there is none.
+    """
+    by = tidy.groupby(KEY, sort=False)
+    headline = tidy["weights"] == by["weights"].transform("first")
+    seeds = pd.to_numeric(tidy["mean"].where(headline, "")).groupby([tidy[key] for key in KEY], sort=False)
+    return pd.DataFrame(
+        {
+            "mean": seeds.mean(),
+            "spread": seeds.std(),
+            "published": pd.to_numeric(by["published"].first()),
+        }
+    )
 
 
 def show(value: float, metric: str) -> str:
-    """A value in the unit and with the decimals of its column; at least two digits of a small one."""
+    """A value in the unit and decimals of its column, at least two digits of a small one; NaN: ""."""
+    if pd.isna(value):
+        return ""
     column = METRICS[metric]
     shown = value * column.factor
     decimals = column.decimals
     while shown and abs(shown) < 10 ** (1 - decimals) and decimals < 6:
         decimals += 1
     return f"{shown:.{decimals}f}"
-
-
-def _cell(measured: Scores, run: str, weights: str, dataset: str, metric: str) -> dict[str, Any]:
-    """What one run and one kind of its weights give for one data set and metric of images, or {}."""
-    images = measured.get((run, weights, dataset, metric), [])
-    if not images:
-        return {}
-    values = [float(image["value"]) for image in images if image["value"]]
-    reasons = sorted({image["why_empty"] for image in images if not image["value"]})
-    protocols = sorted({image["protocol"] for image in images})
-    if len(protocols) > 1:
-        raise UserError(f"{run}: scored under different protocols ({'; '.join(protocols)}); score it again")
-    return {
-        "run": run,
-        "seed": run.rsplit("-s", 1)[1],
-        "weights": weights,
-        "n": len(values),
-        "mean": f"{statistics.fmean(values):.6f}" if values else "",
-        "std": f"{statistics.stdev(values):.6f}" if len(values) > 1 else "",
-        "why_empty": "; ".join(reasons),
-        "protocol": protocols[0],
-    }
-
-
-def _whole(sets: Scores, run: str, weights: str, dataset: str, metric: str) -> dict[str, Any]:
-    """What one run and one kind of its weights give for a data set as a whole."""
-    rows = sets.get((run, weights, dataset, metric)) or [
-        {"n": "0", "value": "", "sd": "", "why_empty": "not scored", "protocol": ""}
-    ]
-    return {
-        "run": run,
-        "seed": run.rsplit("-s", 1)[1],
-        "weights": weights,
-        "n": rows[0]["n"],
-        "mean": rows[0]["value"],
-        "std": rows[0]["sd"],
-        "why_empty": rows[0]["why_empty"],
-        "protocol": rows[0]["protocol"],
-    }
-
-
-def read_scores(paths: list[Path]) -> Scores:
-    """(run, weights, data set, metric) -> rows, one an image."""
-    return _read(paths, IMAGE_COLUMNS)
-
-
-def read_sets(paths: list[Path]) -> Scores:
-    """(run, weights, data set, metric) -> one row."""
-    return _read(paths, SET_COLUMNS)
-
-
-def _read(paths: list[Path], columns: tuple[str, ...]) -> Scores:
-    found: Scores = defaultdict(list)
-    for path in paths:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != columns:
-                raise UserError(f"{path}: not a score file (its columns differ); delete it and run again")
-            for row in reader:
-                if row["value"] and not _finite(row["value"]):
-                    raise UserError(
-                        f"{path}: {row['metric']} of {row.get('image', 'the set')} is {row['value']}; "
-                        "score it again"
-                    )
-                found[row["run"], row["weights"], row["dataset"], row["metric"]].append(row)
-    return found
-
-
-def _finite(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def read_published(path: Path) -> Published:
-    """The paper's values, with the errata of `errata.yaml` beside `path` applied.
-
-    An erratum is {table, swap: [data set, data set], why}: their columns were exchanged in print.
-    """
-    import yaml
-
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    errata: dict[tuple[str, str], str] = {}
-    other: dict[tuple[str, str], str] = {}
-    try:
-        errata_rows = yaml.safe_load(path.with_name("errata.yaml").read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path.with_name('errata.yaml')}: not valid YAML ({error})") from None
-    for erratum in errata_rows:
-        first, second = erratum["swap"]
-        for here, there in ((first, second), (second, first)):
-            other[str(erratum["table"]), here] = there
-            errata[str(erratum["table"]), here] = f"printed under {there}: {erratum['why']}"
-    values = {
-        (
-            r["table"],
-            r["method"],
-            r["scale"],
-            other.get((r["table"], r["dataset"]), r["dataset"]),
-            r["metric"],
-        ): r["value"]
-        for r in rows
-    }
-    return Published(values, errata)

@@ -8,181 +8,96 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import stdev
 from typing import Any
 
+import pandas as pd
+
 from samdiffsr.core.files import atomic_path
-from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SetMetric
-from samdiffsr.reporting.tables.gather import headline, show
+from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.reporting.tables.conditions import claims, conditions, machine
+from samdiffsr.reporting.tables.gather import show, summary
 from samdiffsr.reporting.tables.recipe import TableRecipe
 
 DASH = "–"
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One value as text; rank 1 is best, 2 second best, 0 neither."""
-
-    text: str
-    rank: int = 0
-    spread: str = ""
-
-
-@dataclass(frozen=True)
 class Block:
-    """One data set's part of a table."""
+    """One data set's part of a table: methods down, (metric, "measured" or "published") across.
+
+    text: values as shown, "" where there is none. rank: 1 is best, 2 second best, 0 neither. spread: their
+    standard deviation over seeds, as shown.
+    """
 
     title: str
-    headings: tuple[str, ...]
-    lines: tuple[tuple[Cell, ...], ...]  # the method's name first
-    quoted_nowhere: tuple[str, ...]  # methods with neither a measured nor a published value
+    text: pd.DataFrame
+    rank: pd.DataFrame
+    spread: pd.DataFrame
+
+    @property
+    def headings(self) -> list[str]:
+        """Of the columns after the method's; a published value without a measured one says of what it is."""
+        found = []
+        for metric, kind in self.text:
+            alone = (metric, "measured") not in self.text
+            heading = METRICS[metric].heading
+            found.append(heading if kind == "measured" else f"{heading}, published" if alone else kind)
+        return found
+
+    def only(self, methods: pd.Series, columns: pd.Series) -> Block:
+        """The part of it where these are true."""
+        parts = (frame.loc[methods, columns] for frame in (self.text, self.rank, self.spread))
+        return Block(self.title, *parts)
+
+    @property
+    def valued(self) -> pd.Series:
+        """Whether a method has any value."""
+        return (self.text != "").any(axis="columns")
 
 
-def blocks(recipe: TableRecipe, tidy: list[dict[str, Any]]) -> list[Block]:
-    """The table's parts from its tidy rows (`reporting.tables.gather`)."""
+def blocks(recipe: TableRecipe, tidy: pd.DataFrame) -> list[Block]:
+    """The table's parts from its tidy rows (`reporting.tables.gather`), with all its methods and metrics."""
+    cells = summary(tidy)
+    methods = [row.label for row in recipe.rows]
     made = []
     for dataset in recipe.datasets:
-        columns: list[tuple[str, list[Cell]]] = []
+        texts, ranks, spreads = {}, {}, {}
         for metric in recipe.metrics:
-            groups = [
-                [
-                    r
-                    for r in tidy
-                    if (r["method"], r["dataset"], r["metric"]) == (row.label, dataset.label, metric)
-                ]
-                for row in recipe.rows
-            ]
-            measured = [_cell(group, metric) for group in groups]
-            printed = [group[0]["published"] for group in groups]
-            columns.append((METRICS[metric].heading, _ranked(measured, metric)))
-            if any(printed):
-                quoted = [Cell(show(float(text), metric) if text else "") for text in printed]
-                columns.append(("published", _ranked(quoted, metric)))
-        names = [row.label for row in recipe.rows]
-        kept = [i for i in range(len(names)) if any(cells[i].text for _, cells in columns)]
-        made.append(
-            Block(
-                title=f"{dataset.label} x{recipe.scale}",
-                headings=("Method", *(heading for heading, _ in columns)),
-                lines=tuple((Cell(names[i]), *(cells[i] for _, cells in columns)) for i in kept),
-                quoted_nowhere=tuple(name for i, name in enumerate(names) if i not in kept),
-            )
-        )
+            column = cells.xs((dataset.label, metric), level=("dataset", "metric")).loc[methods]
+            for kind, values in (("measured", column["mean"]), ("published", column["published"])):
+                if kind == "published" and values.isna().all():
+                    continue
+                text = values.map(lambda value, metric=metric: show(value, metric))
+                spread = column["spread"] if kind == "measured" else pd.Series(float("nan"), text.index)
+                texts[metric, kind] = text
+                ranks[metric, kind] = _ranks(text, metric)
+                spreads[metric, kind] = spread.map(lambda value, metric=metric: show(value, metric))
+        frames = (pd.DataFrame(columns) for columns in (texts, ranks, spreads))
+        made.append(Block(f"{dataset.label} x{recipe.scale}", *frames))
     return made
 
 
-def _cell(rows: list[dict[str, Any]], metric: str) -> Cell:
-    """Mean over seeds and its standard deviation."""
-    means = [float(r["mean"]) for r in rows if r.get("mean") and r["weights"] == rows[0]["weights"]]
-    return Cell(headline(rows, metric), spread=show(stdev(means), metric) if len(means) > 1 else "")
+def _ranks(text: pd.Series, metric: str) -> pd.Series:
+    """Rank of the best and of the second best value, else 0; equal as shown is equal in rank.
 
-
-def _ranked(cells: list[Cell], metric: str) -> list[Cell]:
-    """Mark the best and the second best value; equal as shown is equal in rank. One alone is not marked.
-
-    Times and memory are not marked: they are those of one machine on one day.
+    One value alone is not marked. Times and memory are not either: they are those of one machine on one day.
     """
-    better = 0 if _machine(metric) else METRICS[metric].better
-    values = sorted({float(cell.text) for cell in cells if cell.text}, reverse=better > 0)
-    if not better or len(values) < 2:
-        return cells
-    order = {value: rank for rank, value in enumerate(values[:2], start=1)}
-    return [Cell(c.text, order.get(float(c.text), 0) if c.text else 0, c.spread) for c in cells]
-
-
-def _machine(metric: str) -> str:
-    """ "time" or "memory" of a machine, or "": the values of one machine on one day are not ranked."""
-    entry = METRICS[metric]
-    return entry.machine if isinstance(entry, CostMetric) else ""
-
-
-def conditions(recipe: TableRecipe, tidy: list[dict[str, Any]]) -> list[str]:
-    """Under which conditions the table was made: sentences."""
-
-    def several(values: Any) -> str:
-        return ", ".join(dict.fromkeys(str(v) for v in values if v))
-
-    ours = [row for row in recipe.rows if row.runs]
-    measured = [r for r in tidy if r.get("mean")]
-    masks = several(f"{row.label}: {row.masks}" for row in ours if row.masks)
-    images = [r for r in measured if isinstance(METRICS[r["metric"]], ImageMetric)]
-    lines = [f"Study {recipe.study}: {recipe.about}."]
-    lines.append(
-        f"Training set {recipe.train_set}; checkpoints {recipe.checkpoints}; "
-        f"masks {masks or 'none'}; seeds {several(r['seed'] for r in measured) or 'none'}; "
-        f"sampling {several(row.sampling for row in ours)}; "
-        f"weights {several(row.weights[0] for row in ours)}."
-    )
-    if protocols := several(r["protocol"] for r in images):
-        lines.append(f"PSNR and SSIM: {protocols}.")
-    if whole := [r for r in measured if isinstance(METRICS[r["metric"]], SetMetric)]:
-        sizes = several(f"{r['dataset']}: {r['n']}" for r in whole)
-        lines.append(
-            f"FID and KID of whole images against the truth, number of images {sizes}. An FID of so few "
-            "images is comparable only with one of the same images; images are shrunk to 299 x 299, and "
-            "with them what super-resolution adds to large ones ('patches' are not)."
-        )
-    for metric in filter(_machine, METRICS):
-        if devices := several(r["protocol"] for r in measured if r["metric"] == metric):
-            beside = "; by the clock, beside whatever else ran" if _machine(metric) == "time" else ""
-            lines.append(f"{METRICS[metric].heading}: {devices}{beside}.")
-    if any(r["published"] for r in tidy):
-        note = "Published: the paper's values (arXiv 2402.17133v2)."
-        if not recipe.comparable:
-            note += (
-                " They are not comparable with the measured ones beside them: other training data, masks "
-                "or length of training."
-            )
-        lines.append(note)
-    elif not recipe.comparable:
-        lines.append("These numbers are not comparable with the paper's.")
-    lines += [f"{dataset}: {text}." for dataset, text in _errata(tidy)]
-    for entry in recipe.left_out:
-        lines.append(f"Left out: {entry.label} ({entry.why}).")
-    unmeasured: dict[str, list[str]] = {}  # reason -> headings
-    for metric in recipe.metrics:
-        reasons = several(
-            r["why_empty"] for r in tidy if r["metric"] == metric and r["variant"] and r["why_empty"]
-        )
-        if reasons and not any(r["metric"] == metric for r in measured):
-            unmeasured.setdefault(reasons, []).append(METRICS[metric].heading)
-        elif reasons and not isinstance(METRICS[metric], CostMetric):
-            lines.append(f"{METRICS[metric].heading}, partly empty: {reasons}.")
-    lines += [f"Not measured: {', '.join(headings)} ({reason})." for reason, headings in unmeasured.items()]
-    return lines + list(recipe.notes)
-
-
-def _errata(tidy: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((r["dataset"], r["erratum"]) for r in tidy if r["erratum"]))
-
-
-def claims(differences: list[dict[str, Any]]) -> list[str]:
-    """The table's differences as sentences."""
-    return [
-        f"{row['of']} {'over' if row['kind'] == 'ratio' else 'minus'} {row['minus']}, {row['dataset']}, "
-        f"{METRICS[row['metric']].label}: {row['words']}"
-        for row in differences
-        if row.get("words")  # why the others are empty stands in the CSV
-    ]
+    better = 0 if machine(metric) else METRICS[metric].better
+    values = pd.to_numeric(text)
+    if not better or values.nunique() < 2:
+        return pd.Series(0, text.index)
+    ranks = values.rank(method="dense", ascending=better < 0)
+    return ranks.where(ranks <= 2, 0).fillna(0).astype(int)
 
 
 # ---- Markdown ----
 
 
-def markdown(recipe: TableRecipe, tidy: list[dict[str, Any]], differences: list[dict[str, Any]]) -> str:
-    """The table in Markdown: best bold, second best underlined."""
+def markdown(recipe: TableRecipe, tidy: pd.DataFrame, differences: list[dict[str, Any]]) -> str:
+    """The table in Markdown: best bold, second best underlined; what was not measured is named below."""
     parts = [f"# Table {recipe.number}: {recipe.title}"]
     for block in blocks(recipe, tidy):
-        head = [
-            f"| {' | '.join(_md(h) for h in block.headings)} |",
-            "|---" + "|---:" * (len(block.headings) - 1) + "|",
-        ]
-        body = [f"| {' | '.join(_md_cell(cell) for cell in line)} |" for line in block.lines]
-        parts += [f"## {block.title}", "\n".join(head + body)]
-        if block.quoted_nowhere:
-            parts.append(
-                f"Neither run here nor in the paper for these images: {', '.join(block.quoted_nowhere)}."
-            )
+        parts += [f"## {block.title}", *_md_block(block)]
     if differences:
         parts += ["## Differences", "\n".join(f"- {_md(line)}" for line in claims(differences))]
     parts += ["## Conditions", "\n".join(f"- {_md(line)}" for line in conditions(recipe, tidy))]
@@ -192,14 +107,41 @@ def markdown(recipe: TableRecipe, tidy: list[dict[str, Any]], differences: list[
     return "\n\n".join(parts) + "\n"
 
 
+def _md_block(block: Block) -> list[str]:
+    """The methods and metrics that were measured here, or else the paper's; and a line on those left out."""
+    measured = block.text.xs("measured", level=1, axis="columns") != ""
+    if measured.any(axis=None):
+        methods = measured.any(axis="columns")
+        columns = block.text.columns.get_level_values(0).isin(measured.columns[measured.any()])
+        columns &= (block.text[methods] != "").any()
+    else:
+        methods, columns = block.valued, (block.text != "").any()
+    kept = block.only(methods, columns)
+    lines = [
+        f"| {' | '.join(_md(heading) for heading in ('Method', *kept.headings))} |",
+        "|---" + "|---:" * len(kept.headings) + "|",
+    ]
+    for method, text in kept.text.iterrows():
+        cells = zip(text, kept.rank.loc[method], kept.spread.loc[method], strict=True)
+        lines.append(f"| {' | '.join((_md(str(method)), *(_md_cell(*cell) for cell in cells)))} |")
+    notes = []
+    if published := list(block.text.index[block.valued & ~methods]):
+        notes.append(f"In the paper and not run here (values in the tidy CSV): {', '.join(published)}.")
+    if nowhere := list(block.text.index[~block.valued]):
+        notes.append(f"Neither run here nor in the paper for these images: {', '.join(nowhere)}.")
+    if empty := [METRICS[name].heading for name in measured if name not in kept.text]:
+        notes.append(f"Without a value here: {', '.join(empty)}.")
+    return ["\n".join(lines), *([_md(" ".join(notes))] if notes else [])]
+
+
 def _md(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
 
 
-def _md_cell(cell: Cell) -> str:
-    text = _md(cell.text) or DASH
-    text = {0: text, 1: f"**{text}**", 2: f"<u>{text}</u>"}[cell.rank]
-    return f"{text} ± {cell.spread}" if cell.spread else text
+def _md_cell(text: str, rank: int, spread: str) -> str:
+    text = _md(text) or DASH
+    text = {0: text, 1: f"**{text}**", 2: f"<u>{text}</u>"}[rank]
+    return f"{text} ± {spread}" if spread else text
 
 
 # ---- LaTeX ----
@@ -211,30 +153,42 @@ _LATEX = {
 }  # fmt: skip
 
 
-def latex(recipe: TableRecipe, tidy: list[dict[str, Any]], differences: list[dict[str, Any]]) -> str:
+def latex(recipe: TableRecipe, tidy: pd.DataFrame, differences: list[dict[str, Any]]) -> str:
     r"""The table as a LaTeX float (needs \usepackage{booktabs}): best bold, second best underlined."""
-    lines = [r"\begin{table*}", r"\centering"]
     notes = [f"{recipe.title}.", *conditions(recipe, tidy)]
     notes += [f"{line}." for line in claims(differences)]
+    lines = [r"\begin{table*}", r"\centering"]
     lines.append(rf"\caption{{{' '.join(_tex(note) for note in notes)}}}")
     lines.append(rf"\label{{tab:{recipe.name}}}")
-    for block in blocks(recipe, tidy):
-        lines.append(rf"\begin{{tabular}}{{l{'r' * (len(block.headings) - 1)}}}")
-        lines.append(rf"\multicolumn{{{len(block.headings)}}}{{c}}{{{_tex(block.title)}}} \\")
-        lines += [r"\toprule", rf"{' & '.join(_tex(h) for h in block.headings)} \\", r"\midrule"]
-        lines += [rf"{' & '.join(_tex_cell(cell) for cell in line)} \\" for line in block.lines]
-        lines += [r"\bottomrule", r"\end{tabular}", ""]
+    lines += [_tex_block(block) for block in blocks(recipe, tidy)]
     return "\n".join([*lines, r"\end{table*}", ""])
+
+
+def _tex_block(block: Block) -> str:
+    """One tabular, by pandas' Styler."""
+    kept = block.only(block.valued, pd.Series(True, block.text.columns))
+    cells = pd.DataFrame(
+        [
+            [_tex(str(method)), *map(_tex_cell, text, kept.rank.loc[method], kept.spread.loc[method])]
+            for method, text in kept.text.iterrows()
+        ],
+        columns=range(1 + len(kept.headings)),
+    )
+    headings = [_tex(heading) for heading in ("Method", *kept.headings)]
+    styled = cells.style.hide(axis="index").relabel_index(headings, axis="columns")
+    tabular = styled.to_latex(hrules=True, column_format="l" + "r" * (len(headings) - 1))
+    begin, rest = tabular.split("\n", 1)
+    return rf"{begin}{chr(10)}\multicolumn{{{len(headings)}}}{{c}}{{{_tex(block.title)}}} \\{chr(10)}{rest}"
 
 
 def _tex(text: str) -> str:
     return "".join(_LATEX.get(c, c) for c in text)
 
 
-def _tex_cell(cell: Cell) -> str:
-    text = _tex(cell.text) or "--"
-    text = {0: text, 1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}[cell.rank]
-    return rf"{text} $\pm$ {cell.spread}" if cell.spread else text
+def _tex_cell(text: str, rank: int, spread: str) -> str:
+    text = _tex(text) or "--"
+    text = {0: text, 1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}[rank]
+    return rf"{text} $\pm$ {spread}" if spread else text
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,68 @@
+"""CSV files as tables of text, read and written by pandas.
+
+Values stay the text that stands in the files, so that what is passed on is passed on unchanged; scores have
+their numbers beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import atomic_path
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS, SET_COLUMNS
+
+CELL = ["run", "weights", "dataset", "metric"]  # what a table's cell is made of, a seed
+
+
+def read(paths: Iterable[Path], columns: Sequence[str], what: str) -> pd.DataFrame:
+    """The rows of CSV files with exactly these columns, as text.
+
+    what: what such a file is, for messages. Raises UserError naming a file that is missing or another.
+    """
+    parts = []
+    for path in paths:
+        try:
+            part = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file") from None
+        except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
+            raise UserError(f"{path}: not {what} ({error}); delete it and run again") from None
+        if list(part.columns) != list(columns):
+            raise UserError(f"{path}: not {what} (its columns differ); delete it and run again")
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns), dtype=str)
+
+
+def read_scores(paths: Iterable[Path]) -> pd.DataFrame:
+    """Scores of single images, a row an image and metric: IMAGE_COLUMNS and `number` (NaN where empty)."""
+    return _numbered(paths, IMAGE_COLUMNS)
+
+
+def read_sets(paths: Iterable[Path]) -> pd.DataFrame:
+    """Scores of whole sets and costs, a row a metric: SET_COLUMNS and `number`."""
+    return _numbered(paths, SET_COLUMNS)
+
+
+def _numbered(paths: Iterable[Path], columns: Sequence[str]) -> pd.DataFrame:
+    paths = list(paths)
+    frames = [read([path], columns, "a score file") for path in paths]
+    for path, frame in zip(paths, frames, strict=True):
+        frame["number"] = pd.to_numeric(frame["value"], errors="coerce").astype(float)
+        wrong = frame[(frame["value"] != "") & ~np.isfinite(frame["number"])]
+        for row in wrong.head(1).to_dict("records"):
+            raise UserError(
+                f"{path}: {row['metric']} of {row.get('image', 'the set')} is {row['value']}; score it again"
+            )
+    empty = pd.DataFrame(columns=[*columns, "number"], dtype=str).astype({"number": float})
+    return pd.concat(frames, ignore_index=True) if frames else empty
+
+
+def write(path: Path, frame: pd.DataFrame) -> None:
+    """A CSV of all rows and columns, Unix line ends, atomically."""
+    with atomic_path(path) as part:
+        frame.to_csv(part, index=False, lineterminator="\n")
