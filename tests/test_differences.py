@@ -6,13 +6,15 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from samdiffsr.core.files import write_csv
 from samdiffsr.evaluation.scores import IMAGE_COLUMNS as COLUMNS
 from samdiffsr.reporting.tables.differences import COLUMNS as DIFFERENCE_COLUMNS
 from samdiffsr.reporting.tables.differences import differences, join
-from samdiffsr.reporting.tables.gather import gather, read_published, show
+from samdiffsr.reporting.tables.gather import gather, show
+from samdiffsr.reporting.tables.published import PRINTED, read_published
 from samdiffsr.reporting.tables.recipe import Column, Pair, Row, TableRecipe
 from samdiffsr.reporting.tables.render import blocks, latex, markdown
 
@@ -64,7 +66,7 @@ def _scores(folder: Path, images: int = 40, missing: tuple[str, int] | None = No
     return paths
 
 
-def _all(folder: Path, root: Path, recipe: TableRecipe, scores: list[Path]) -> tuple[list, list]:
+def _all(folder: Path, root: Path, recipe: TableRecipe, scores: list[Path]) -> tuple[pd.DataFrame, list]:
     published = root / "paper/published_tables.csv"
     tidy = gather(recipe, scores, [], published, folder / "w.csv", folder / "t.csv")
     return tidy, differences(recipe, scores, published, folder / "d.csv")
@@ -135,14 +137,15 @@ def test_without_a_common_image_the_difference_says_so(tmp_path: Path) -> None:
 def test_the_best_two_are_marked_among_measured_and_among_published(tmp_path: Path, root: Path) -> None:
     tidy, claimed = _all(tmp_path, root, _recipe(), _scores(tmp_path))
     (block,) = blocks(_recipe(), tidy)
-    assert block.headings == (
-        "Method", "PSNR-Y (dB)", "published", "Artifact", "FID (clean)", "published",
-    )  # fmt: skip
-    cells = {line[0].text: line[1:] for line in block.lines}
-    assert [(c.text, c.rank) for c in cells["SRGAN"][:2]] == [("", 0), ("22.85", 0)]
-    assert [(c.text, c.rank) for c in cells["SRDiff"][:3]] == [("27.01", 2), ("25.08", 2), ("1.9750", 2)]
-    assert [(c.text, c.rank) for c in cells["SAM-DiffSR"][:2]] == [("27.14", 1), ("25.54", 1)]
-    assert cells["SAM-DiffSR"][2].rank == 1  # of the artifact less is better
+    assert block.headings == ["PSNR-Y (dB)", "published", "Artifact", "FID (clean)", "published"]
+
+    def cells(method: str) -> list[tuple[str, int]]:
+        return list(zip(block.text.loc[method], block.rank.loc[method], strict=True))
+
+    assert cells("SRGAN")[:2] == [("", 0), ("22.85", 0)]
+    assert cells("SRDiff")[:3] == [("27.01", 2), ("25.08", 2), ("1.9750", 2)]
+    assert cells("SAM-DiffSR")[:2] == [("27.14", 1), ("25.54", 1)]
+    assert cells("SAM-DiffSR")[2][1] == 1  # of the artifact less is better
     text = markdown(_recipe(), tidy, claimed)
     assert text.startswith("# Table 2: Comparison\n")
     for words in [
@@ -154,6 +157,20 @@ def test_the_best_two_are_marked_among_measured_and_among_published(tmp_path: Pa
         "not comparable", "Not measured: FID (clean) (not scored).", "A remark.",
     ]:  # fmt: skip
         assert words in text, words
+
+
+def test_what_was_not_measured_folds_into_a_line_of_the_markdown(tmp_path: Path, root: Path) -> None:
+    tidy, _ = _all(tmp_path, root, _recipe(), _scores(tmp_path))
+    table = markdown(_recipe(), tidy, []).partition("## Conditions")[0]
+    assert "| Method | PSNR-Y (dB) | published | Artifact |" in table
+    assert "In the paper and not run here (values in the tidy CSV): SRGAN. " in table
+    assert "Without a value here: FID (clean)." in table
+    tidy = gather(
+        _recipe(), [], [], root / "paper/published_tables.csv", tmp_path / "w.csv", tmp_path / "t.csv"
+    )
+    table = markdown(_recipe(), tidy, []).partition("## Conditions")[0]
+    assert "| Method | PSNR-Y (dB), published | FID (clean), published |" in table
+    assert "| SRGAN | 22.85 |" in table  # nothing was measured: what the paper has is all there is
 
 
 def test_the_latex_is_escaped_and_balanced(tmp_path: Path, root: Path) -> None:
@@ -180,9 +197,10 @@ def test_images_that_the_paper_does_not_have_get_no_published_value(tmp_path: Pa
 
 def test_the_swapped_columns_of_table_7_are_put_right_and_said(tmp_path: Path, root: Path) -> None:
     published = read_published(root / "paper/published_tables.csv")
-    assert published.values["7", "SRDiff", "2", "BSDS100", "psnr"] == "30.05"
-    assert published.values["7", "SRDiff", "2", "Manga109", "psnr"] == "36.87"
-    assert published.values["2", "SRDiff", "4", "BSDS100", "psnr"] == "25.86"
+    values = published.set_index(PRINTED)["published"]
+    assert values["7", "SRDiff", "2", "BSDS100", "psnr"] == "30.05"
+    assert values["7", "SRDiff", "2", "Manga109", "psnr"] == "36.87"
+    assert values["2", "SRDiff", "4", "BSDS100", "psnr"] == "25.86"
     recipe = _recipe(
         name="table7",
         scale=2,
@@ -190,8 +208,8 @@ def test_the_swapped_columns_of_table_7_are_put_right_and_said(tmp_path: Path, r
         rows=(_row("srdiff", "SRDiff", runs=("srdiff-x2-s0",)),),
     )
     tidy = gather(recipe, [], [], root / "paper/published_tables.csv", tmp_path / "w.csv", tmp_path / "t.csv")
-    assert {row["published"] for row in tidy} == {"30.05", "", "10.2967"}
-    assert all(bool(row["erratum"]) == bool(row["published"]) for row in tidy)
+    assert {*tidy["published"]} == {"30.05", "", "10.2967"}
+    assert ((tidy["erratum"] != "") == (tidy["published"] != "")).all()
     assert "BSDS100: printed under Manga109: the columns BSDS100 and Manga109 are exchanged" in markdown(
         recipe, tidy, []
     )

@@ -7,15 +7,19 @@ import hashlib
 import json
 import re
 import zlib
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from PIL import Image
 
@@ -46,7 +50,8 @@ from samdiffsr.reporting.figures import (
 from samdiffsr.reporting.figures.readers import psnr_y
 from samdiffsr.reporting.figures.recipe import CropsRecipe, FigureRow, MetricsRecipe, Shown
 from samdiffsr.reporting.figures.registry import KINDS, read_recipe
-from samdiffsr.reporting.tables.gather import TIDY_COLUMNS, read_published
+from samdiffsr.reporting.tables.gather import TIDY_COLUMNS
+from samdiffsr.reporting.tables.published import PRINTED, read_published
 
 DIFFUSION = {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0}
 METHODS = ("bicubic", "srdiff", "sam_diffsr")
@@ -87,6 +92,17 @@ def _recipe(kind: str, *variants: str, **more: Any) -> Any:
 def _words(page: style.Page) -> str:
     figure = page.figure.get_figure(root=True)
     return "\n".join([*(text.get_text() for text in figure.findobj(Text)), *page.notes])
+
+
+def _dots(axes: Any) -> list[list[float]]:
+    """The points of all scatters."""
+    scatters = [c for c in axes.collections if isinstance(c, PathCollection)]
+    return [point for scatter in scatters for point in scatter.get_offsets().tolist()]
+
+
+def _bars(axes: Any) -> list[np.ndarray]:
+    """The error bars' two ends."""
+    return [container.lines[2][0].get_segments()[0] for container in axes.containers]
 
 
 def _axes(page: style.Page) -> list[Any]:
@@ -248,12 +264,31 @@ def test_points_are_the_tables_values_in_the_columns_unit(tmp_path: Path, root: 
         ("PSNR-Y (dB)", "KID x 1000 (clean)"),
         ("Artifact", "KID x 1000 (clean)"),
     ]  # fmt: skip
-    points = [[tuple(c.get_offsets()[0]) for c in a.collections] for a in axes]
-    assert points == [[(25.0, 1.5), (25.5, 1.2)], [(25.0, 2.0), (25.5, 1.0)], [(1.5, 2.0), (1.2, 1.0)]]
+    points = [a.collections[0].get_offsets().tolist() for a in axes]
+    assert points == [[[25.0, 1.5], [25.5, 1.2]], [[25.0, 2.0], [25.5, 1.0]], [[1.5, 2.0], [1.2, 1.0]]]
     assert page.notes == ["LPIPS is not measured: no weights; download them."]
-    arrow = axes[0].texts[0]  # more PSNR and less artifact is better: to the lower right
-    assert arrow.xy[0] > arrow.get_position()[0]
-    assert arrow.xy[1] < arrow.get_position()[1]
+    colours = axes[0].collections[0].get_facecolors()
+    assert [style.COLOURS.index(to_hex(colour)) for colour in colours] == [0, 1]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(st.floats(20, 30), st.floats(0.5, 5)), min_size=1, max_size=8, unique=True))
+def test_the_word_better_stands_at_the_arrows_head_clear_of_points(points: list[tuple[float, float]]) -> None:
+    figure = style.page(2.15, 1.9)
+    axes = figure.subplots()
+    methods = [f"m{k}" for k in range(len(points))]
+    metrics._panel(axes, pd.DataFrame(points, index=methods, columns=["psnr_y", "artifact"]), methods)
+    figure.get_figure(root=True).canvas.draw()
+    arrow, word = axes.texts
+    (x, y), tail = arrow.xy, arrow.get_position()
+    assert (x > tail[0], y < tail[1]) == (True, True)  # more PSNR and less artifact: to the lower right
+    box = word.get_window_extent()
+    place = box.transformed(axes.transAxes.inverted())
+    assert abs((place.x0 + place.x1) / 2 - x) < 0.15
+    assert abs(place.y1 - y) < 0.1
+    clear = box.padded(3 * figure.get_figure(root=True).dpi / 72)  # by a marker's radius and more
+    dots = axes.transData.transform(axes.collections[0].get_offsets())
+    assert not any(clear.contains(*dot) for dot in dots)
 
 
 def test_the_papers_values_have_panels_of_their_own(tmp_path: Path, root: Path) -> None:
@@ -261,12 +296,11 @@ def test_the_papers_values_have_panels_of_their_own(tmp_path: Path, root: Path) 
     inputs = {"tables": [_tidy(tmp_path / "t.csv", MEASURED)], "published": [published]}
     recipe = _metrics(metrics=["psnr_y", "artifact"], published=["DIV2K"])
     measured, printed = _axes(metrics.draw(recipe, inputs))
-    assert len(measured.collections) == 2
-    shown = {c.get_label(): tuple(c.get_offsets()[0]) for c in printed.collections}
-    values = read_published(published).values
-    assert shown["SRDiff"] == tuple(
-        float(values[t, "SRDiff", "4", "DIV2K", m]) for t, m in (("2", "psnr"), ("3", "artifact"))
-    )
+    assert len(measured.collections[0].get_offsets()) == 2
+    shown = printed.collections[0].get_offsets().tolist()
+    values = read_published(published).set_index(PRINTED)["published"]
+    point = [float(values[t, "SRDiff", "4", "DIV2K", m]) for t, m in (("2", "psnr"), ("3", "artifact"))]
+    assert point in shown
     assert len(shown) == 12
     words = _words(metrics.draw(recipe, inputs))
     assert "DIV2K, published (other data, masks, networks)" in words
@@ -331,9 +365,8 @@ def test_quality_over_steps_and_time(tmp_path: Path) -> None:
     rows = {"points": points, "metrics": ["psnr_y", "fid_clean"], "steps": [50]}
     page = steps.draw(_recipe("steps", "srdiff", "sam_diffsr", **rows), inputs)
     left, right = _axes(page)
-    assert [[list(v) for v in line.get_data()] for line in left.lines] == [
-        [[20, 50], [20, 50]], [[20, 50], [20.5, 50.5]],
-    ]  # fmt: skip
+    drawn = [[list(v) for v in line.get_data()] for line in left.lines if len(line.get_xdata())]
+    assert drawn == [[[20, 50], [20, 50]], [[20, 50], [20.5, 50.5]]]
     assert [list(line.get_xdata()) for line in right.lines] == [[3.0, 7.5]] * 2
     assert page.notes[0] == "FID (clean) is not measured: no weights."
 
@@ -347,10 +380,10 @@ def test_training_curves_and_their_spread(tmp_path: Path) -> None:
         paths.append(path)
     page = curves.draw(_recipe("curves", "srdiff", curves=listed), {"curves": paths})
     (axes,) = _axes(page)
-    recorded, second, mean = axes.lines
+    recorded, second, mean = (line for line in axes.lines if len(line.get_xdata()))
     np.testing.assert_allclose(recorded.get_data(), [10 * np.arange(1, 21), 1 / np.arange(1, 21)], rtol=1e-5)
     np.testing.assert_allclose(2 * recorded.get_ydata(), second.get_ydata(), rtol=1e-5)
-    smooth = curves.running_mean(np.array(recorded.get_ydata()), curves.SMOOTH)
+    smooth = curves.running_mean(pd.Series(recorded.get_ydata()), curves.SMOOTH)
     np.testing.assert_allclose(mean.get_ydata(), 1.5 * smooth, rtol=1e-5)
     assert len(axes.collections) == 1  # the band
     assert "Bands" in page.notes[0]
@@ -362,8 +395,8 @@ def test_training_curves_and_their_spread(tmp_path: Path) -> None:
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(1, 9))
 def test_a_running_mean_stays_between_the_extremes(values: list[float], width: int) -> None:
-    smooth = curves.running_mean(np.array(values), width)
-    assert len(smooth) == max(len(values), min(width, len(values)))
+    smooth = curves.running_mean(pd.Series(values), width)
+    assert len(smooth) == len(values)
     assert min(values) - 1e-9 <= smooth.min()
     assert smooth.max() <= max(values) + 1e-9
 
@@ -396,13 +429,14 @@ def _gain(tmp_path: Path, images: int, seeds: int = 3) -> style.Page:
     )  # fmt: skip
     page = gain.draw(recipe, {"scores": scores, "statistics": [tmp_path / "s.csv"]})
     (axes,) = _axes(page)
-    points = {c.lines[0].get_xdata()[0]: c for c in axes.containers}
+    points = dict(_dots(axes))
+    bars = {bar[0, 0]: bar[:, 1] for bar in _bars(axes)}
     for x, name in ((80.0, "sam_diffsr"), (15.0, "mask_low")):
         wanted = paired_difference(values[name], values["srdiff"])
-        assert points[x].lines[0].get_ydata()[0] == pytest.approx(wanted["mean"], abs=1e-5)
-        if wanted["ci_low"] is not None:
-            (bar,) = points[x].lines[2][0].get_segments()
-            assert bar[:, 1] == pytest.approx([wanted["ci_low"], wanted["ci_high"]], abs=1e-5)
+        assert points[x] == pytest.approx(wanted["mean"], abs=1e-5)
+        assert (x in bars) == (wanted["ci_low"] is not None)
+        if x in bars:
+            assert bars[x] == pytest.approx([wanted["ci_low"], wanted["ci_high"]], abs=1e-5)
     assert {text.get_text() for text in axes.texts} == {"high", "low"}
     return page
 
@@ -447,12 +481,14 @@ def test_measured_differences_have_intervals_and_share_no_panel_with_published_o
 ) -> None:
     page = _published(tmp_path, root, comparable=False)
     measured, printed = _axes(page)
-    (point,) = measured.containers
-    assert point.lines[0].get_xdata()[0] == 0.3
-    assert point.lines[2][0].get_segments()[0][:, 0] == pytest.approx([0.1, 0.45])
-    published = {round(float(c.lines[0].get_xdata()[0]), 2) for c in printed.containers}
-    assert len(printed.containers) == 5
-    assert round(25.54 - 25.08, 2) in published
+    assert [x for x, _ in _dots(measured)] == [0.3]
+    (bar,) = _bars(measured)
+    assert bar[:, 0] == pytest.approx([0.1, 0.45])
+    assert len(_dots(printed)) == 5
+    assert not _bars(printed)
+    assert round(25.54 - 25.08, 2) in {round(x, 2) for x, _ in _dots(printed)}
+    filled, open_ = (panel.collections[-1].get_facecolors() for panel in (measured, printed))
+    assert (to_hex(filled[0]), to_hex(open_[0])) == (style.COLOURS[0], "#ffffff")
     assert printed.get_title() == "published (other data, masks, networks)"
     assert "has none of the paper's data sets" in " ".join(page.notes)
 
@@ -462,11 +498,11 @@ def test_in_a_comparable_study_they_share_a_panel_and_values_are_laid_beside(
 ) -> None:
     page = _published(tmp_path, root, comparable=True, published="25.08", n="9")
     both, values = _axes(page)
-    assert len(both.containers) == 1 + 5
+    assert (len(_dots(both)), len(_bars(both))) == (1 + 5, 1)
     assert values.get_xlabel() == "published PSNR-Y (dB)"
     half = 2.306 * 0.5 / 3  # Student's t with 8 degrees of freedom
-    bars = [c.lines[2][0].get_segments()[0][:, 1] for c in values.containers]
-    assert bars[0] == pytest.approx([25.0 - half, 25.0 + half], abs=1e-3)
+    assert _bars(values)[0][:, 1] == pytest.approx([25.0 - half, 25.0 + half], abs=1e-3)
+    assert _dots(values)[0] == [25.08, 25.0]
 
 
 # ---- the process ----
@@ -537,35 +573,26 @@ def test_the_modulations_strength_is_the_formulations_tables() -> None:
 
 
 @st.composite
-def _graphs(draw: Any) -> tuple[set[str], list[tuple[str, str]]]:
+def _graphs(draw: Any) -> nx.DiGraph:
     n = draw(st.integers(1, 9))
     pairs = [(f"n{i}", f"n{j}") for i in range(n) for j in range(i + 1, n)]
-    return {f"n{i}" for i in range(n)}, draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
-
-
-def _reaches(edges: list[tuple[str, str]]) -> set[tuple[str, str]]:
-    found = set(edges)
-    while more := {(a, d) for a, b in found for c, d in edges if b == c} - found:
-        found |= more
-    return found
+    graph = nx.DiGraph()
+    graph.add_nodes_from(f"n{i}" for i in range(n))
+    graph.add_edges_from(draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else [])
+    return graph
 
 
 @settings(deadline=None, max_examples=50)
 @given(_graphs())
-def test_every_edge_leads_down_and_shortcuts_say_nothing_new(
-    graph: tuple[set[str], list[tuple[str, str]]],
-) -> None:
-    nodes, edges = graph
-    fewer = rules.without_shortcuts(edges)
-    assert set(fewer) <= set(edges)
-    assert _reaches(fewer) == _reaches(edges)
-    assert not any(edge in _reaches([e for e in fewer if e != edge]) for edge in fewer)
-    rows, chains = rules.layers(nodes, fewer)
-    depth = {name: d for d, row in enumerate(rows) for name in row}
-    assert nodes <= set(depth)
-    assert len(depth) == sum(len(row) for row in rows)
-    assert [(chain[0], chain[-1]) for chain in chains] == fewer
-    assert all(depth[b] == depth[a] + 1 for chain in chains for a, b in pairwise(chain))
+def test_every_edge_leads_down_and_no_box_covers_another(graph: nx.DiGraph) -> None:
+    graph = nx.transitive_reduction(graph)
+    places, ways = rules.layout(graph)
+    assert set(places) == set(graph)
+    for (x, y), (u, v) in combinations(places.values(), 2):
+        assert abs(x - u) >= rules.BOX[0] or abs(y - v) >= rules.BOX[1]
+    ends = {place: name for name, place in places.items()}
+    assert {(ends[way[0]], ends[way[-1]]) for way in ways} == set(graph.edges)
+    assert all(a[1] > b[1] for way in ways for a, b in pairwise(way))
 
 
 def test_the_rule_graph_is_read_and_drawn(tmp_path: Path) -> None:
@@ -574,10 +601,7 @@ def test_the_rule_graph_is_read_and_drawn(tmp_path: Path) -> None:
         "\t1 -> 0\n\t2 -> 1\n\t2 -> 0\n}"
     )
     (tmp_path / "g.dot").write_text(text)
-    assert rules.read_graph(text) == (
-        {"all", "train", "data"},
-        [("train", "all"), ("data", "train"), ("data", "all")],
-    )
+    assert set(rules.read_graph(text).edges) == {("train", "all"), ("data", "train"), ("data", "all")}
     page = rules.draw(_recipe("rules"), {"graph": [tmp_path / "g.dot"]})
     assert {"all", "train", "data"} <= set(_words(page).split("\n"))
     (tmp_path / "g.dot").write_text("")
@@ -660,7 +684,7 @@ def test_looks_differ_in_grey_too() -> None:
     looks = [tuple(style.look(k).values()) for k in range(24)]
     assert len(set(looks)) == 24
     assert len({style.look(k)["marker"] for k in range(12)}) == 12
-    assert len({str(style.line(k)["linestyle"]) for k in range(6)}) == 6
+    assert len({str(style.line(k)["dashes"]) for k in range(6)}) == 6
 
 
 # ---- every figure of the configuration ----

@@ -26,16 +26,32 @@ def read(paths: Iterable[Path], columns: Sequence[str], what: str) -> pd.DataFra
     """
     parts = []
     for path in paths:
-        try:
-            part = pd.read_csv(path, dtype=str, keep_default_na=False)
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file") from None
-        except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
-            raise UserError(f"{path}: not {what} ({error}); delete it and run again") from None
+        part = _rows(path, what)
         if list(part.columns) != list(columns):
             raise UserError(f"{path}: not {what} (its columns differ); delete it and run again")
         parts.append(part)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns), dtype=str)
+
+
+def read_numbers(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
+    """These columns of a CSV file, as numbers; UserError names a file that has them not."""
+    rows = _rows(path, what)
+    for column in columns:
+        if column not in rows:
+            raise UserError(f"{path}: has no column {column!r}; delete it and run again")
+    try:
+        return rows[list(columns)].astype(float)
+    except ValueError as error:
+        raise UserError(f"{path}: not {what} ({error}); delete it and run again") from None
+
+
+def _rows(path: Path, what: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:  # pandas' own errors, and text that is not UTF-8
+        raise UserError(f"{path}: not {what} ({error}); delete it and run again") from None
 
 
 def read_scores(paths: Iterable[Path]) -> pd.DataFrame:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+import pandas as pd
 
-from samdiffsr.reporting.figures.readers import read_rows
 from samdiffsr.reporting.figures.recipe import CurvesRecipe
-from samdiffsr.reporting.figures.style import Inputs, Page, line, message, page
+from samdiffsr.reporting.figures.style import Inputs, Page, message, page, strokes
+from samdiffsr.reporting.frames import read_numbers
 
 SMOOTH = 7  # points of the running mean
 
@@ -14,39 +14,41 @@ SMOOTH = 7  # points of the running mean
 def draw(recipe: CurvesRecipe, inputs: Inputs) -> Page:
     """A panel for each kind of loss; a line a variant, running mean over seeds; a band from least to largest.
 
-    Args:
-        recipe: curves: {label, panel, run} in the order of the inputs. inputs: curves (CSV: step, loss, lr).
+    inputs: curves (CSV: step, loss, lr), in the order of the recipe's.
     """
+    import seaborn as sns
     from matplotlib.ticker import LogLocator
 
-    panels: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
+    parts = []
     for curve, path in zip(recipe.curves, inputs.get("curves", []), strict=True):
-        rows = read_rows([path], ("step", "loss"))
-        steps, losses = (np.array([float(row[key]) for row in rows]) for key in ("step", "loss"))
-        panels.setdefault(curve.panel, {}).setdefault(curve.label, []).append((steps, losses))
-    if not panels:
+        part = read_numbers(path, ("step", "loss"), "a training curve")
+        named = {"panel": curve.panel, "label": curve.label, "name": curve.name}
+        parts.append(part.assign(mean=running_mean(part["loss"], SMOOTH), **named))
+    if not parts:
         return message(["Released checkpoints were used; nothing was trained here."])
+    curves = pd.concat(parts, ignore_index=True)
+    panels = curves["panel"].unique()
+    seeds = curves.groupby(["panel", "label"])["name"].nunique()
     figure = page(max(6.0, 2.9 * len(panels)), 3.6)
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (panel, lines) in zip(grid, panels.items(), strict=True):
-        for number, (label, seeds) in enumerate(lines.items()):
-            style = line(number)
-            for steps, losses in seeds:
-                axes.plot(steps, losses, color=style["color"], linewidth=0.5, alpha=0.35)
-            smooth = np.array([running_mean(losses, SMOOTH) for _, losses in seeds])
-            axes.plot(seeds[0][0], smooth.mean(axis=0), label=label, **style)
-            if len(seeds) > 1:
-                axes.fill_between(
-                    seeds[0][0], smooth.min(0), smooth.max(0), color=style["color"], alpha=0.2, linewidth=0
-                )
-        axes.set(title=panel, xlabel="step", yscale="log")
+    for axes, panel in zip(grid, panels, strict=True):
+        mine = curves[curves["panel"] == panel]
+        labels = list(mine["label"].unique())
+        told = strokes(labels)
+        band = ("pi", 100) if seeds[panel].max() > 1 else None
+        colours = {name: told[name] for name in ("hue_order", "palette")}
+        sns.lineplot(
+            mine, x="step", y="loss", hue="label", units="name", estimator=None, linewidth=0.5, alpha=0.35,
+            legend=False, ax=axes, **colours,
+        )  # fmt: skip
+        sns.lineplot(mine, x="step", y="mean", hue="label", style="label", errorbar=band, ax=axes, **told)
+        axes.set(title=panel, xlabel="step", ylabel="", yscale="log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        axes.legend()
+        axes.legend(title="")
     grid[0].set_ylabel("training loss")
-    counts = {len(seeds) for lines in panels.values() for seeds in lines.values()}
-    spread = "One seed: no spread to show." if counts == {1} else "Bands: least to largest seed."
+    spread = "One seed: no spread to show." if seeds.max() == 1 else "Bands: least to largest seed."
     notes = [f"Thin: as recorded; thick: running mean over {SMOOTH} points. {spread}"]
     notes.append(
         "Targets of formulations differ in size, so losses of different formulations are not comparable."
@@ -54,7 +56,6 @@ def draw(recipe: CurvesRecipe, inputs: Inputs) -> Page:
     return Page(figure, notes)
 
 
-def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean over `width` neighbours, fewer at the ends; (n,) -> (n,)."""
-    ones = np.ones(min(width, len(values)))
-    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
+def running_mean(values: pd.Series, width: int) -> pd.Series:
+    """Mean over `width` (odd) neighbours, fewer at the ends."""
+    return values.rolling(width, center=True, min_periods=1).mean()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.masks.statistics import SUMMARY_COLUMNS
-from samdiffsr.reporting.figures.readers import read_rows
 from samdiffsr.reporting.figures.recipe import MaskGainRecipe
-from samdiffsr.reporting.figures.style import Inputs, Page, look, message, page
+from samdiffsr.reporting.figures.style import Inputs, Page, intervals, key, looks, message, page
+from samdiffsr.reporting.frames import read, read_scores
 from samdiffsr.reporting.tables.differences import difference
-from samdiffsr.reporting.tables.gather import read_scores
 
 QUALITIES = {
     "masks_mean": "masks an image",
@@ -24,65 +25,72 @@ QUALITIES = {
 def draw(recipe: MaskGainRecipe, inputs: Inputs) -> Page:
     """A panel for each statistic of the masks; a point a data set and quality level, with its 95 % interval.
 
-    Args:
-        recipe: rows (the levels' variants, each with its `level`); control (a row); metric; qualities
-            (keys of QUALITIES); datasets; scale.
-        inputs: scores (CSVs of the score stage), statistics (of the masks).
+    inputs: scores (CSVs of the score stage), statistics (of the masks).
     """
-    scores = read_scores(inputs["scores"])
-    statistics = read_rows(inputs["statistics"], SUMMARY_COLUMNS)
-    metric, control = recipe.metric, recipe.control
-    gains, notes = {}, []
-    for dataset in recipe.datasets:
-        for row in recipe.rows:
-            found = difference(scores, row, control, dataset.name, metric)
-            if found and "mean" in found:
-                gains[dataset.label, row.label] = found
-    described = {row.label: _statistics(statistics, row.level, recipe.scale) for row in recipe.rows}
-    values = {q: {row.get(q, "") for row in described.values()} for q in recipe.qualities}
-    columns = [q for q in recipe.qualities if len(values[q] - {""}) > 1]
-    for text, few in (("Not known for these images", 0), ("The same at all levels", 1)):
-        left_out = [QUALITIES[q] for q in recipe.qualities if len(values[q] - {""}) == few]
-        if left_out:
-            notes.append(f"{text}: {'; '.join(left_out)}.")
-    if not gains or not columns:
+    import seaborn as sns
+
+    gains = _gains(recipe, read_scores(inputs["scores"]))
+    described = _described(recipe, read(inputs["statistics"], SUMMARY_COLUMNS, "statistics of masks"))
+    different = described.nunique()
+    notes = [
+        f"{text}: {'; '.join(QUALITIES[name] for name in recipe.qualities if different[name] == few)}."
+        for text, few in (("Not known for these images", 0), ("The same at all levels", 1))
+        if (different == few).any()
+    ]
+    shown = [quality for quality in recipe.qualities if different[quality] > 1]
+    if gains.empty or not shown:
         return message([*notes, "No scores, or no masks described."])
-    if any(found["ci_low"] is None for found in gains.values()):
+    if gains["ci_low"].isna().any():
         notes.append("No interval: one training seed, or too few images; a point alone claims nothing.")
-    if any(found["ci_low"] is not None for found in gains.values()):
+    if gains["ci_low"].notna().any():
         notes.append("Intervals: 95 %, seeds and images both random.")
-    figure = page(max(5.0, 2.3 * len(columns) + 0.3), 3.5)
-    grid = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    datasets = [d.label for d in recipe.datasets]
-    levels = {row.label: row.level for row in recipe.rows}
-    for axes, quality in zip(grid, columns, strict=True):
+    points = gains.join(described, on="level")
+    datasets = [dataset.label for dataset in recipe.datasets]
+    figure = page(max(5.0, 2.3 * len(shown) + 0.3), 3.5)
+    grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, quality in zip(grid, shown, strict=True):
+        known = points.dropna(subset=[quality])
         axes.axhline(0, color="black", linewidth=0.8)
-        for (dataset, label), found in gains.items():
-            x = described[label].get(quality, "")
-            if not x:
-                continue
-            style = look(datasets.index(dataset))
-            low, high = found.get("ci_low"), found.get("ci_high")
-            bars = None if low is None else [[found["mean"] - low], [high - found["mean"]]]
-            axes.errorbar(
-                float(x), found["mean"], yerr=bars, linestyle="none", capsize=2,
-                label=dataset, **style,
-            )  # fmt: skip
-            if dataset == datasets[0]:
-                axes.annotate(
-                    levels[label], (float(x), found["mean"]), xytext=(5, 5), textcoords="offset points"
-                )
+        intervals(axes, known, datasets, x=quality, y="mean")
+        sns.scatterplot(
+            known, x=quality, y="mean", hue="dataset", style="dataset", legend=False, ax=axes, s=30, zorder=3,
+            linewidth=0, **looks(datasets),
+        )  # fmt: skip
+        for _, point in known[known["dataset"] == datasets[0]].iterrows():
+            place = (point[quality], point["mean"])
+            axes.annotate(point["level"], place, xytext=(5, 5), textcoords="offset points")
         axes.set_xlabel(QUALITIES[quality])
         axes.margins(0.25)
-    name, unit = METRICS[metric].label, METRICS[metric].unit
-    grid[0].set_ylabel(f"{name} minus {control.label}'s{f' ({unit})' if unit else ''}")
-    handles, labels = grid[0].get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    figure.legend(once.values(), once, loc="outside lower center", ncols=max(1, len(once)))
+    entry = METRICS[recipe.metric]
+    unit = f" ({entry.unit})" if entry.unit else ""
+    grid[0].set_ylabel(f"{entry.label} minus {recipe.control.label}'s{unit}")
+    seen = [name for name in datasets if name in set(points["dataset"])]
+    handles = [handle for handle in key(datasets) if handle.get_label() in seen]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return Page(figure, notes)
 
 
-def _statistics(rows: list[dict[str, str]], level: str, scale: int) -> dict[str, str]:
-    """The row of a level's masks; those found on LR images have one a scale factor."""
-    mine = [r for r in rows if level in r["level"].split()]
-    return next((r for r in mine if r["found_on"] != "lr" or r["scale"] == str(scale)), {})
+def _gains(recipe: MaskGainRecipe, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a data set and level: mean, ci_low and ci_high (NaN where nothing is claimed)."""
+    rows = []
+    for dataset in recipe.datasets:
+        for row in recipe.rows:
+            found = difference(scores, row, recipe.control, dataset.name, recipe.metric)
+            if found and "mean" in found:
+                kept = {name: found[name] for name in ("mean", "ci_low", "ci_high")}
+                rows.append({"dataset": dataset.label, "level": row.level, **kept})
+    columns = ["dataset", "level", "mean", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], float))
+
+
+def _described(recipe: MaskGainRecipe, statistics: pd.DataFrame) -> pd.DataFrame:
+    """Levels x qualities; masks that were found on LR images have one row a scale factor."""
+    usable = statistics[(statistics["found_on"] != "lr") | (statistics["scale"] == str(recipe.scale))]
+    rows = {level: _first(usable[usable["level"].map(str.split).map(lambda of: level in of)])  # noqa: B023
+            for level in (row.level for row in recipe.rows)}  # fmt: skip
+    frame = pd.DataFrame(rows, index=list(SUMMARY_COLUMNS)).T
+    return frame[list(recipe.qualities)].apply(pd.to_numeric)
+
+
+def _first(rows: pd.DataFrame) -> pd.Series:
+    return rows.iloc[0] if len(rows) else pd.Series(dtype=str)

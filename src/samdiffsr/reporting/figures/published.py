@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 
 from samdiffsr.evaluation.compare import CLAIM_FROM
 from samdiffsr.evaluation.metrics import METRICS
-from samdiffsr.reporting.figures.readers import read_rows
 from samdiffsr.reporting.figures.recipe import ClaimedPair, PublishedRecipe
-from samdiffsr.reporting.figures.style import Inputs, Page, look, message, page
+from samdiffsr.reporting.figures.style import Inputs, Page, intervals, key, looks, message, page
+from samdiffsr.reporting.frames import read
 from samdiffsr.reporting.tables.differences import COLUMNS
-from samdiffsr.reporting.tables.gather import TIDY_COLUMNS, read_published
+from samdiffsr.reporting.tables.gather import TIDY_COLUMNS, summary
+from samdiffsr.reporting.tables.published import read_published
 
-# (name of the pair, data set) -> (difference, its interval or None)
-Differences = dict[tuple[str, str], tuple[float, tuple[float, float] | None]]
-# (table and method, data set) -> (published, measured, half of the measured mean's 95 % interval)
-Values = dict[tuple[str, str], tuple[float, float, float | None]]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 OTHER = "published (other data, masks, networks)"
+POINT = ["pair", "dataset", "mean", "ci_low", "ci_high"]  # of a difference; NaN where there is no interval
 
 
 def draw(recipe: PublishedRecipe, inputs: Inputs) -> Page:
@@ -26,45 +29,45 @@ def draw(recipe: PublishedRecipe, inputs: Inputs) -> Page:
 
     Both kinds of differences share a panel only where the study is comparable; else each has its own.
 
-    Args:
-        recipe: metric; pairs ({table, scale, of, minus, published_of, published_minus}: labels); comparable.
-        inputs: differences and tables (CSVs of the tables' stage), published (paper/published_tables.csv).
+    inputs: differences and tables (CSVs of the tables' stage), published (paper/published_tables.csv).
     """
-    metric, pairs = recipe.metric, recipe.pairs
-    column = METRICS[metric]
-    claimed = measured_differences(read_rows(inputs["differences"], COLUMNS), pairs, metric)
-    printed = published_differences(read_published(inputs["published"][0]), pairs, metric)
-    values = values_of_both(read_rows(inputs["tables"], TIDY_COLUMNS), metric)
-    if not claimed and not printed:
+    metric, column = recipe.metric, METRICS[recipe.metric]
+    differences = read(inputs["differences"], COLUMNS, "a table's differences")
+    claimed = measured_differences(differences, recipe.pairs, metric)
+    printed = published_differences(read_published(inputs["published"][0]), recipe.pairs, metric)
+    values = values_of_both(read(inputs["tables"], TIDY_COLUMNS, "a tidy table"), metric)
+    both = pd.concat([claimed, printed])
+    if both.empty:
         return message([f"No {column.heading} difference is claimed."])
-    names = [n for n in dict.fromkeys(map(pair_name, pairs)) if any(n == k[0] for k in (*claimed, *printed))]
-    datasets = list(dict.fromkeys(key[1] for key in (*claimed, *printed)))
+    names = [name for name in dict.fromkeys(map(pair_name, recipe.pairs)) if name in set(both["pair"])]
+    datasets = list(both["dataset"].unique())
     if recipe.comparable:
         panels = [("measured and published", [(claimed, True), (printed, False)])]
     else:
         panels = [("measured", [(claimed, True)]), (OTHER, [(printed, False)])]
-    width = 2.6 * (len(panels) + bool(values)) + 2.0
+    beside = len(values) > 0
+    width = 2.6 * (len(panels) + beside) + 2.0
     figure = page(width, 0.3 * len(names) + 1.9)
-    grid = figure.subplots(1, len(panels) + bool(values), squeeze=False)[0]
+    grid = figure.subplots(1, len(panels) + beside, squeeze=False)[0]
     for axes, (title, layers) in zip(grid, panels, strict=False):
         _differences(axes, layers, names, datasets)
-        axes.set(title=title, xlabel=f"difference in {column.heading}")
+        axes.set(title=title, xlabel=f"difference in {column.heading}", ylabel="")
         axes.set_yticks(range(len(names)), names if axes is grid[0] else [])
-    if values:
+    if beside:
         _values(grid[-1], values, datasets)
         grid[-1].set(
             title="values, a point a method", xlabel=f"published {column.heading}", ylabel="measured"
         )
-    handles = [_handle(number, name) for number, name in enumerate(datasets)]
+    handles = key(datasets)
     figure.legend(handles=handles, loc="outside lower center", ncols=min(int(width / 1.2), len(handles)))
     notes = [
         "Filled: measured; open: published, which has no interval. Bars: 95 %, seeds and images both random."
     ]
-    if any(interval is None for _, interval in claimed.values()):
+    if claimed["ci_low"].isna().any():
         notes.append(f"No bar: one seed, or fewer than {CLAIM_FROM} images, so nothing is claimed.")
-    if not values:
+    if not beside:
         notes.append("This study has none of the paper's data sets: values cannot be laid beside each other.")
-    if not printed:
+    if printed.empty:
         notes.append(f"The paper prints no {column.heading} for these pairs.")
     return Page(figure, notes)
 
@@ -75,83 +78,91 @@ def pair_name(pair: ClaimedPair) -> str:
 
 
 def measured_differences(
-    rows: list[dict[str, str]], pairs: Iterable[ClaimedPair], metric: str
-) -> Differences:
-    """What the difference files say; a pair that several tables claim counts once."""
-    found: Differences = {}
-    for pair in pairs:
-        for row in rows:
-            same = all(row[key] == str(getattr(pair, key)) for key in ("table", "of", "minus", "scale"))
-            if same and row["metric"] == metric and row["kind"] == "difference" and row["mean"]:
-                interval = (float(row["ci_low"]), float(row["ci_high"])) if row["ci_low"] else None
-                found.setdefault((pair_name(pair), row["dataset"]), (float(row["mean"]), interval))
-    return found
+    differences: pd.DataFrame, pairs: Iterable[ClaimedPair], metric: str
+) -> pd.DataFrame:
+    """What the difference files say, in POINT's columns; a pair that several tables claim counts once."""
+    named = ["pair", "table", "scale", "of", "minus"]
+    asked = pd.DataFrame(
+        [(pair_name(pair), pair.table, str(pair.scale), pair.of, pair.minus) for pair in pairs], columns=named
+    )
+    kept = (differences["metric"] == metric) & (differences["kind"] == "difference")
+    found = asked.merge(differences[kept & (differences["mean"] != "")], on=named[1:])
+    return _points(found)
 
 
-def published_differences(printed: Any, pairs: Iterable[ClaimedPair], metric: str) -> Differences:
+def published_differences(printed: pd.DataFrame, pairs: Iterable[ClaimedPair], metric: str) -> pd.DataFrame:
     """The same out of the paper's tables, for all its data sets."""
-    found: Differences = {}
+    mine = printed[printed["metric"] == METRICS[metric].published].astype({"published": float})
+    parts = []
     for pair in pairs:
-        number, scale = pair.table.removeprefix("table"), str(pair.scale)
-        for table, method, x, dataset, name in printed.values:
-            if (table, method, x, name) == (number, pair.published_of, scale, METRICS[metric].published):
-                minus = printed.values.get((table, pair.published_minus, x, dataset, name))
-                if minus:
-                    value = float(printed.values[table, method, x, dataset, name]) - float(minus)
-                    found.setdefault((pair_name(pair), dataset), (value, None))
-    return found
+        here = mine[(mine["table"] == pair.table.removeprefix("table")) & (mine["scale"] == str(pair.scale))]
+        of, minus = (
+            here[here["method"] == name].set_index("dataset")["published"]
+            for name in (pair.published_of, pair.published_minus)
+        )
+        part = (of - minus.reindex(of.index)).dropna().rename("mean").reset_index()
+        parts.append(part.assign(pair=pair_name(pair), ci_low="", ci_high=""))
+    return _points(pd.concat(parts) if parts else pd.DataFrame(columns=POINT))
 
 
-def values_of_both(rows: list[dict[str, str]], metric: str) -> Values:
-    """What both the paper and this study have a value for."""
+def _points(found: pd.DataFrame) -> pd.DataFrame:
+    once = found.drop_duplicates(["pair", "dataset"])[POINT].reset_index(drop=True)
+    return once.assign(**{name: pd.to_numeric(once[name]) for name in POINT[2:]})
+
+
+def values_of_both(tidy: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """What both the paper and this study have a value for: dataset, published, mean, ci_low, ci_high.
+
+    The interval is Student's over images, from the standard deviation's mean over seeds.
+    """
     from scipy.stats import t
 
-    cells: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in rows:
-        if row["metric"] == metric and row["mean"] and row["published"]:
-            cells.setdefault((f"{row['table']} {row['method']}", row["dataset"]), []).append(row)
-    found: Values = {}
-    for key, rows_of in cells.items():
-        seeds = [r for r in rows_of if r["weights"] == rows_of[0]["weights"]]
-        n = int(seeds[0]["n"])
-        half = None
-        if n >= CLAIM_FROM:
-            half = float(t.ppf(0.975, n - 1)) * fmean(float(r["std"]) for r in seeds) / n**0.5
-        found[key] = (float(seeds[0]["published"]), fmean(float(r["mean"]) for r in seeds), half)
-    return found
+    mine = tidy[(tidy["metric"] == metric) & (tidy["mean"] != "") & (tidy["published"] != "")]
+    if mine.empty:
+        return pd.DataFrame(columns=["dataset", "published", "mean", "ci_low", "ci_high"])
+    mine = mine.assign(method=mine["table"] + " " + mine["method"])
+    values = summary(mine).droplevel("metric").reset_index()
+    by = mine.groupby(["method", "dataset"], sort=False)
+    headline = mine[mine["weights"] == by["weights"].transform("first")].astype({"std": float, "n": int})
+    by = headline.groupby(["method", "dataset"], sort=False)
+    n, sd = by["n"].first().to_numpy(), by["std"].mean().to_numpy()
+    half = np.where(n >= CLAIM_FROM, t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(n), np.nan)
+    return values.assign(ci_low=values["mean"] - half, ci_high=values["mean"] + half)
 
 
 def _differences(
-    axes: Any, layers: list[tuple[Differences, bool]], names: list[str], datasets: list[str]
+    axes: Axes, layers: list[tuple[pd.DataFrame, bool]], names: list[str], datasets: list[str]
 ) -> None:
     """A line a pair, a point a data set; filled is measured."""
     axes.axvline(0, color="black", linewidth=0.8)
-    shown = [name for name in datasets if any(name == key[1] for layer, _ in layers for key in layer)]
+    together = pd.concat([layer for layer, _ in layers])
+    shown = [name for name in datasets if name in set(together["dataset"])]
     for layer, filled in layers:
-        for (name, dataset), (value, interval) in layer.items():
-            y = names.index(name) + 0.7 * ((shown.index(dataset) + 0.5) / len(shown) - 0.5)
-            bars = None if interval is None else [[value - interval[0]], [interval[1] - value]]
-            style = _look(datasets.index(dataset), filled)
-            axes.errorbar(value, y, xerr=bars, linestyle="none", capsize=2, **style)
+        lower = layer["dataset"].map(shown.index) + 0.5
+        y = layer["pair"].map(names.index) + 0.7 * (lower / max(len(shown), 1) - 0.5)
+        _dots(axes, layer.assign(line=y), datasets, filled, x="mean", y="line")
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.margins(x=0.12)
 
 
-def _values(axes: Any, values: Values, datasets: list[str]) -> None:
+def _values(axes: Axes, values: pd.DataFrame, datasets: list[str]) -> None:
     """Measured over published, the line of equality."""
-    ends = [f(v for point in values.values() for v in point[:2]) for f in (min, max)]
-    axes.plot(ends, ends, color="black", linewidth=0.8, zorder=1)
-    for (_, dataset), (published, measured, half) in values.items():
-        number = datasets.index(dataset) if dataset in datasets else 0
-        axes.errorbar(published, measured, yerr=half, linestyle="none", capsize=2, **_look(number, True))
+    both = values[["published", "mean"]].to_numpy()
+    axes.plot([both.min(), both.max()], [both.min(), both.max()], color="black", linewidth=0.8, zorder=1)
+    _dots(axes, values[values["dataset"].isin(datasets)], datasets, True, x="published", y="mean")
 
 
-def _look(number: int, filled: bool) -> dict[str, Any]:
-    style = look(number)
-    return {**style, "markerfacecolor": style["color"] if filled else "white"}
+def _dots(axes: Axes, points: pd.DataFrame, datasets: list[str], filled: bool, x: str, y: str) -> None:
+    import seaborn as sns
 
-
-def _handle(number: int, name: str) -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], linestyle="none", label=name, **_look(number, True))
+    intervals(axes, points, datasets, x=x, y=y)
+    before = len(axes.collections)
+    sns.scatterplot(
+        points, x=x, y=y, hue="dataset", style="dataset", legend=False, ax=axes, s=30, zorder=3,
+        **looks(datasets),
+    )  # fmt: skip
+    for dots in axes.collections[before:]:
+        colours = dots.get_facecolors()
+        dots.set(edgecolor=colours, linewidth=1.2)
+        if not filled:
+            dots.set_facecolor("white")

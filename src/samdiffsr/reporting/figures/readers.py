@@ -1,8 +1,7 @@
-"""What figures read: CSV files, restored images, and the truth that belongs to them."""
+"""What figures of images read: restored images, and the truth that belongs to them."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,22 +12,6 @@ from samdiffsr.data.store import Store
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.reporting.figures.recipe import FigureRow, OfRuns
 from samdiffsr.sampling.sample_set import SampleSet
-
-
-def read_rows(paths: Iterable[Path], columns: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of CSV files that have at least `columns`; UserError names the file that has not."""
-    rows: list[dict[str, str]] = []
-    for path in paths:
-        try:
-            with open(path, newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                missing = sorted(set(columns) - set(reader.fieldnames or ()))
-                if missing:
-                    raise UserError(f"{path}: has no column {missing[0]!r}; delete it and run again")
-                rows += reader
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file") from None
-    return rows
 
 
 class Samples:

@@ -1,146 +1,113 @@
-"""The workflow's rule graph, laid out in layers (Sugiyama et al. 1981), without graphviz."""
+"""The workflow's rule graph: reduced by networkx, laid out in layers by grandalf (Sugiyama et al. 1981)."""
 
 from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.reporting.figures.recipe import FigureRecipe
 from samdiffsr.reporting.figures.style import COLOURS, Inputs, Page, page
 
-Edge = tuple[str, str]  # from what makes to what uses
-SWEEPS = 24
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Place = tuple[float, float]
 BOX = (1.25, 0.3)  # inches
-ACROSS, DOWN = 1.45, 0.62
+GAPS = (0.2, 0.32)  # between boxes: across, down
+SWEEPS = 12
 
 
 def draw(recipe: FigureRecipe, inputs: Inputs) -> Page:
     """Rules as boxes, from data above to what people read below.
 
-    Args:
-        recipe: nothing beside the title. inputs: graph, as `snakemake --rulegraph dot` prints it.
+    inputs: graph, as `snakemake --rulegraph dot` prints it.
     """
     from matplotlib.patches import FancyBboxPatch
 
-    nodes, edges = read_graph(inputs["graph"][0].read_text(encoding="utf-8"))
-    if not nodes:
+    graph = read_graph(inputs["graph"][0].read_text(encoding="utf-8"))
+    if not graph:
         raise UserError(f"{inputs['graph'][0]}: holds no rule graph; delete it and run again")
-    edges = without_shortcuts(edges)
-    rows, chains = layers(nodes, edges)
-    width = max(len(row) for row in rows)
-    place = {
-        name: ((k - (len(row) - 1) / 2) * ACROSS, -depth * DOWN)
-        for depth, row in enumerate(rows)
-        for k, name in enumerate(row)
-    }
-    figure = page(width * ACROSS + 0.3, len(rows) * DOWN + 0.9)
+    graph = nx.transitive_reduction(graph)
+    places, ways = layout(graph)
+    left, right = (f(x for x, _ in places.values()) for f in (min, max))
+    low, high = (f(y for _, y in places.values()) for f in (min, max))
+    figure = page(right - left + BOX[0] + 0.5, high - low + BOX[1] + 1.2)
     axes = figure.subplots()
-    for chain in chains:
-        _arrow(axes, [place[name] for name in chain])
-    targets = nodes - {a for a, _ in edges}
-    sources = nodes - {b for _, b in edges}
-    for name in sorted(nodes):
-        x, y = place[name]
-        colour = COLOURS[1] if name in targets else COLOURS[2] if name in sources else COLOURS[6]
+    for way in ways:
+        _arrow(axes, way)
+    for name in sorted(graph):
+        x, y = places[name]
+        target, source = not graph.out_degree(name), not graph.in_degree(name)
         box = FancyBboxPatch(
             (x - BOX[0] / 2, y - BOX[1] / 2), *BOX, boxstyle="round,pad=0,rounding_size=0.08",
-            facecolor="white", edgecolor=colour, linewidth=2.4 if name in targets else 1.4, zorder=2,
+            facecolor="white", edgecolor=COLOURS[1 if target else 2 if source else 6],
+            linewidth=2.4 if target else 1.4, zorder=2,
         )  # fmt: skip
         axes.add_patch(box)
         axes.text(x, y, name, ha="center", va="center", fontsize=7, zorder=3)
     axes.set_aspect("equal")
     axes.set_axis_off()
-    axes.set_xlim(-width * ACROSS / 2, width * ACROSS / 2)
-    axes.set_ylim(-(len(rows) - 0.5) * DOWN, 0.5 * DOWN)
+    axes.set_xlim(left - BOX[0], right + BOX[0])
+    axes.set_ylim(low - BOX[1], high + BOX[1])
     return Page(figure, ["An arrow that another way implies is left out. Heavy boxes: what one asks for."])
 
 
-def read_graph(text: str) -> tuple[set[str], list[Edge]]:
-    """Rules and edges of a rule graph in graphviz's language."""
+def read_graph(text: str) -> nx.DiGraph:
+    """A rule graph in graphviz's language: an edge leads from what makes to what uses."""
     names = dict(re.findall(r'(\d+)\[label = "(\w+)', text))
-    return set(names.values()), [(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", text)]
+    graph = nx.DiGraph()
+    graph.add_nodes_from(sorted(names.values()))
+    graph.add_edges_from(sorted((names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", text)))
+    return graph
 
 
-def without_shortcuts(edges: list[Edge]) -> list[Edge]:
-    """The transitive reduction of an acyclic graph."""
-    after: dict[str, set[str]] = {}
-    for a, b in edges:
-        after.setdefault(a, set()).add(b)
+def layout(graph: nx.DiGraph) -> tuple[dict[str, Place], list[list[Place]]]:
+    """Where each node of an acyclic graph lies, in inches, and the bends of each edge; every edge leads down.
 
-    def reach(name: str) -> set[str]:
-        found: set[str] = set()
-        waiting = [name]
-        while waiting:
-            for b in after.get(waiting.pop(), ()):
-                if b not in found:
-                    found.add(b)
-                    waiting.append(b)
-        return found
-
-    return [(a, b) for a, b in edges if not any(b in reach(c) for c in after[a] - {b})]
-
-
-def layers(nodes: set[str], edges: list[Edge]) -> tuple[list[list[str]], list[list[str]]]:
-    """Rows from top to bottom, every edge leading down; and each edge as a chain of one name a row.
-
-    Names that are no node are bends of edges that pass a row. Rows are ordered by the barycentre of their
-    neighbours, as few crossings as the sweeps find.
+    Layers are counted from the targets, so that a source lies just above what uses it first.
     """
-    depth = dict.fromkeys(nodes, 0)
-    for _ in nodes:
-        for a, b in edges:
-            depth[b] = max(depth[b], depth[a] + 1)
-    users: dict[str, list[str]] = {}
-    for a, b in edges:
-        users.setdefault(a, []).append(b)
-    for name in sorted(nodes, key=lambda n: -depth[n]):  # down to just above what uses it first
-        if name in users:
-            depth[name] = min(depth[b] for b in users[name]) - 1
-    chains = []
-    rows: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
-    for name in sorted(nodes):
-        rows[depth[name]].append(name)
-    for a, b in edges:
-        bends = [f"{a}>{b}@{d}" for d in range(depth[a] + 1, depth[b])]
-        for bend in bends:
-            rows[int(bend.rsplit("@", 1)[1])].append(bend)
-        chains.append([a, *bends, b])
-    beside: dict[str, list[str]] = {}
-    for chain in chains:
-        for upper, lower in pairwise(chain):
-            beside.setdefault(upper, []).append(lower)
-            beside.setdefault(lower, []).append(upper)
-    best, fewest = [list(row) for row in rows], _crossings(rows, chains)
-    for sweep in range(SWEEPS):
-        down = sweep % 2 == 0
-        for d in range(1, len(rows)) if down else range(len(rows) - 2, -1, -1):
-            _order(rows[d], rows[d - 1 if down else d + 1], beside)
-        if (crossings := _crossings(rows, chains)) < fewest:
-            best, fewest = [list(row) for row in rows], crossings
-    return best, chains
+    from grandalf.graphs import Edge, Graph, Vertex
+    from grandalf.layouts import SugiyamaLayout, VertexViewer
+
+    vertices = {name: Vertex(name) for name in sorted(graph)}
+    for vertex in vertices.values():
+        vertex.view = VertexViewer(*BOX)
+    edges = [Edge(vertices[b], vertices[a]) for a, b in sorted(graph.edges)]  # upside down
+    for edge in edges:
+        edge.view = _Way()
+    places: dict[str, Place] = {}
+    offset = 0.0
+    for part in Graph(list(vertices.values()), edges).C:
+        sugiyama = SugiyamaLayout(part)
+        sugiyama.xspace, sugiyama.yspace = GAPS
+        sugiyama.init_all()
+        sugiyama.draw(SWEEPS)
+        lefts = [vertex.view.xy[0] for vertex in part.sV]
+        for vertex in part.sV:
+            places[vertex.data] = (vertex.view.xy[0] - min(lefts) + offset, vertex.view.xy[1])
+        for edge in part.sE:
+            edge.view.points = [(x - min(lefts) + offset, y) for x, y in edge.view.points][::-1]
+        offset += max(lefts) - min(lefts) + BOX[0] + GAPS[0]
+    return places, [[places[e.v[1].data], *e.view.points[1:-1], places[e.v[0].data]] for e in edges]
 
 
-def _order(row: list[str], fixed: list[str], beside: dict[str, list[str]]) -> None:
-    """Sort a row by where its neighbours in the fixed row are; who has none there stays about where it is."""
-    at = {name: k - (len(fixed) - 1) / 2 for k, name in enumerate(fixed)}
-    own = {name: k - (len(row) - 1) / 2 for k, name in enumerate(row)}
-    near = {name: [at[n] for n in beside.get(name, ()) if n in at] or [own[name]] for name in row}
-    row.sort(key=lambda name: sum(near[name]) / len(near[name]))
+class _Way:
+    """An edge as grandalf routes it."""
+
+    def __init__(self) -> None:
+        self.points: list[Place] = []
+        self.head_pos = None
+
+    def setpath(self, points: list[Any]) -> None:
+        """Told by the layout: from its beginning to its end."""
+        self.points = [(float(x), float(y)) for x, y in points]
 
 
-def _crossings(rows: list[list[str]], chains: list[list[str]]) -> int:
-    at = {n: (d, k) for d, row in enumerate(rows) for k, n in enumerate(row)}
-    steps = [(at[a], at[b]) for chain in chains for a, b in pairwise(chain)]
-    return sum(
-        a[0] == c[0] and (a[1] - c[1]) * (b[1] - d[1]) < 0
-        for i, (a, b) in enumerate(steps)
-        for c, d in steps[i + 1 :]
-    )
-
-
-def _arrow(axes: Any, points: list[tuple[float, float]]) -> None:
+def _arrow(axes: Axes, points: list[Place]) -> None:
     """A curve through the points, straight down at each, an arrow head on the last box."""
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path

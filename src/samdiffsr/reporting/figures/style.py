@@ -16,8 +16,10 @@ from samdiffsr.core.files import atomic_path
 from samdiffsr.reporting.figures.recipe import FigureRecipe, FigureRow, OfRuns
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
+    from matplotlib.lines import Line2D
 
 Inputs = dict[str, list[Path]]  # what the files are for -> the files, in the workflow's order
 
@@ -25,7 +27,8 @@ DPI = 300
 # seaborn's "colorblind" palette; marker and line say the same again, for grey
 COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
-LINES = ("-", "--", "-.", ":", (0, (7, 1, 1, 1, 1, 1)), (0, (1, 4)))
+# on, off, in line widths
+DASHES = ((), (3.7, 1.6), (6.4, 1.6, 1, 1.6), (1, 1.65), (7, 1, 1, 1, 1, 1), (1, 4))
 ARROW = "#d55e00"
 RC = {
     "font.family": "sans-serif",
@@ -87,7 +90,48 @@ def look(number: int) -> dict[str, Any]:
 
 def line(number: int) -> dict[str, Any]:
     """Colour and line style of the `number`-th curve."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)]}
+    return {"color": COLOURS[number % len(COLOURS)], "dashes": DASHES[number % len(DASHES)]}
+
+
+def looks(names: Sequence[str]) -> dict[str, Any]:
+    """seaborn's options for things told apart by colour and marker, the same thing in all panels."""
+    found = [look(number) for number in range(len(names))]
+    return {
+        "hue_order": names,
+        "style_order": names,
+        "palette": {name: each["color"] for name, each in zip(names, found, strict=True)},
+        "markers": {name: each["marker"] for name, each in zip(names, found, strict=True)},
+    }
+
+
+def strokes(names: Sequence[str]) -> dict[str, Any]:
+    """seaborn's options for curves told apart by colour and dashes."""
+    found = [line(number) for number in range(len(names))]
+    return {
+        "hue_order": names,
+        "style_order": names,
+        "palette": {name: each["color"] for name, each in zip(names, found, strict=True)},
+        "dashes": {name: each["dashes"] or "" for name, each in zip(names, found, strict=True)},
+    }
+
+
+def key(names: Sequence[str]) -> list[Line2D]:
+    """The same things for a legend."""
+    from matplotlib.lines import Line2D
+
+    return [Line2D([], [], linestyle="none", label=name, **look(k)) for k, name in enumerate(names)]
+
+
+def intervals(axes: Axes, points: pd.DataFrame, names: Sequence[str], *, x: str, y: str) -> None:
+    """Bars from `ci_low` to `ci_high` of `mean`, which is the column `x` or `y`, in the data sets' colours.
+
+    Points without an interval (NaN) get no bar.
+    """
+    for row in points.dropna(subset=["ci_low", "ci_high"]).to_dict("records"):
+        reach = [[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]]
+        bar = {"xerr" if x == "mean" else "yerr": reach}
+        colour = look(list(names).index(row["dataset"]))["color"]
+        axes.errorbar(row[x], row[y], fmt="none", capsize=2, ecolor=colour, **bar)
 
 
 def picture(axes: Axes, image: Any, title: str = "", **options: Any) -> None:
