@@ -71,7 +71,7 @@ def test_a_toy_metric_is_scored_compared_and_stands_in_a_table(tmp_path: Path) -
     with open(tmp_path / "wide.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(0 < float(row["Urban100 Toy (grey levels)"]) <= 255 for row in rows)
-    (claim,) = differences(recipe, scores, tmp_path / "d.csv")
+    (claim,) = differences(recipe, scores, PUBLISHED, tmp_path / "d.csv")
     assert claim["kind"] == "ratio"
     assert "| Toy (grey levels) |" in markdown(recipe, tidy, [])
 

@@ -312,7 +312,7 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
     arguments += ["--stores", str(example.parent / "stores"), "--out", str(example.parent / "other.html")]
     with pytest.raises(SystemExit):
         main([*arguments, "--recipe", report_recipe(example_config()).text()])
-    assert "table2_tidy.csv: its columns are not those" in capsys.readouterr().err
+    assert "table2_tidy.csv: not a table's differences (its columns differ)" in capsys.readouterr().err
     assert not (example.parent / "other.html").exists()
 
 
