@@ -20,7 +20,7 @@ from scipy import stats
 from samdiffsr.core.files import atomic_path, write_csv
 from samdiffsr.evaluation.crossed import Spread, estimate, spread
 from samdiffsr.evaluation.over_images import BOOTSTRAP_FROM, LEVEL, Bootstrap, student
-from samdiffsr.reporting.tables.gather import read_scores
+from samdiffsr.reporting.frames import read_scores
 
 SEEDS = (1, 2, 3, 5, 10)
 IMAGES = (5, 14, 30, 100)
@@ -108,9 +108,9 @@ def resampled(d: np.ndarray, seed_sd: float) -> Draw:
 def kept(scores: list[Path], method: str, metric: str) -> np.ndarray:
     """(seeds, images) of BSDS100, averaged weights."""
     found = read_scores(scores)
-    runs = sorted({key[0] for key in found if key[0].rpartition("-x4-s")[0] == method})
-    rows = [found[run, "ema", "bsds100", metric] for run in runs]
-    return np.array([[float(r["value"]) for r in sorted(each, key=lambda r: r["image"])] for each in rows])
+    named = (found["run"].str.rpartition("-x4-s")[0] == method) & (found["weights"] == "ema")
+    mine = found[named & (found["dataset"] == "bsds100") & (found["metric"] == metric)]
+    return mine.pivot(index="run", columns="image", values="number").to_numpy()
 
 
 def tables(draws: dict[str, Draw], studies: int, seed: int = 1) -> Iterator[dict[str, Any]]:

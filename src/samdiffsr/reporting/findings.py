@@ -11,11 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from samdiffsr.core.errors import UserError
 from samdiffsr.evaluation import decision
 from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.reporting.frames import read_scores
 from samdiffsr.reporting.tables.differences import difference
-from samdiffsr.reporting.tables.gather import Scores, read_scores
 from samdiffsr.reporting.tables.recipe import Row
 
 
@@ -77,7 +79,7 @@ class Kept:
         self.folder = folder
 
     @cached_property
-    def _scores(self) -> Scores:
+    def _scores(self) -> pd.DataFrame:
         files = sorted(self.folder.glob("scores/*/*.csv"))
         if not files:
             raise UserError(f"{self.folder}: no scores of a study in it")
@@ -101,14 +103,17 @@ class Kept:
 
     def _means(self, variant: str, dataset: str, metric: str) -> list[float]:
         row = self._row(variant)
-        parts = [self._scores.get((run, row.weights[0], dataset, metric), []) for run in row.runs]
-        if not all(parts):
+        scores = self._scores[self._scores["weights"] == row.weights[0]]
+        mine = scores[(scores["dataset"] == dataset) & (scores["metric"] == metric)]
+        means = mine.groupby("run")["number"].mean().reindex(list(row.runs))
+        if means.isna().any():
             raise UserError(f"{self.folder}: {variant} was not scored by {metric} on {dataset}")
-        return [sum(float(r["value"]) for r in part) / len(part) for part in parts]
+        return list(means)
 
     def _row(self, variant: str) -> Row:
         """The variant's runs; averaged weights where there are some."""
-        found = sorted({key[:2] for key in self._scores if key[0].rpartition("-x4-s")[0] == variant})
+        mine = self._scores[self._scores["run"].str.rpartition("-x4-s")[0] == variant]
+        found = sorted({*mine[["run", "weights"]].itertuples(index=False, name=None)})
         if not found:
             raise UserError(f"{self.folder}: no scores of {variant}")
         weights = found[0][1]
