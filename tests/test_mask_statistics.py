@@ -196,10 +196,21 @@ def test_bsds_people_and_contours(mirror, tmp_path):
 
 def test_figure(tmp_path, images):
     from samdiffsr.reporting.figures.masks import draw, overlay
+    from samdiffsr.reporting.figures.recipe import MasksRecipe
 
     segment(images, tmp_path / "r", SPEC)
     levels = [{"heading": "High", "masks": "fine"}, {"heading": "Low", "masks": "poor"}]
-    recipe = {"levels": levels, "images": [], "count": 2}
+    recipe = MasksRecipe(
+        kind="masks",
+        study="demo",
+        title="",
+        comparable=False,
+        checkpoints="trained",
+        train_set="d",
+        levels=levels,
+        images=(),
+        count=2,
+    )
     index = tmp_path / "r.json"
     inputs = {"hr": [images.with_name(f"{images.name}.json")], "labels": [index, index]}
     axes = draw(recipe, inputs).figure.axes
@@ -207,7 +218,7 @@ def test_figure(tmp_path, images):
     assert [a.get_title().split("\n")[0] for a in axes[:3]] == ["Image", "High: fine", "Low: poor"]
     assert axes[1].get_title().endswith("masks")
     with pytest.raises(UserError, match="holds no image 'nobody'"):
-        draw({**recipe, "images": ["nobody"]}, inputs)
+        draw(recipe.but(images=("nobody",)), inputs)
     photo = np.full((6, 6, 3), 90, np.uint8)
     square = np.zeros((6, 6), np.bool_)
     square[:, 3:] = True
@@ -262,6 +273,10 @@ def test_imported_masks_must_fit(tmp_path, images):
     assert segmenter(square, "img2").shape == (24, 24)  # masks of the image before it was cropped
     with pytest.raises(UserError, match=r"img3\.json: segments 24 x 100 pixels, the image has 24 x 24"):
         segmenter(square, "img3")
+    huge = [{"segmentation": {"size": [10**6, 10**6], "counts": [10**12]}}]  # a terabyte of labels
+    (tmp_path / "json/img2.json").write_text(json.dumps(huge))
+    with pytest.raises(UserError, match=r"img2\.json: segments 1000000 x 1000000 pixels, the image has"):
+        segmenter(square, "img2")
     with pytest.raises(UserError, match=r"img9\.json is missing"):
         segmenter(square, "img9")
     (tmp_path / "json/img0.json").write_text('[{"a": 1}]')

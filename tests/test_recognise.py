@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from samdiffsr.checkpoints.released import model_info
 from samdiffsr.core.errors import UserError
 from samdiffsr.models.foreign import load_foreign_unet
 from samdiffsr.models.model_file import open_model, save_model
+from samdiffsr.models.model_info import model_info
 from samdiffsr.sampling.upscale.models import find_models
 
 FILES: dict[str, tuple[bytes, str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 
@@ -86,19 +87,19 @@ def test_equal_content_gives_equal_bytes_and_digest(tmp_path):
 
 def test_65535_atoms_and_more(tmp_path):
     regions = Regions.from_partition(np.arange(1, 256 * 257 + 1).reshape(256, 257))
-    with (
-        pytest.raises(UserError, match=r"big: 65792 atoms.*uint32"),
-        RegionStoreWriter(tmp_path / "r") as writer,
-    ):
-        writer.add("big", regions)
-    with RegionStoreWriter(tmp_path / "r", "uint32") as writer:
-        writer.add("small", overlapping(0, k=0))
-        writer.add("big", regions)
-    store = RegionStore(tmp_path / "r")
-    assert store[0].labels.dtype == store[1].labels.dtype == np.uint32
-    assert_same(store[1], regions)
-    with pytest.raises(UserError, match="int64"):
-        RegionStoreWriter(tmp_path / "r", "int64")
+    stored = [overlapping(0), overlapping(1, k=7), regions, overlapping(2)]
+    for name, chosen in (("whole", range(4)), ("one", range(2)), ("two", range(2, 4))):
+        with RegionStoreWriter(tmp_path / name) as writer:
+            for i in chosen:
+                writer.add(str(i), Regions(stored[i].labels, stored[i].members))
+    store = RegionStore(tmp_path / "whole")
+    assert store.labels.dtype == np.uint32
+    for i, each in enumerate(stored):
+        assert np.array_equal(store[i].labels, each.labels)
+    assert store.labels.digest == hashlib.sha256((tmp_path / "whole.bin").read_bytes()).hexdigest()
+    assert RegionStore(tmp_path / "one").labels.dtype == np.uint16
+    merge_shards([tmp_path / "one", tmp_path / "two"], tmp_path / "merged")
+    assert content(tmp_path / "merged") == content(tmp_path / "whole")
 
 
 def test_unfinished_store_is_never_read(tmp_path):

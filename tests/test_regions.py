@@ -196,7 +196,7 @@ def test_rle_file_round_trip(tmp_path):
         '[{"segmentation": {"size": [2, 2], "counts": [-1, 5]}}]',
         '[{"segmentation": {"size": [2, 2], "counts": "\\u0001"}}]',
         '[{"segmentation": {"size": [2, 2], "counts": "P"}}]',  # ends within a number
-        '[{"segmentation": {"size": [3, 2], "counts": [6]}}]',  # another image's size
+        '[{"segmentation": {"size": [30, 2], "counts": [60]}}]',  # another image's size
         '[{"area": 3}]',
         '{"masks": 1}',
         "[]]",

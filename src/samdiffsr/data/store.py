@@ -38,7 +38,7 @@ class StoreWriter:
         self._names: set[str] = set()
         self._offset, self._hash = 0, hashlib.sha256()
         self._context = atomic_path(_data(self.path))
-        self._file = open(self._context.__enter__(), "wb")  # closed in __exit__
+        self._file = open(self._context.__enter__(), "w+b")  # closed in __exit__
         return self
 
     def add(self, name: str, image: np.ndarray) -> None:
@@ -53,6 +53,21 @@ class StoreWriter:
         self._entries.append({"name": name, "shape": list(image.shape), "offset": self._offset})
         self._names.add(name)
         self._offset += data.nbytes
+
+    def widen(self, dtype: str) -> None:
+        """Hold integers of a wider dtype from here on; the images that are there are widened, in place."""
+        wider = np.dtype(dtype)
+        factor = wider.itemsize // self.dtype.itemsize
+        for entry in reversed(self._entries):  # what is not read yet lies before what is written
+            self._file.seek(entry["offset"])
+            data = self._file.read(math.prod(entry["shape"]) * self.dtype.itemsize)
+            entry["offset"] *= factor
+            self._file.seek(entry["offset"])
+            self._file.write(np.frombuffer(data, self.dtype).astype(wider).data)
+        self.dtype, self._offset = wider, self._offset * factor
+        self._file.seek(0)
+        self._hash = hashlib.file_digest(self._file, "sha256")
+        self._file.seek(self._offset)
 
     def __exit__(self, *error: Any) -> None:
         try:

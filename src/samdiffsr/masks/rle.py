@@ -17,22 +17,25 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, read_json
-from samdiffsr.masks.regions import Regions
+from samdiffsr.masks.regions import Regions, check_crop
 
 COLUMNS = ("predicted_iou", "point_coords", "stability_score", "crop_box")
 
 
-def read_rle(
-    path: str | Path, shape: tuple[int, int] | None = None, *, empty: tuple[int, int] | None = None
-) -> Regions:
-    """Regions of a file; see `regions_from_records`. UserError names the file and what is wrong with it.
+def read_rle(path: str | Path, image: tuple[int, int]) -> Regions:
+    """Regions of a file, of the size that its masks have; see `regions_from_records`.
 
-    `empty` is the image's (H, W) for a file without a record, where `shape` is not known.
+    Args:
+        image: (H, W) of what was segmented, maybe cropped since. Masks of another size are refused before
+            they are decoded, however large they say they are.
+
+    Raises:
+        UserError: names the file and what is wrong with it.
     """
     records = read_json(path)
-    if records == [] and shape is None:
-        shape = empty
     try:
+        shape = _size(records) or image
+        check_crop(shape, image, Path(path))
         return regions_from_records(records, shape)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(
@@ -58,17 +61,25 @@ def regions_from_records(
     Raises:
         ValueError: sizes that differ from each other or from `shape`, or run lengths that do not fill them.
     """
-    sizes = {tuple(record["segmentation"]["size"]) for record in records}
-    if shape is not None:
-        sizes.add(tuple(shape))
-    if len(sizes) != 1:
-        raise ValueError(f"masks of one size expected, found {sorted(sizes)}")
-    (shape,) = sizes
+    size = _size(records) or shape
+    if size is None or shape not in (None, size):
+        raise ValueError(f"masks of one size expected, found {size} and {shape}")
+    shape = size
     pixels = (_pixels(record["segmentation"]["counts"], shape[0] * shape[1]) for record in records)
     regions = Regions.from_pixels(pixels, shape, order="F")
     present = [key for key in COLUMNS if records and all(key in record for record in records)]
     columns = {key: np.asarray([record[key] for record in records]) for key in present}
     return Regions(regions.labels, regions.members, columns)
+
+
+def _size(records: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
+    """(H, W) of the masks, None if there are none; ValueError if they differ."""
+    sizes = {tuple(record["segmentation"]["size"]) for record in records}
+    if len(sizes) > 1:
+        raise ValueError(f"masks of one size expected, found {sorted(sizes)}")
+    for height, width in sizes:
+        return int(height), int(width)
+    return None
 
 
 def records_from_regions(regions: Regions) -> list[dict[str, Any]]:

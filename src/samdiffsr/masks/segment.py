@@ -24,7 +24,6 @@ def segment(
     *,
     scale: int = 1,
     shard: tuple[int, int] = (0, 1),
-    label_dtype: str = "uint16",
     places: Places | None = None,
     state: str | Path | None = None,
     code: str = "",
@@ -37,7 +36,6 @@ def segment(
         scale: LR's scale factor; 1 with "hr".
         shard: (i, n) does the i-th (from 0) of n contiguous parts; `merge_shards` joins them to byte for byte
             the store of one part.
-        label_dtype: "uint16", or "uint32" for more than 65535 atoms an image.
         places: where this machine has what the segmenter reads.
         state: a folder that keeps each image's regions until the store is written: the same call after a
             crash goes on where it stopped. Shards share it.
@@ -61,7 +59,7 @@ def segment(
     }
     chosen = range(part * len(images) // parts, (part + 1) * len(images) // parts)
     kept = None if state is None else _Kept(Path(state), sha256_json([meta, code]))
-    with RegionStoreWriter(out, label_dtype, **meta) as writer:
+    with RegionStoreWriter(out, **meta) as writer:
         for done, name in each_image(f"masks {Path(out).name}", images.names[chosen.start : chosen.stop]):
             i = chosen[done]
             regions = kept.get(i) if kept else None

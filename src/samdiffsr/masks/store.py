@@ -25,17 +25,16 @@ _COLUMN = "per_mask."
 class RegionStoreWriter:
     """Writes a region store image by image; use as a context manager.
 
+    Labels are uint16, or uint32 for the whole store once an image has more than 65535 atoms.
+
     Args:
         path: without suffix.
-        dtype: "uint16" (up to 65535 atoms an image) or "uint32", for the whole store.
         meta: anything that JSON holds, kept in the index.
     """
 
-    def __init__(self, path: str | Path, dtype: str = "uint16", **meta: Any) -> None:
-        if np.dtype(dtype) not in (np.uint16, np.uint32):
-            raise UserError(f"label dtype {dtype!r}: must be uint16 or uint32")
+    def __init__(self, path: str | Path, **meta: Any) -> None:
         self.path = Path(path)
-        self._labels = StoreWriter(path, dtype, **meta)
+        self._labels = StoreWriter(path, "uint16", **meta)
         self._members: list[tuple[np.ndarray, ...]] = []
         self._columns: dict[str, list[np.ndarray]] | None = None
 
@@ -44,12 +43,9 @@ class RegionStoreWriter:
         return self
 
     def add(self, name: str, regions: Regions) -> None:
-        """Append one image's regions; UserError if they have more atoms than the store's dtype can number."""
+        """Append one image's regions."""
         if regions.n_atoms > np.iinfo(self._labels.dtype).max:
-            raise UserError(
-                f"{name}: {regions.n_atoms} atoms do not fit {self._labels.dtype} labels; "
-                "write the store with uint32 labels or use fewer masks"
-            )
+            self._labels.widen("uint32")
         if regions.n_masks:  # an image without masks says nothing about the columns
             if self._columns is None:
                 self._columns = {key: [] for key in sorted(regions.per_mask)}
@@ -130,20 +126,20 @@ def merge_shards(paths: Sequence[str | Path], out: str | Path) -> None:
 
     Raises:
         UserError: shards made with different settings, or, where the meta data names the source's images
-            (masks/stage.py), shards missing or out of order.
+            (masks/segment.py), shards missing or out of order.
     """
     if not paths:
         raise UserError(f"{out}: no shard to merge")
     shards = [RegionStore(path) for path in paths]
-    meta, dtype = shards[0].meta, shards[0].labels.dtype
+    meta = shards[0].meta
     for shard in shards[1:]:
-        if shard.meta != meta or shard.labels.dtype != dtype:
+        if shard.meta != meta:
             raise UserError(f"{shard.path}: its settings differ from {shards[0].path}; segment both again")
     names = [name for shard in shards for name in shard.names]
     expected = meta.get("source", {}).get("names")
     if expected is not None and sha256_json(names) != expected:
         raise UserError(f"{out}: the {len(shards)} shards are not all of the source's images in their order")
-    with RegionStoreWriter(out, dtype.name, **meta) as writer:
+    with RegionStoreWriter(out, **meta) as writer:
         for shard in shards:
             for i, name in enumerate(shard.names):
                 writer.add(name, shard[i])

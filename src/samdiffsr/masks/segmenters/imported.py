@@ -9,7 +9,7 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file, sha256_json
-from samdiffsr.masks.regions import Regions, check_crop
+from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import read_rle
 from samdiffsr.masks.segmenters import registry
 
@@ -32,11 +32,8 @@ class Imported:
         path = self.folder / f"{name}.json"
         if not path.is_file():
             raise UserError(f"image {name!r}: {path} is missing; an image without masks has a file with []")
-        regions = read_rle(path, empty=image.shape[:2])
-        if regions.shape == image.shape[:2]:
-            return regions
-        check_crop(regions.shape, image.shape[:2], path)
-        return regions.crop(*image.shape[:2])
+        regions = read_rle(path, image.shape[:2])
+        return regions if regions.shape == image.shape[:2] else regions.crop(*image.shape[:2])
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "imported", "files": self.digest}

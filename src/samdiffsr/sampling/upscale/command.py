@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image
 
 from samdiffsr import __version__
-from samdiffsr.checkpoints.released import model_info
 from samdiffsr.core.batch import Batch
 from samdiffsr.core.errors import UserError, shown
 from samdiffsr.core.files import atomic_path, leftovers, sha256_file, sha256_json
 from samdiffsr.core.progress import progress_bar
 from samdiffsr.data.resize import upscale
+from samdiffsr.models.model_info import model_info
 from samdiffsr.sampling.recipe import Draw, Weights
 from samdiffsr.sampling.upscale.models import find_models
 from samdiffsr.sampling.upscale.picture import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from samdiffsr.checkpoints.released import model_info
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.core.recognise import pull
+from samdiffsr.models.model_info import model_info
 
 
 def find_models(run: Path, encoder: Path | None = None) -> dict[str, Path]:
