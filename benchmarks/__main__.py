@@ -2,6 +2,7 @@
 
     python -m benchmarks --released PATH [--out benchmarks/results] [--device auto] [--repeat 5] [--compile]
     python -m benchmarks --scaling
+    python -m benchmarks --gpu OUT [--device cuda] [--tiny]
 
 PATH is a checkout of the authors' code (github.com/lose4578/SAM-DiffSR; it has no licence and is not part of
 this repository). Writes speed.csv and speed.md, or scaling.csv and scaling.md. Times are medians of
@@ -18,16 +19,17 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import Machine
-from benchmarks.pairs import STAGES, Bench, Result
-from benchmarks.released import Released
 
-from samdiffsr.config.load import load_config, read_mapping
 from samdiffsr.core.device import resolve_device, resolve_precision
 from samdiffsr.core.files import write_csv
 from samdiffsr.core.machine import peak_bytes
 from samdiffsr.core.randomness import prepare_torch
+
+if TYPE_CHECKING:
+    from benchmarks.pairs import Result
 
 PROGRAMS = ("released", "ours")
 NAMES = {
@@ -47,7 +49,9 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--released", type=Path, metavar="PATH", help="a checkout of the authors' code")
     what.add_argument("--scaling", action="store_true", help="how cost grows with the work, of ours alone")
-    parser.add_argument("--only", nargs="+", default=list(STAGES), choices=list(STAGES))
+    what.add_argument("--gpu", type=Path, metavar="OUT", help="steps and images on this GPU, of ours alone")
+    parser.add_argument("--tiny", action="store_true", help="--gpu with tiny networks: whether it runs")
+    parser.add_argument("--only", nargs="+", default=list(NAMES), choices=list(NAMES))
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "float32"])
     parser.add_argument("--compile", action="store_true", help="our training, with torch.compile")
@@ -59,11 +63,21 @@ def main() -> None:
 
     os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
     prepare_torch(args.threads)
+    if args.gpu:
+        from benchmarks.gpu import measure
+
+        measure(args.gpu, args.device, args.tiny)
+        return
     if args.scaling:
         from benchmarks.scaling import curves
 
         curves(args.out, args.threads)
         return
+    from benchmarks.pairs import STAGES, Bench
+    from benchmarks.released import Released
+
+    from samdiffsr.config.load import load_config, read_mapping
+
     device = resolve_device(args.device)
     precision = resolve_precision(args.precision, device)
     released = Released(args.released)
@@ -95,7 +109,7 @@ def main() -> None:
 
 def _alone(stage: str, program: str, arguments: Sequence[str]) -> int:
     """Peak memory of one program at one stage."""
-    kept = [a for a in arguments if a not in STAGES and a != "--only"]
+    kept = [a for a in arguments if a not in NAMES and a != "--only"]
     command = [sys.executable, "-m", "benchmarks", *kept]
     command += ["--only", stage, "--alone", program, "--repeat", "1"]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,8 +1,8 @@
 """What stays bit-equal when a training or a sampling is done again otherwise, and how far the rest differs.
 
-    PYTHONPATH=src:. python benchmarks/determinism.py [--steps 60]
+    PYTHONPATH=src:. python benchmarks/determinism.py [--steps 60] [--device cuda]
 
-A small denoiser on two small images, on the CPU; prints the rows of docs/determinism.md.
+A small denoiser on two small images; prints the rows of docs/determinism.md.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -21,19 +20,22 @@ from tests.world import RECIPES, World, build
 
 from samdiffsr.models.model_file import open_model
 
+HOW = {"device": "cpu"}
+
 
 def train(out: str, steps: int, threads: int = 1, precision: str = "float32") -> str:
     """Train the small denoiser into `out`."""
-    recipe = json.loads(json.dumps(RECIPES["denoiser"])) | {"precision": precision}
-    recipe["unet"]["dim"] = 16
-    recipe["training"] |= {"steps": steps, "lr": 1e-3, "batch": 4}
-    _run("train-denoiser", {"--recipe": json.dumps(recipe), "--out": out, "--threads": str(threads)})
+    more = {"steps": steps, "lr": 1e-3, "batch": 4}
+    recipe = RECIPES["denoiser"].but(
+        precision=precision, unet__dim=16, **{f"training__{key}": value for key, value in more.items()}
+    )
+    _run("train-denoiser", {"--recipe": recipe.text(), "--out": out, "--threads": str(threads)})
     return out
 
 
 def sample(model: str, out: str, threads: int = 1, precision: str = "float32") -> str:
     """Draw the images of `model` into the folder `out`."""
-    recipe = json.dumps(RECIPES["sample"] | {"precision": precision})
+    recipe = RECIPES["sample"].but(precision=precision).text()
     places = {"--manifest": f"{out}.json", "--progress": f"{out}.jsonl", "--threads": str(threads)}
     _run("sample", {"--denoiser": model, "--recipe": recipe, "--out": out, **places})
     return out
@@ -43,6 +45,7 @@ def _run(stage: str, options: dict[str, str]) -> None:
     command = World(stage)
     for option, value in options.items():
         command.give(option, value)
+    command.give("--device", HOW["device"])
     with contextlib.redirect_stdout(io.StringIO()):
         command.run()
 
@@ -69,7 +72,9 @@ def images(a: str, b: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=60)
-    steps = parser.parse_args().steps
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    args = parser.parse_args()
+    steps, HOW["device"] = args.steps, args.device
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         with contextlib.redirect_stdout(io.StringIO()):
             build(Path(folder))
