@@ -2,7 +2,7 @@
 
     PYTHONPATH=src:. python benchmarks/determinism.py [--steps 60] [--device cuda]
 
-A small denoiser on two small images; prints the rows of docs/determinism.md.
+A small denoiser on two small images; prints the rows of docs/method/reproducibility.md.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def test_the_committed_table_is_what_the_documentation_shows(root: Path) -> None
     rows = list(csv.DictReader((root / "benchmarks/results/coverage.csv").read_text().splitlines()))
     text = (root / "benchmarks/results/coverage.md").read_text()
     assert coverage.markdown(rows) == text
-    assert text in (root / "docs/study/tables.md").read_text()
+    assert text in (root / "docs/study/statistics.md").read_text()
     kept = [row for row in rows if int(row["seeds"]) >= 3 and int(row["images"]) >= 14]
     assert len(kept) == 5 * 3 * 3
     assert min(float(row["methods"]) for row in kept) >= 0.90

@@ -1,7 +1,8 @@
 """The blocks of config.yaml: every field, its choices and default, and what cannot go together in a block.
 
 Every choice on which the paper and its released code differ is a field of `Variant`, with the paper's choice
-as default where the paper is clear (docs/deviations.md). `config.Config` checks what refers to other blocks.
+as default where the paper is clear (docs/method/deviations.md). `config.Config` checks what refers to other
+blocks.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class Variant(Strict):
     base: Name | None = None
     published: str = ""  # row name in the published tables; the label if empty
     encoder: Name = "default"
-    # the diffusion (docs/formulations.md)
+    # the diffusion (docs/method/formulations.md)
     formulation: FormulationName = "published"
     # the structure encoding (paper 4.2)
     masks: Level | None = None
@@ -164,7 +165,7 @@ class Variant(Strict):
 
 
 class Baseline(Strict):
-    """Another method: where its images come from (docs/tables.md)."""
+    """Another method: where its images come from (docs/study/tables.md)."""
 
     label: str
     published: str = ""  # row name in the published tables; the label if empty

@@ -1,6 +1,6 @@
 """The one place that decides about chance: seeds, and the state of torch in which equals give equals.
 
-What is equal to which tolerance, measured: docs/determinism.md.
+What is equal to which tolerance, measured: docs/method/reproducibility.md.
 """
 
 from __future__ import annotations

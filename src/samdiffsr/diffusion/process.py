@@ -1,4 +1,6 @@
-"""The arms of the study: how the structure map e_sam enters the noise. Derivations: docs/formulations.md.
+"""The arms of the study: how the structure map e_sam enters the noise.
+
+Derivations: docs/method/formulations.md.
 
 One general form serves them all:
 

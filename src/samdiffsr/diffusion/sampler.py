@@ -1,4 +1,6 @@
-"""Sampling without e_sam: every arm's full ancestral chain, and few-step chains (docs/formulations.md).
+"""Sampling without e_sam: the full ancestral chain of every arm, and few-step chains.
+
+Derivations: docs/method/formulations.md.
 
 Every step is one formula. With x0_hat = (x_t - sqrt(1-abar_t) y) / sqrt(abar_t), y the network's output,
 
