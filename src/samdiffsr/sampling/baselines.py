@@ -94,7 +94,7 @@ def run_command(template: str, lr: Store, scale: int, folder: Path, hours: float
     try:
         command = [part.format(**places) for part in shlex.split(template)]
     except (ValueError, KeyError, IndexError) as error:
-        raise UserError(f"command {template!r}: {error} is not understood; see docs/study/tables.md") from None
+        raise UserError(f"command {template!r}: {error} not understood; see docs/study/tables.md") from None
     status, printed = _run(command, hours)
     if status:
         last = (printed.strip().splitlines() or ["it printed nothing"])[-1]
