@@ -76,7 +76,8 @@ def main() -> None:
     from benchmarks.pairs import STAGES, Bench
     from benchmarks.released import Released
 
-    from samdiffsr.config.load import load_config, read_mapping
+    from samdiffsr.config.load import load_config
+    from samdiffsr.config.reading import read_mapping
 
     device = resolve_device(args.device)
     precision = resolve_precision(args.precision, device)

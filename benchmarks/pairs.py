@@ -22,7 +22,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from torch.utils.flop_counter import FlopCounterMode
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe
 from samdiffsr.config.schema import Run
 from samdiffsr.core.randomness import image_index, sample_generator

@@ -22,7 +22,8 @@ import torch
 from benchmarks.measure import Machine, least
 from benchmarks.pairs import fresh_models, mask_records, released_position, structure_map
 
-from samdiffsr.config.load import load_config, read_mapping
+from samdiffsr.config.load import load_config
+from samdiffsr.config.reading import read_mapping
 from samdiffsr.core.device import resolve_precision
 from samdiffsr.core.files import write_csv
 from samdiffsr.core.machine import peak_bytes

@@ -31,7 +31,7 @@ try:
     # Of the jobs' Snakemakes and of those that only look, none holds the folder.
     if workflow.is_main_process and not workflow.output_settings.dryrun:
         hold(Path(), unlock="--unlock" in sys.argv)
-    CONFIG = configuration.configured(config, OVERRIDES, sys.argv)
+    CONFIG = configuration.configured(config, OVERRIDES, sys.argv, workflow.configfiles)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.config import Config
+from samdiffsr.config.load import load_config
 from samdiffsr.config.recipes.report import report_recipe
 from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core.files import sha256_file, write_csv, write_json

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samdiffsr.cli.app import main
-from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.config import Config
+from samdiffsr.config.load import load_config
 from samdiffsr.config.recipes.stages import mask_recipe
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import StoreWriter

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.config import Config
+from samdiffsr.config.load import load_config
 from samdiffsr.config.recipes.stages import denoiser_recipe
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError

@@ -36,7 +36,8 @@ from samdiffsr.checkpoints.released import (
     trained_path,
 )
 from samdiffsr.cli.app import main
-from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.config import Config
+from samdiffsr.config.load import load_config
 from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.config import Config
+from samdiffsr.config.load import load_config
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Layout
 from samdiffsr.data.catalogue import sources

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from samdiffsr.checkpoints.released import check_model, models_of, released_path, trained_path
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, sha256_file

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from samdiffsr.config.load import Config, load_config, read_mapping
+from samdiffsr.config.config import Config
+from samdiffsr.config.load import load_config
+from samdiffsr.config.reading import read_mapping, read_value
 from samdiffsr.core.errors import UserError
 
 
@@ -27,7 +27,7 @@ def configured(
         key, sign, setting = text.partition("=")
         if not sign:
             raise UserError(f"--set {text}: must be KEY=VALUE")
-        value[key] = yaml.safe_load(setting)
+        value[key] = read_value(setting, f"--set {key}")
     return load_config(value)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.core import layout
 from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights

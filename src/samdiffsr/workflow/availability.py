@@ -7,7 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.catalogue import Source, sources
 from samdiffsr.data.fetch import in_mirror, is_url

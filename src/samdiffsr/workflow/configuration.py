@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from samdiffsr.config.load import Config, load_config
+from samdiffsr.config.config import Config
+from samdiffsr.config.load import load_config
+from samdiffsr.config.reading import read_mapping
 from samdiffsr.core.errors import UserError
 from samdiffsr.workflow.availability import with_present_test_sets
 
 CONFIGFILE = ("--configfile", "--configfiles")
 
 
-def configured(merged: Mapping[str, Any], overrides: Mapping[str, Any], arguments: Sequence[str]) -> Config:
+def configured(
+    merged: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    arguments: Sequence[str],
+    files: Iterable[str | Path] = (),
+) -> Config:
     """The configuration of a Snakemake run, without the test sets that cannot be had here.
 
     Args:
         merged: config.yaml with the files of --configfile and the values of --config laid over it.
         overrides: the values of --config alone. Snakemake reads `null` there as a word; here it is none.
         arguments: Snakemake's command line.
+        files: that `merged` was read from; what they say must be the same in every version of YAML.
 
     Raises:
         UserError: what is wrong with it, in one line.
@@ -31,6 +40,8 @@ def configured(merged: Mapping[str, Any], overrides: Mapping[str, Any], argument
             "--configfile is given twice, and Snakemake would take the last alone; give all files after one: "
             "--configfile a.yaml b.yaml"
         )
+    for file in files:
+        read_mapping(file)
     nulls = {key: None for key, value in overrides.items() if value in ("null", "~")}
     return with_present_test_sets(load_config({**merged, **nulls}))
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from samdiffsr.checkpoints.dvc import listing_problem, read_listing, read_pointer, table_runs
 from samdiffsr.checkpoints.released import check_model, models_of, regions_digest, released_path, trained_path
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import leftovers, read_json

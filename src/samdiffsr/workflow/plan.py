@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from samdiffsr.checkpoints.dvc import runs_named
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError

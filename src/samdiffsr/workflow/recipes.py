@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from samdiffsr.checkpoints.released import models_of
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.recipes import figures, report, stages, tables
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError

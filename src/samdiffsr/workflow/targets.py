@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Level
 from samdiffsr.core import layout
 from samdiffsr.core.layout import Layout, files

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, get_args
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.tables import row_recipe
 from samdiffsr.config.schema import Level
 from samdiffsr.config.schema import Row as RowSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.tables import Absences, sampling_words, table_recipe
 from samdiffsr.reporting.page.recipe import ComparisonRecipe, Limits, Method, ReportRecipe
 

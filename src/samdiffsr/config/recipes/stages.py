@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.recipe import Scale
 from samdiffsr.data.recipe import HrRecipe, LrRecipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Row as RowSpec
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.protocol import PROTOCOLS

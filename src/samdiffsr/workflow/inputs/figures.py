@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.figures import figure_datasets, figure_points, figure_recipe
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError

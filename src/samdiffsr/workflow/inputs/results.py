@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from samdiffsr.checkpoints.released import models_of
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.report import comparisons
 from samdiffsr.config.recipes.stages import step_metrics
 from samdiffsr.config.schema import Table

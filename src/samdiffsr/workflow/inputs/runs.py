@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from samdiffsr.checkpoints.released import check_model, models_of, released_path, trained_path
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Kind, Layout

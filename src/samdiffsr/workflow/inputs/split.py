@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from samdiffsr.checkpoints.released import models_of, trained_path
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.core.layout import Layout
 from samdiffsr.workflow.inputs.results import table_of, table_scores
 from samdiffsr.workflow.inputs.stores import Undated

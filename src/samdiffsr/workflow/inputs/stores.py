@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.stages import encoding_name
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError

@@ -1,0 +1,108 @@
+"""What the blocks of config.yaml say of each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from samdiffsr.core.registry import similar
+from samdiffsr.reporting.figures.spec import Figure, Metrics
+
+if TYPE_CHECKING:
+    from samdiffsr.config.config import Config
+
+
+def check_references(config: Config) -> None:
+    """Every name means something, and what is named fits; ValueError names the key."""
+    _known("study", config.study, config.studies, "study")
+    check_studies(config)
+    check_tables(config)
+    for key, figure in config.figures.items():
+        check_figure(config, key, figure)
+    for key in config.variants:
+        check_variant(config, key)
+
+
+def check_studies(config: Config) -> None:
+    """Their data sets and masks are there."""
+    for key, study in config.studies.items():
+        _known(f"studies.{key}.train_set", study.train_set, config.datasets, "dataset")
+        for name in study.test_sets:
+            _known(f"studies.{key}.test_sets", name, config.datasets, "dataset")
+        for level, name in study.masks.items():
+            _known(f"studies.{key}.masks.{level}", name, config.mask_sets, "mask set")
+
+
+def check_tables(config: Config) -> None:
+    """Their rows, differences and data sets are there."""
+    for key, table in config.tables.items():
+        for name in table.variants:
+            _known(f"tables.{key}.rows", name, config.variants, "variant")
+        for pair in table.differences:
+            for name in (pair.of, pair.minus):
+                _known(f"tables.{key}.differences", name, table.variants, "row of the table for variant")
+        for name in table.datasets:
+            _known(f"tables.{key}.datasets", name, config.datasets, "dataset")
+
+
+def check_variant(config: Config, key: str) -> None:
+    """The chosen study has its encoder and its masks, and its training is possible there."""
+    variant, study, where = config.variants[key], config.chosen, f"variants.{key}"
+    if variant.kind == "baseline":
+        _known(where, key, config.baselines, "baseline")
+    if variant.foreign is not None:
+        if key in study.encoders:
+            raise ValueError(f"{where}.foreign: an encoder of study {config.study!r} has this name")
+        return
+    _known(f"{where}.encoder", variant.encoder, study.encoders, f"encoder of study {config.study!r}")
+    if variant.masks is not None:
+        _known(f"{where}.masks", variant.masks, study.masks, f"mask level of study {config.study!r}")
+        if variant.placebo and config.mask_sets[study.masks[variant.masks]].image == "lr":
+            raise ValueError(f"{where}.placebo: masks found on LR images have none")
+    training = config.training(key)
+    if variant.kind == "denoiser":
+        check_patch(config, key, training.patch)
+
+
+def check_patch(config: Config, variant: str, patch: int) -> None:
+    """A patch is whole LR pixels and halves at every level of the U-Net, down to two pixels."""
+    halved = 2 ** (len(config.chosen.unet.mults) - 1)
+    multiple = math.lcm(halved, *config.scales(variant))
+    if patch % multiple or patch < 2 * halved:
+        raise ValueError(
+            f"variants.{variant}: its training.patch {patch} must be a multiple of {multiple} (of the "
+            f"scale factors and the U-Net's levels), {2 * halved} or more"
+        )
+
+
+def check_figure(config: Config, key: str, figure: Figure) -> None:
+    """What it shows is there, and can be shown."""
+    where = f"figures.{key}"
+    for name in getattr(figure, "tables", ()):
+        _known(f"{where}.tables", name, config.tables, "table")
+    for name in getattr(figure, "datasets", ()):
+        _known(f"{where}.datasets", name, config.datasets, "dataset")
+    for field in ("variant", "variants", "control"):
+        names = getattr(figure, field, ())
+        for name in (names,) if isinstance(names, str) else names:
+            _known(f"{where}.{field}", name, config.variants, "variant")
+            if field in figure.masked and not config.variants[name].structured:
+                raise ValueError(f"{where}.{field}: {name!r} has no masks to show")
+            if figure.denoisers and config.variants[name].kind != "denoiser":
+                raise ValueError(f"{where}.{field}: {name!r} is no denoiser")
+    most = config.diffusion.steps
+    for field in ("steps", "times"):
+        if max(getattr(figure, field, (0,))) > most:
+            raise ValueError(
+                f"{where}.{field}: the diffusion has {most} steps, not {max(getattr(figure, field))}"
+            )
+    if isinstance(figure, Metrics) and len({config.tables[name].scale for name in figure.tables}) > 1:
+        raise ValueError(f"{where}.tables: their scale factors differ")
+    for crop in getattr(figure, "crops", ()):
+        _known(f"{where}.crops", crop.dataset, config.datasets, "dataset")
+
+
+def _known(where: str, name: str, things: Collection[str], what: str) -> None:
+    if name not in things:
+        raise ValueError(f"{where}: no {what} {name!r}{similar(name, things)}")

@@ -1,0 +1,166 @@
+"""config.yaml as validated, frozen objects.
+
+A *run* is (variant, scale, seed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from samdiffsr.config.checks import check_references
+from samdiffsr.config.inheritance import completed
+from samdiffsr.config.schema import (
+    Baseline,
+    Dataset,
+    FigureName,
+    Name,
+    Protocol,
+    Report,
+    Run,
+    Study,
+    Table,
+    Variant,
+)
+from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import mask_name
+from samdiffsr.core.recipe import Precision, Strict, problem
+from samdiffsr.core.registry import similar
+from samdiffsr.data.manifest import Entry, expected_images, images_digest
+from samdiffsr.data.recipe import Degradation
+from samdiffsr.diffusion.recipe import Diffusion
+from samdiffsr.evaluation.metrics import Metric, of_kind
+from samdiffsr.masks.recipe import MaskRecipe
+from samdiffsr.reporting.figures.registry import AnyFigure
+from samdiffsr.training.recipe import Training
+
+
+class Config(Strict):
+    """All of config.yaml."""
+
+    study: Name
+    checkpoint_source: Literal["trained", "released"] = "trained"
+    mirror: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "auto"
+    compile: Literal["auto"] | bool = "auto"  # the networks in training, with torch.compile
+    missing_test_sets: Literal["skip", "fail"] = "skip"
+    missing_weights: Literal["skip", "fail"] = "skip"
+    stop_below_bicubic: Annotated[float, Field(gt=0)] | None = 6.0  # dB of PSNR; None: score anything
+    allow_slow: bool = False  # train even what takes longer than slow_hours
+    slow_hours: Annotated[float, Field(gt=0)] = 72.0
+    command_hours: Annotated[float, Field(gt=0)] = 24.0  # of a baseline's program for one test set
+    degradation: Degradation = Degradation()
+    diffusion: Diffusion = Diffusion()
+    protocol: Protocol = Protocol()
+    report: Report = Report()
+    datasets: dict[Name, Dataset]
+    mask_sets: dict[Name, MaskRecipe]
+    studies: dict[Name, Study]
+    variants: dict[Name, Variant]
+    baselines: dict[Name, Baseline] = Field(default_factory=dict)
+    tables: dict[Name, Table]
+    figures: dict[FigureName, AnyFigure] = Field(default_factory=dict)
+    # test sets that are not there, and why; the workflow fills it in
+    left_out: dict[Name, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        return completed(value)
+
+    @model_validator(mode="after")
+    def _references(self) -> Config:
+        check_references(self)
+        return self
+
+    # ---- the chosen study ----
+
+    @property
+    def chosen(self) -> Study:
+        return self.studies[self.study]
+
+    def training(self, variant: str) -> Training:
+        base = self.chosen.training.model_dump()
+        unknown = sorted(set(self.variants[variant].training) - set(base))
+        if unknown:
+            raise ValueError(
+                f"variants.{variant}.training.{unknown[0]}: unknown key{similar(unknown[0], base)}"
+            )
+        try:
+            return Training.model_validate({**base, **self.variants[variant].training})
+        except ValidationError as error:
+            raise ValueError(f"variants.{variant}.training.{problem(error)}") from None
+
+    def runs(self, variant: str, scale: int) -> list[Run]:
+        """The runs whose mean is a table's cell: one a seed, or one where nothing is random."""
+        seeds = self.chosen.seeds[:1] if self.trivial(variant) else self.chosen.seeds
+        return [Run(variant=variant, scale=scale, seed=seed) for seed in seeds]
+
+    def encoder_of(self, variant: str) -> str:
+        """Name of a variant's encoder; one that is imported is called as its variant."""
+        return self.variants[variant].encoder if self.variants[variant].foreign is None else variant
+
+    def trivial(self, variant: str) -> bool:
+        """Whether a variant is neither trained nor random."""
+        return self.variants[variant].kind in ("bicubic", "baseline")
+
+    def scales(self, variant: str) -> list[int]:
+        """The scale factors at which some table has the variant; 4 if none has it."""
+        tables = self.tables.values()
+        return sorted({t.scale for t in tables if variant in t.variants}) or [4]
+
+    def table_datasets(self, table: str) -> list[str]:
+        """The table's data sets that the study tests on, in the table's order."""
+        return self.tested(self.tables[table].datasets)
+
+    def tested(self, wanted: Iterable[str]) -> list[str]:
+        """Those of `wanted` that the study tests on, in their order; if none, all that it tests on."""
+        return [name for name in wanted if name in self.chosen.test_sets] or list(self.chosen.test_sets)
+
+    def mask_set(self, variant: str) -> str | None:
+        """Name of the mask set that a variant trains with in this study."""
+        chosen = self.variants[variant]
+        if chosen.masks is None:
+            return None
+        own = self.chosen.masks[chosen.masks]
+        return own if chosen.placebo is None else f"{own}_{chosen.placebo}"
+
+    def mask_name(self, mask_set: str, scale: int) -> str:
+        """File name of a mask set's regions: those found on LR images belong to one scale factor."""
+        return mask_name(mask_set, None if self.mask_sets[mask_set].image == "hr" else scale)
+
+    def dataset_label(self, name: str) -> str:
+        return self.datasets[name].label or name
+
+    def without(self, missing: dict[str, str]) -> Config:
+        """The same without the test sets `missing` (name -> why); UserError if none is left."""
+        kept = tuple(name for name in self.chosen.test_sets if name not in missing)
+        if not kept:
+            name, why = next(iter(missing.items()))
+            raise UserError(f"study {self.study!r}: no test set is there ({name}: {why})")
+        study = self.chosen.model_copy(update={"test_sets": kept})
+        left_out = {**self.left_out, **missing}
+        return self.model_copy(update={"studies": {**self.studies, self.study: study}, "left_out": left_out})
+
+    def expected_images(self, dataset: str) -> tuple[Entry, ...] | None:
+        """What the manifests under version control say a data set holds; None where they do not say."""
+        spec = self.datasets[dataset]
+        return expected_images(spec.folder, spec.exclude)
+
+    def images_digest(self, dataset: str) -> str | None:
+        """Digest of a data set's images, from the manifests alone."""
+        expected = self.expected_images(dataset)
+        return None if expected is None else images_digest(expected)
+
+    def weights(self, variant: str) -> list[str]:
+        """Which weights of a variant's runs are scored, the headline first; "none" where there are none."""
+        if self.trivial(variant):
+            return ["none"]
+        return list(self.chosen.sampling.weights) if self.variants[variant].foreign is None else ["raw"]
+
+    def metrics(self, kind: type[Metric]) -> list[str]:
+        """The metrics of one kind (ImageMetric, SetMetric, CostMetric) that some table asks for."""
+        return of_kind((name for table in self.tables.values() for name in table.metrics), kind)
