@@ -34,6 +34,8 @@ def read_rle(path: str | Path, image: tuple[int, int]) -> Regions:
     """
     records = read_json(path)
     try:
+        if not isinstance(records, list):
+            raise TypeError("a list of records expected")
         shape = _size(records) or image
         check_crop(shape, image, Path(path))
         return regions_from_records(records, shape)
