@@ -98,6 +98,35 @@ rule score_protocols:
         " --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
+rule score_samples:
+    """Several images of each LR image: how much of the error is noise, for Table S4."""
+    input:
+        manifests=ask(results.drawn),
+        split=ask(split.before_scores),
+        hr=dated(stores.image_store(layout.hr("{dataset}"))),
+    output:
+        LAYOUT.scores(RUN, "{dataset}", "samples{samples}"),
+    log:
+        LAYOUT.log("score", RUN, "{dataset}", "samples{samples}"),
+    benchmark:
+        LAYOUT.benchmark("score", RUN, "{dataset}", "samples{samples}")
+    conda:
+        "../envs/samdiffsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=240,
+    params:
+        run=RUN,
+        hr=layout.hr("{dataset}"),
+        recipe=ask(recipes.samples_scoring),
+        code=arguments.samples_scoring_code(CONFIG),
+    shell:
+        "python -m samdiffsr score-samples --run {params.run:q} --dataset {wildcards.dataset:q}"
+        " --manifests {input.manifests:q} --hr {params.hr:q} --out {output:q} --threads {threads}"
+        " --recipe {params.recipe:q} > {log:q} 2>&1"
+
+
 rule cost:
     """Parameters, times and memory, out of the run's own records."""
     input:

@@ -56,6 +56,23 @@ rule sample:
         " > {log:q} 2>&1"
 
 
+# The same with another sampling seed than 0, for tables of several samples: whole, into a folder of its own.
+DRAWN = LAYOUT.draws(RUN, "{sample}", "{weights}", "{dataset}")
+
+
+use rule sample as sample_again with:
+    output:
+        manifest=DRAWN + layout.SAMPLES[0],
+        timing=DRAWN + layout.SAMPLES[1],
+    log:
+        LAYOUT.log("draws", RUN, "{sample}", "{weights}", "{dataset}"),
+    benchmark:
+        LAYOUT.benchmark("draws", RUN, "{sample}", "{weights}", "{dataset}")
+    params:
+        out=DRAWN,
+        progress=LAYOUT.draws_state(RUN, "{sample}", "{weights}", "{dataset}"),
+
+
 if CHOSEN.sample_shards > 1:
 
     rule merge_samples:

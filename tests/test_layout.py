@@ -18,7 +18,7 @@ FREE: list[Callable[..., str]] = [
     layout.values,
 ]  # fmt: skip
 OF_STUDY: list[Callable[..., str]] = [
-    STUDY.samples, STUDY.sample_state, STUDY.sample_part, STUDY.steps,
+    STUDY.samples, STUDY.sample_state, STUDY.sample_part, STUDY.draws, STUDY.draws_state, STUDY.steps,
     STUDY.steps_state, STUDY.scores, STUDY.mask_statistics, STUDY.mask_summary, STUDY.table, STUDY.figure,
 ]  # fmt: skip
 OF_MODELS: list[Callable[..., str]] = [

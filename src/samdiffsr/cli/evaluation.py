@@ -87,6 +87,23 @@ def score_protocols(
     score_protocols(run, dataset, manifests, hr, out, ProtocolRecipe.parse(recipe))
 
 
+@app.command("score-samples", cls=Stage, rich_help_panel=TOPIC)
+def score_samples(
+    hr: Hr,
+    out: Out,
+    manifests: Manifests,
+    run: Run,
+    dataset: Dataset,
+    recipe: RecipeText,
+    threads: Threads = 1,
+) -> None:
+    """Split the error of several images of each LR image into noise and the rest."""
+    from samdiffsr.evaluation.recipe import SamplesRecipe
+    from samdiffsr.evaluation.samples import score_samples
+
+    score_samples(run, dataset, manifests, hr, out, SamplesRecipe.parse(recipe))
+
+
 @app.command("cost", cls=Stage, rich_help_panel=TOPIC)
 def cost(
     out: Out,

@@ -44,6 +44,9 @@ def check_tables(config: Config) -> None:
                 _known(f"tables.{key}.differences", name, table.variants, "row of the table for variant")
         for name in table.datasets:
             _known(f"tables.{key}.datasets", name, config.datasets, "dataset")
+        for name in table.variants if table.samples > 1 else ():
+            if config.variants[name].kind != "denoiser":
+                raise ValueError(f"tables.{key}.samples: {name!r} draws nothing by chance")
 
 
 def check_variant(config: Config, key: str) -> None:

@@ -17,7 +17,7 @@ from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import sources
 from samdiffsr.diffusion.recipe import FormulationName
 from samdiffsr.diffusion.registry import FORMULATIONS
-from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.evaluation.metrics import METRICS, SamplesMetric
 from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.masks.recipe import Overlap, Position
 from samdiffsr.models.recipe import EncoderSize, UNet
@@ -225,7 +225,23 @@ class Table(Strict):
     rows: tuple[Row, ...] = Field(min_length=1)
     differences: tuple[Pair, ...] = ()
     protocols: tuple[Annotated[str, AfterValidator(PROTOCOLS.known)], ...] = ()  # the same images under each
+    samples: Positive = 1  # images of each LR image; with 2 or more, all metrics are of samples
     notes: tuple[str, ...] = ()  # sentences under the table
+
+    @property
+    def scores(self) -> str:
+        """The kind of scores that it shows of images (`Layout.scores`)."""
+        return "protocols" if self.protocols else f"samples{self.samples}" if self.samples > 1 else ""
+
+    @model_validator(mode="after")
+    def _of_samples(self) -> Table:
+        for name in self.metrics:
+            if isinstance(METRICS[name], SamplesMetric) != (self.samples > 1):
+                takes = "two or more, as of every metric of samples" if self.samples == 1 else "1"
+                raise ValueError(f"samples: {name!r} takes {takes}, not {self.samples}")
+        if self.samples > 1 and self.protocols:
+            raise ValueError("samples: not together with `protocols`")
+        return self
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ CONSTRAINTS: dict[str, str] = {
     "table": "table[a-z0-9]+",
     "figure": "figure[a-z0-9_]+",
     "steps": "[0-9]+",
+    "sample": "[1-9][0-9]*",
+    "samples": "[0-9]+",
     "scale": "[248]",
     "seed": "[0-9]+",
     "weights": "ema|raw|none",
@@ -41,7 +43,7 @@ CONSTRAINTS: dict[str, str] = {
     "run": f"{NAME}-x[248]-s[0-9]+",
     "name": f"{NAME}-x[248]-s[0-9]+",
 }
-NUMBERS = frozenset({"steps", "scale", "seed", "part", "parts"})
+NUMBERS = frozenset({"steps", "sample", "samples", "scale", "seed", "part", "parts"})
 RUN = "{variant}-x{scale}-s{seed}"
 ENCODER = "{encoder}-x{scale}-s{seed}"
 
@@ -269,8 +271,15 @@ class Layout:
     def steps_state(self, run: str, steps: Value, weights: str, dataset: str) -> str:
         return f"work/{self.study}/steps/{run}/{steps}/{weights}/{dataset}.jsonl"
 
+    def draws(self, run: str, sample: Value, weights: str, dataset: str) -> str:
+        """Stem of the manifest of SR images of another sampling seed than 0."""
+        return f"{self.results}/draws/{run}/{sample}/{weights}/{dataset}"
+
+    def draws_state(self, run: str, sample: Value, weights: str, dataset: str) -> str:
+        return f"work/{self.study}/draws/{run}/{sample}/{weights}/{dataset}.jsonl"
+
     def scores(self, run: str, dataset: str, kind: str = "") -> str:
-        """Scores of a run; kind: empty for those of single images, or sets, protocols, cost."""
+        """Scores of a run; kind: empty for those of single images, or sets, protocols, cost, samplesK."""
         return f"{self.results}/scores/{run}/{dataset}{'.' if kind else ''}{kind}.csv"
 
     def overlaps(self) -> str:

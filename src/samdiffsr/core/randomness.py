@@ -40,6 +40,10 @@ def sample_generator(seed: int, index: int, device: torch.device | str = "cpu") 
     return torch.Generator(device).manual_seed(key)
 
 
-def image_index(name: str) -> int:
-    """An index for `sample_generator` from an image's name: its noise depends on no order and no folder."""
-    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:6])
+def image_index(name: str, sample: int = 0) -> int:
+    """An index for `sample_generator` from an image's name: its noise depends on no order and no folder.
+
+    sample: which of the images drawn of it; each has noise of its own. No file's name holds the NUL between.
+    """
+    text = f"{name}\0{sample}" if sample else name
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:6])

@@ -65,6 +65,11 @@ class ImageMetric(Metric):
 
 
 @dataclass(frozen=True)
+class SamplesMetric(Metric):
+    """A metric of several images drawn of one LR image: function(drawn: samples.Drawn) -> float."""
+
+
+@dataclass(frozen=True)
 class SetMetric(Metric):
     """A metric of a set of images: function(sr, hr: features.Features) -> (value, its sd or None).
 
@@ -88,7 +93,9 @@ class CostMetric(Metric):
     machine: Literal["", "time", "memory"] = ""
 
 
-_IMAGE, _SET, _COST = (f"samdiffsr.evaluation.{room}" for room in ("image", "set", "cost"))
+_IMAGE, _SAMPLES, _SET, _COST = (
+    f"samdiffsr.evaluation.{room}" for room in ("image", "samples", "set", "cost")
+)
 
 _ENTRIES: dict[str, Metric] = {
     "psnr_y": ImageMetric("PSNR-Y", f"{_IMAGE}:psnr_y", 2, +1, "dB", published="psnr"),
@@ -105,6 +112,15 @@ _ENTRIES: dict[str, Metric] = {
     "lpips": ImageMetric("LPIPS", f"{_IMAGE}:lpips", 4, -1, weights=("alexnet", "lpips_alex")),
     "artifact": ImageMetric("Artifact", f"{_IMAGE}:artifact", 4, -1, ratio=True, published="artifact"),
     "artifact_excess": ImageMetric("Artifact excess", f"{_IMAGE}:artifact_excess", 1, -1),
+    "sample_error": SamplesMetric("Error of a sample", f"{_SAMPLES}:sample_error", 2, -1, "grey levels^2"),
+    "mean_error": SamplesMetric("Error of the mean", f"{_SAMPLES}:mean_error", 2, -1, "grey levels^2"),
+    "sample_variance": SamplesMetric(
+        "Variance of a sample", f"{_SAMPLES}:sample_variance", 2, 0, "grey levels^2"
+    ),
+    "mean_psnr": SamplesMetric("PSNR-Y of the mean", f"{_SAMPLES}:mean_psnr", 2, +1, "dB"),
+    "sample_psnr_sd": SamplesMetric("PSNR-Y, sd over samples", f"{_SAMPLES}:sample_psnr_sd", 3, 0, "dB"),
+    "sample_excess": SamplesMetric("Artifact excess of a sample", f"{_SAMPLES}:sample_excess", 1, -1),
+    "mean_excess": SamplesMetric("Artifact excess of the mean", f"{_SAMPLES}:mean_excess", 1, -1),
     "fid_clean": SetMetric("FID (clean)", f"{_SET}:fid", 4, -1, published="fid", weights=("inception",)),
     "fid_tf": SetMetric("FID (TF)", f"{_SET}:fid", 4, -1, weights=("inception",), extractor="tf"),
     "fid_patch299": SetMetric(

@@ -8,10 +8,11 @@ from pydantic import AfterValidator, Field
 
 from samdiffsr.core.recipe import NotNegative, Positive, Recipe
 from samdiffsr.data.resize import Rounding
-from samdiffsr.evaluation.metrics import ImageMetric, SetMetric, known
+from samdiffsr.evaluation.metrics import ImageMetric, SamplesMetric, SetMetric, known
 from samdiffsr.evaluation.protocol import PROTOCOLS
 
 MetricOfImages = Annotated[str, AfterValidator(lambda name: known(name, ImageMetric))]
+MetricOfSamples = Annotated[str, AfterValidator(lambda name: known(name, SamplesMetric))]
 MetricOfSets = Annotated[str, AfterValidator(lambda name: known(name, SetMetric))]
 ProtocolName = Annotated[str, AfterValidator(PROTOCOLS.known)]
 MissingWeights = Literal["skip", "fail"]
@@ -33,6 +34,14 @@ class ScoreRecipe(Recipe):
     rounding: Rounding = "each_axis"
     missing_weights: MissingWeights = "skip"
     stop_below_bicubic: Annotated[float, Field(gt=0)] | None = None
+    border: NotNegative = 0
+
+
+class SamplesRecipe(Recipe):
+    """Scores of several images of each LR image of one data set, of one run; see `ScoreRecipe`."""
+
+    scale: Positive
+    metrics: tuple[MetricOfSamples, ...]
     border: NotNegative = 0
 
 

@@ -36,10 +36,16 @@ class Chain(Strict):
 
 
 class Draw(Chain):
-    """What decides an image that a given denoiser draws of a given LR image."""
+    """What decides an image that a given denoiser draws of a given LR image.
+
+    Attributes:
+        seed: the training's. Two methods trained from one seed draw from one noise.
+        sample: the sampling seed, apart from the training's: which of the images of this LR image.
+    """
 
     weights: Weights = "ema"
     seed: int = 0
+    sample: NotNegative = 0
 
 
 class BicubicRecipe(Recipe):

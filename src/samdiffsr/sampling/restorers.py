@@ -136,7 +136,7 @@ def denoiser_restorer(
                     grow = [(0, padded.shape[i] * scale - e_sam.shape[i]) for i in range(2)]
                     mask = torch.from_numpy(np.pad(e_sam, grow, mode="edge"))[None, None].to(device)
             up = upsampled(small, scale, trained.lr_divisor)
-            key = image_index(name) * 1024
+            key = image_index(name, draw.sample) * 1024
 
             def noise(i: int) -> Tensor:
                 generator = sample_generator(draw.seed, key + i, device)

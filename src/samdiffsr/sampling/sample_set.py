@@ -19,17 +19,20 @@ class SampleSet:
     """The images that one manifest lists: `X.json` belongs to `X/<name>.png`.
 
     hashes: name -> SHA-256 of the file as it was written. recipe: what they were sampled with.
+    models: hashes of the networks.
     """
 
     manifest: Path
     hashes: dict[str, str]
     recipe: dict[str, Any]
+    models: dict[str, str]
 
     @classmethod
     def open(cls, manifest: Path) -> SampleSet:
         """What the sample stage wrote; UserError if it is no manifest."""
         listed = read_json(manifest)
-        return cls(manifest, {x["name"]: x["sha256"] for x in listed["images"]}, listed["recipe"])
+        hashes = {x["name"]: x["sha256"] for x in listed["images"]}
+        return cls(manifest, hashes, listed["recipe"], listed.get("models", {}))
 
     def path(self, name: str) -> Path:
         """Where an image lies, or would."""

@@ -13,7 +13,7 @@ from samdiffsr.config.config import Config
 from samdiffsr.core import layout
 from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights
-from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SetMetric, of_kind
+from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SamplesMetric, SetMetric, of_kind
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.workflow.contents import content
@@ -202,6 +202,10 @@ def image_scoring_code(config: Config) -> str:
 
 def set_scoring_code(config: Config) -> str:
     return scoring_fingerprint("samdiffsr.evaluation.set", config.metrics(SetMetric))
+
+
+def samples_scoring_code(config: Config) -> str:
+    return scoring_fingerprint("samdiffsr.evaluation.samples", config.metrics(SamplesMetric))
 
 
 def protocol_scoring_code() -> str:

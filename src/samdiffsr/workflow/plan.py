@@ -210,7 +210,9 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
             f"limit      a cluster ends a training after {config.chosen.hours:g} h (`hours` of the study); "
             f"{enough} h would be enough here"
         )
-    sampled = _made(jobs, places.samples, layout.SAMPLES[0])
+    sampled = [
+        found for spell in (places.samples, places.draws) for found in _made(jobs, spell, layout.SAMPLES[0])
+    ]
     pending = [(found["run"], found["dataset"]) for job, found in sampled if job.pending]
     images, drawing, png = _sampling(config, pending, root)
     lines.append(f"sampling   {_count(job for job, _ in sampled)}: {images} images, about {_time(drawing)}")

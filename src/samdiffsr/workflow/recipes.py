@@ -60,11 +60,18 @@ def imported(config: Config, variant: str, scale: int, seed: int) -> str:
 
 
 def sampling(
-    config: Config, variant: str, scale: int, seed: int, weights: Weights, steps: int | None = None
+    config: Config,
+    variant: str,
+    scale: int,
+    seed: int,
+    weights: Weights,
+    steps: int | None = None,
+    sample: int | None = None,
 ) -> str:
-    """Drawing images; steps: another number of them than the study's."""
+    """Drawing images; steps: another number than the study's; sample: another sampling seed than 0."""
     recipe = stages.sampling_recipe(config, run_of(config, variant, scale, seed), weights)
-    return (recipe if steps is None else recipe.but(steps=steps)).text()
+    changes = {"steps": steps, "sample": sample}
+    return recipe.but(**{key: value for key, value in changes.items() if value is not None}).text()
 
 
 def scoring(config: Config, scale: int) -> str:
@@ -73,6 +80,10 @@ def scoring(config: Config, scale: int) -> str:
 
 def step_scoring(config: Config, scale: int) -> str:
     return stages.step_score_recipe(config, scale).text()
+
+
+def samples_scoring(config: Config, scale: int) -> str:
+    return stages.samples_recipe(config, scale).text()
 
 
 def set_scoring(config: Config, scale: int) -> str:

@@ -6,8 +6,8 @@ from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.recipe import Scale
 from samdiffsr.data.recipe import HrRecipe, LrRecipe
-from samdiffsr.evaluation.metrics import ImageMetric, SetMetric, of_kind
-from samdiffsr.evaluation.recipe import ProtocolRecipe, ScoreRecipe, SetScoreRecipe
+from samdiffsr.evaluation.metrics import ImageMetric, SamplesMetric, SetMetric, of_kind
+from samdiffsr.evaluation.recipe import ProtocolRecipe, SamplesRecipe, ScoreRecipe, SetScoreRecipe
 from samdiffsr.masks.recipe import Encoding, MaskRecipe, StatisticsRecipe
 from samdiffsr.models.recipe import ImportRecipe
 from samdiffsr.reporting.figures.spec import Steps
@@ -151,6 +151,11 @@ def step_metrics(config: Config) -> list[str]:
 def step_score_recipe(config: Config, scale: int) -> ScoreRecipe:
     """Scoring images of other numbers of steps, which may be as bad as they are."""
     return score_recipe(config, scale).but(metrics=step_metrics(config), stop_below_bicubic=None)
+
+
+def samples_recipe(config: Config, scale: int) -> SamplesRecipe:
+    """Scoring several images of each LR image."""
+    return SamplesRecipe(scale=scale, metrics=config.metrics(SamplesMetric), border=config.protocol.border)
 
 
 def set_recipe(config: Config, scale: int) -> SetScoreRecipe:

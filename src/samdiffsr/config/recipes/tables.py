@@ -26,6 +26,13 @@ def table_recipe(config: Config, table: str, absent: Absences | None = None) -> 
     """Everything a table needs beside the scores. absent: as `workflow.availability.absences` finds them."""
     spec = config.tables[table]
     sets = config.table_datasets(table)
+    rows = [
+        row_recipe(config, row, spec.scale, (absent or {}).get(row.variant or "", {}), sets)
+        for row in spec.rows
+    ]
+    if spec.samples > 1:  # of the headline weights alone
+        words = f"{spec.samples} images an LR image"
+        rows = [row.but(weights=row.weights[:1], sampling=f"{row.sampling}, {words}") for row in rows]
     return TableRecipe(
         name=table,
         study=config.study,
@@ -42,10 +49,7 @@ def table_recipe(config: Config, table: str, absent: Absences | None = None) -> 
             for name, why in config.left_out.items()
             if name in spec.datasets or not spec.datasets
         ),
-        rows=tuple(
-            row_recipe(config, row, spec.scale, (absent or {}).get(row.variant or "", {}), sets)
-            for row in spec.rows
-        ),
+        rows=tuple(rows),
         differences=tuple(Pair(of=pair.of, minus=pair.minus) for pair in spec.differences),
         notes=spec.notes,
     )

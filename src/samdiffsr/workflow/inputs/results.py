@@ -35,6 +35,15 @@ def sampled(
     return [spell(run.name, weights, dataset) + suffix for weights in config.weights(variant)]
 
 
+def drawn(config: Config, variant: str, scale: int, seed: int, dataset: str, samples: int) -> list[str]:
+    """The manifests of so many images of each LR image, one a sampling seed; of the headline weights."""
+    run, place = run_of(config, variant, scale, seed), Layout(config.study)
+    weights = config.weights(variant)[0]
+    first = place.samples(run.name, weights, dataset)
+    others = [place.draws(run.name, sample, weights, dataset) for sample in range(1, samples)]
+    return [stem + layout.SAMPLES[0] for stem in (first, *others)]
+
+
 def scores(config: Config, variant: str, scale: int, dataset: str, kind: str = "") -> list[str]:
     """The scores of all seeds of a variant on one data set."""
     spell = Layout(config.study).scores
@@ -82,7 +91,7 @@ def cost(config: Config, variant: str, scale: int, seed: int) -> Files:
 
 
 def table_scores(config: Config, table: str, kind: str = "") -> list[str]:
-    """The scores that a table shows; kind: as in `scores`, empty for those of images by its own protocols."""
+    """The scores that a table shows; kind: as in `scores`, empty for those of its images."""
     spec = table_of(config, table)
     missing = absences(config, table)
     return [
@@ -90,9 +99,7 @@ def table_scores(config: Config, table: str, kind: str = "") -> list[str]:
         for variant in spec.variants
         for dataset in config.table_datasets(table)
         if dataset not in missing.get(variant, ())
-        for path in scores(
-            config, variant, spec.scale, dataset, kind or ("protocols" if spec.protocols else "")
-        )
+        for path in scores(config, variant, spec.scale, dataset, kind or spec.scores)
     ]
 
 
