@@ -85,7 +85,7 @@ def upscale_images(
         seed: the noise depends on it and on the file's name without its suffix, as in the study.
         overwrite: replace what is there; never an input.
         pad: LR pixels around a denoiser's image; without them SAM-DiffSR spoils its last row and column.
-        memory: MB for the network's maps; see docs/upscale.md.
+        memory: MB for the network's maps; see docs/start/own-images.md.
         threads: None: all.
 
     Raises:
