@@ -29,6 +29,8 @@ lint: .venv/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 .venv/.ready: envs/requirements.lock envs/bootstrap.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=..." if sys.version_info < (3, 11) else 0)'

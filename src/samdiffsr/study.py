@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samdiffsr.config.load import Config
+from samdiffsr.config.config import Config
 from samdiffsr.config.overlays import configured
 from samdiffsr.config.schema import Level, Run
 from samdiffsr.core import layout

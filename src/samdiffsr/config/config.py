@@ -16,7 +16,6 @@ from samdiffsr.config.schema import (
     Baseline,
     Dataset,
     FigureName,
-    Name,
     Protocol,
     Report,
     Run,
@@ -26,7 +25,7 @@ from samdiffsr.config.schema import (
 )
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import mask_name
-from samdiffsr.core.recipe import Precision, Strict, problem
+from samdiffsr.core.recipe import Name, Precision, Strict, problem
 from samdiffsr.core.registry import similar
 from samdiffsr.data.manifest import Entry, expected_images, images_digest
 from samdiffsr.data.recipe import Degradation

@@ -32,7 +32,7 @@ def completed(value: Any) -> Any:
             variants = {**variants, name: {**row, "kind": "baseline", "formulation": "none"}}
 
     def full(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-        own = variants[name]
+        own: dict[str, Any] = variants[name]
         base = own.get("base")
         if base is None:
             return own

@@ -43,7 +43,8 @@ def _one_class_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: f
     """`batched_nms` of boxes that are all of one class, whatever device `idxs` is on."""
     from torchvision.ops import nms
 
-    return nms(boxes, scores, iou_threshold)
+    kept: Tensor = nms(boxes, scores, iou_threshold)
+    return kept
 
 
 def _seeing(function: Callable[..., Any], **names: Any) -> Callable[..., Any]:
@@ -70,7 +71,8 @@ def mobile_sam() -> nn.Module:
         warnings.filterwarnings("ignore", message="Importing from timm.models", category=FutureWarning)
         from mobile_sam import sam_model_registry
 
-    return sam_model_registry["vit_t"]()
+    model: nn.Module = sam_model_registry["vit_t"]()
+    return model
 
 
 # ---- pyiqa ----

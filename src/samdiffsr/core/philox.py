@@ -65,7 +65,8 @@ def normals(seed: int, stream: int, samples: Tensor, shape: tuple[int, ...]) -> 
         radius = (-2 * _between_0_and_1(first).log()).sqrt()
         angle = 2 * math.pi * _between_0_and_1(second)
         drawn += [radius * angle.cos(), radius * angle.sin()]
-    return torch.stack(drawn, dim=2).flatten(1)[:, :count].unflatten(1, shape)
+    flat = torch.stack(drawn, dim=2).flatten(1)[:, :count]
+    return flat.reshape(len(flat), *shape)
 
 
 def _between_0_and_1(word: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ def prepare_torch(threads: int) -> None:
     torch.set_num_threads(max(1, min(threads, cores)))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing reads such memory
+    # costs time, and nothing reads such memory; its stubs do not know it
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     torch.backends.cudnn.benchmark = False
 
 

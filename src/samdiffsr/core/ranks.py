@@ -36,11 +36,11 @@ def ranks() -> Ranks:
     """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
-        return Ranks(
-            *(int(env[name]) for name in ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")),
-            int(env.get("GROUP_WORLD_SIZE", 1)),
-            int(env.get("GROUP_RANK", 0)),
+        world, rank, local_world, local_rank = (
+            int(env[name]) for name in ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
         )
+        nodes, node = int(env.get("GROUP_WORLD_SIZE", 1)), int(env.get("GROUP_RANK", 0))
+        return Ranks(world, rank, local_world, local_rank, nodes, node)
     if not in_srun_step():
         return ALONE
     world, nodes = int(env.get("SLURM_STEP_NUM_TASKS", 1)), int(env.get("SLURM_STEP_NUM_NODES", 1))

@@ -173,10 +173,10 @@ def _bits(image: Image.Image, data: bytes) -> int:
         depths = {(data[at + 42 + 3 * i] & 0x7F) + 1 for i in range(channels)}
         return max(depths)
     elif image.format == "PPM":
-        codec, arguments = image.tile[0].codec_name, image.tile[0].args
+        codec, arguments = image.tile[0].codec_name, image.tile[0].args  # type: ignore[attr-defined]
         bits = {"I": 16, "F": 32}.get(image.mode, 8)
         if codec.startswith("ppm"):  # its last argument is the largest value
-            bits = int(arguments[-1]).bit_length()  # type: ignore[index]
+            bits = int(arguments[-1]).bit_length()
     return max(8, bits)
 
 

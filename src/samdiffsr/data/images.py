@@ -154,7 +154,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
 def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] < 255:
+        if np.asarray(image.getchannel("A")).min() < 255:
             raise UserError(f"{path}: has transparent pixels; flatten it onto a background")
     return np.array(image.convert("RGB"), dtype=np.uint8)
 

@@ -291,7 +291,7 @@ class StoreImages(Sequence[tuple[str, np.ndarray]]):
     def __len__(self) -> int:
         return len(self.store) + len(self.files)
 
-    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+    def __getitem__(self, i):
         if i >= len(self):
             raise IndexError(i)
         if i < len(self.store):

@@ -88,7 +88,7 @@ class StoreWriter:
                 "meta": self.meta,
             }
             write_json(_index(self.path), index)
-            remember_sha256(_data(self.path), index["digest"])
+            remember_sha256(_data(self.path), self._hash.hexdigest())
 
 
 class Store:

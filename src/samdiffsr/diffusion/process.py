@@ -75,11 +75,17 @@ class Formulation:
         """
         alpha_bar = self.schedule.alpha_bar
         x_t = _at(alpha_bar.sqrt(), t, x_0) * x_0 + _at((1 - alpha_bar).sqrt(), t, x_0) * epsilon
-        return x_t + _at(self.m, t, x_0) * e_sam if self.modulated else x_t
+        return x_t + _at(self.m, t, x_0) * _given(e_sam) if self.modulated else x_t
 
     def target(self, e_sam: Tensor | None, epsilon: Tensor, t: Tensor) -> Tensor:
         """What the network is trained to predict, paper eq. (5) for `published`. Shapes as in `noisy`."""
-        return epsilon + _at(self.k, t, epsilon) * e_sam if self.modulated else epsilon
+        return epsilon + _at(self.k, t, epsilon) * _given(e_sam) if self.modulated else epsilon
+
+
+def _given(e_sam: Tensor | None) -> Tensor:
+    if e_sam is None:
+        raise ValueError("e_sam is needed: this arm modulates the noise")
+    return e_sam
 
 
 def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -78,7 +79,9 @@ class Regions:
         return cls(*refinement.result("C"))
 
     @classmethod
-    def from_pixels(cls, pixels: Iterable[np.ndarray], shape: tuple[int, int], order: str = "C") -> Regions:
+    def from_pixels(
+        cls, pixels: Iterable[np.ndarray], shape: tuple[int, int], order: Literal["C", "F"] = "C"
+    ) -> Regions:
         """The same from each mask's flat pixel indices (unique, any order of visiting).
 
         Args:
@@ -188,7 +191,7 @@ class _Refinement:
             self.sizes = np.append(self.sizes, inside[split])
         self.n_masks += 1
 
-    def result(self, order: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    def result(self, order: Literal["C", "F"]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """Labels and members, the labels' flat order being `order`."""
         labels = self.labels.reshape(self.shape, order=order)
         bare = next((atom for atom, masks in enumerate(self.masks_of) if not masks), None)

@@ -61,7 +61,7 @@ class RegionStoreWriter:
             if error[0] is None:
                 arrays = _pack(self._members, self._columns or {})
                 with atomic_path(_members_path(self.path)) as part:
-                    np.savez(part, **arrays)
+                    np.savez(part, **arrays)  # type: ignore[arg-type]
                 self._labels.meta = {**self._labels.meta, "members": _digest(arrays)}
         except BaseException as failure:
             self._labels.__exit__(type(failure), failure, failure.__traceback__)
@@ -149,7 +149,7 @@ def write_regions(path: str | Path, regions: Regions) -> None:
     """One image's regions as one compressed .npz."""
     arrays = _pack([regions.members], {k: [np.asarray(v)] for k, v in sorted(regions.per_mask.items())})
     with atomic_path(path) as part:
-        np.savez_compressed(part, labels=regions.labels, **arrays)
+        np.savez_compressed(part, labels=regions.labels, **arrays)  # type: ignore[arg-type]
 
 
 def read_regions(path: str | Path) -> Regions | None:
