@@ -17,9 +17,15 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     parts = CODE.split(markdown)
     for i in range(0, len(parts), 2):  # every other part is code
         text = DISPLAY.sub(lambda match: _display(match.group(1)), parts[i])
-        parts[i] = INLINE.sub(lambda match: convert(match.group(1).strip()), text)
+        parts[i] = INLINE.sub(lambda match: _inline(match.group(1)), text)
     return "".join(parts)
 
 
+def _inline(latex: str) -> str:
+    """In a span: Markdown takes a line that begins with <math> for a block, and breaks the paragraph."""
+    return f"<span>{convert(latex.strip())}</span>"
+
+
 def _display(latex: str) -> str:
-    return f'\n<div class="equation">{convert(latex.strip(), display="block")}</div>\n'
+    equation = convert(latex.strip(), display="block")
+    return f'\n<div class="equation" style="margin: 1em 0; font-size: 1.15em">{equation}</div>\n'
