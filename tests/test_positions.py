@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.masks.positions import POSITIONS, position_map, rope_map
+from samdiffsr.masks.positions import position_map, rope_map
+from samdiffsr.masks.registry import POSITIONS
 
 
 @pytest.mark.parametrize(("length", "dim"), [(64, 48), (48, 64), (7, 4), (1, 10)])

@@ -12,11 +12,11 @@ from hypothesis.extra import numpy as hnp
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.masks.encode import e_sam, region_values
-from samdiffsr.masks.overlaps import OVERLAPS
-from samdiffsr.masks.positions import POSITIONS, position_map
+from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.reduce import is_informative, reduced
 from samdiffsr.masks.regions import Regions
+from samdiffsr.masks.registry import OVERLAPS, POSITIONS
 
 quick = settings(max_examples=30, deadline=None)
 OPTIONS = [
@@ -124,12 +124,18 @@ def test_wrong_options_are_refused():
     assert Encoding.parse("{}") == Encoding()
 
 
+def largest(n, atoms, masks, mean, size):
+    return np.full(n, mean[size.argmax()])
+
+
+def rows(height, width, axis):
+    return np.arange(height)[:, None].repeat(width, 1).astype(float)
+
+
 def test_a_rule_and_a_map_are_added_by_one_entry_each():
     regions = Regions.from_masks([np.ones((2, 2), bool), np.eye(2, dtype=bool)])
-    OVERLAPS.register("largest", lambda n, atoms, masks, mean, size: np.full(n, mean[size.argmax()]))
-    POSITIONS.register(
-        "rows", lambda height, width, _: np.arange(height)[:, None].repeat(width, 1).astype(float)
-    )
+    OVERLAPS.register("largest", f"{__name__}:largest")
+    POSITIONS.register("rows", f"{__name__}:rows")
     try:
         encoding = Encoding.parse('{"overlap":"largest","position":"rows"}')
         x = position_map(encoding.position, 2, 2)

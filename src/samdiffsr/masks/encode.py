@@ -11,7 +11,7 @@ import numpy as np
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path
 from samdiffsr.core.progress import each_image
-from samdiffsr.masks.overlaps import OVERLAPS
+from samdiffsr.masks.overlaps import overlap_rule
 from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.regions import Regions, run_starts
@@ -53,7 +53,7 @@ def region_values(regions: Regions, position: np.ndarray, encoding: Encoding | N
     # an empty mask has no mean, and no pixel to give it to
     over_region = encoding.mean_over == "region"
     mean = mask_sum / (np.maximum(mask_size, 1) if over_region else image_size)
-    values = OVERLAPS[encoding.overlap](regions.n_atoms + 1, atoms, masks, mean, mask_size)
+    values = overlap_rule(encoding.overlap)(regions.n_atoms + 1, atoms, masks, mean, mask_size)
     if encoding.uncovered == "own_region":
         values[0] = atom_sum[0] / (max(atom_size[0], 1) if over_region else image_size)
     return values.astype(np.float32)

@@ -6,7 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from samdiffsr.core.registry import Registry
+from samdiffsr.core.registry import load
+from samdiffsr.masks.registry import OVERLAPS
 
 
 class OverlapRule(Protocol):
@@ -24,28 +25,27 @@ class OverlapRule(Protocol):
         """
 
 
-def _sum(n: int, atoms: np.ndarray, masks: np.ndarray, mean: np.ndarray, size: np.ndarray) -> np.ndarray:
+def overlap_rule(name: str) -> OverlapRule:
+    """The rule that OVERLAPS has under `name`; UserError if it has none."""
+    rule: OverlapRule = load(OVERLAPS[name])
+    return rule
+
+
+def total(n: int, atoms: np.ndarray, masks: np.ndarray, mean: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Equation (6): all of them."""
     return np.zeros(n) + np.bincount(atoms, mean[masks], n)  # which is of integers where there is no mask
 
 
-def _overwrite(
-    n: int, atoms: np.ndarray, masks: np.ndarray, mean: np.ndarray, size: np.ndarray
-) -> np.ndarray:
+def overwrite(n: int, atoms: np.ndarray, masks: np.ndarray, mean: np.ndarray, size: np.ndarray) -> np.ndarray:
     """The released code: the last one in the masks' order."""
     values = np.zeros(n)
     values[atoms] = mean[masks]  # of repeated indices the last assignment stays
     return values
 
 
-def _smallest(n: int, atoms: np.ndarray, masks: np.ndarray, mean: np.ndarray, size: np.ndarray) -> np.ndarray:
+def smallest(n: int, atoms: np.ndarray, masks: np.ndarray, mean: np.ndarray, size: np.ndarray) -> np.ndarray:
     """The one with fewest pixels, of equal ones the last."""
     rank = np.empty(len(size), np.int64)
     rank[np.argsort(-size, kind="stable")] = np.arange(len(size))
     order = np.argsort(rank[masks], kind="stable")
-    return _overwrite(n, atoms[order], masks[order], mean, size)
-
-
-OVERLAPS: Registry[OverlapRule] = Registry(
-    "overlap rule", {"sum": _sum, "overwrite": _overwrite, "smallest": _smallest}
-)
+    return overwrite(n, atoms[order], masks[order], mean, size)

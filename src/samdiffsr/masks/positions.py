@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from samdiffsr.core.registry import Registry
+from samdiffsr.core.registry import load
+from samdiffsr.masks.registry import POSITIONS
 
 
 def position_map(kind: str, height: int, width: int, *, rope_axis: str = "width") -> np.ndarray:
@@ -26,10 +25,12 @@ def position_map(kind: str, height: int, width: int, *, rope_axis: str = "width"
     """
     if height < 1 or width < 1:
         raise ValueError(f"a position map of {height} x {width} pixels")
-    return POSITIONS[kind](height, width, rope_axis)
+    made: np.ndarray = load(POSITIONS[kind])(height, width, rope_axis)
+    return made
 
 
-def _rope(height: int, width: int, axis: str) -> np.ndarray:
+def rope(height: int, width: int, axis: str) -> np.ndarray:
+    """RoPE over the rows or the columns of an image."""
     return np.ascontiguousarray(rope_map(width, height).T) if axis == "width" else rope_map(height, width)
 
 
@@ -51,7 +52,7 @@ def rope_map(length: int, dim: int) -> np.ndarray:
     return result
 
 
-def linear_map(height: int, width: int) -> np.ndarray:
+def linear(height: int, width: int, axis: str = "") -> np.ndarray:
     """Mean of two ramps, (y + x) / 2 with y, x from 0 to 1 along each axis: 0 top left, 1 bottom right.
 
     The paper says only "a linear function whose output value ranges from 0 to 1"; the authors' code under
@@ -60,7 +61,7 @@ def linear_map(height: int, width: int) -> np.ndarray:
     return (_unit(height)[:, None] + _unit(width)) / 2
 
 
-def cosine_map(height: int, width: int) -> np.ndarray:
+def cosine(height: int, width: int, axis: str = "") -> np.ndarray:
     """Mean of two half waves, (cos(pi y) + cos(pi x)) / 2: 1 top left, -1 bottom right.
 
     The paper says only "a cosine function to generate a 2D grid"; the authors' code holds two candidates, and
@@ -73,14 +74,3 @@ def cosine_map(height: int, width: int) -> np.ndarray:
 def _unit(n: int) -> np.ndarray:
     """n points from 0 to 1; a single one lies at 0."""
     return np.linspace(0.0, 1.0, n)
-
-
-# name -> map of (height, width, rope_axis)
-POSITIONS: Registry[Callable[[int, int, str], np.ndarray]] = Registry(
-    "position encoding",
-    {
-        "rope": _rope,
-        "cosine": lambda height, width, _: cosine_map(height, width),
-        "linear": lambda height, width, _: linear_map(height, width),
-    },
-)

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from samdiffsr.core.recipe import Positive, Recipe
-from samdiffsr.masks.overlaps import OVERLAPS
-from samdiffsr.masks.positions import POSITIONS
+from samdiffsr.masks.registry import OVERLAPS, POSITIONS
 from samdiffsr.masks.segmenters.registry import AnySegmenter
 
 Position = Annotated[str, AfterValidator(POSITIONS.known)]
