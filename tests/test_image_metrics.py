@@ -12,10 +12,11 @@ import pytest
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
+from samdiffsr.data.catalogue import WeightFile
 from samdiffsr.data.demo import PHOTOGRAPHS, locate
 from samdiffsr.data.images import read_rgb
 from samdiffsr.data.resize import imresize
-from samdiffsr.data.weights import MissingWeights, WeightFile, WrongWeights
+from samdiffsr.data.weights import MissingWeights, WrongWeights
 from samdiffsr.evaluation import networks
 from samdiffsr.evaluation.image import ImageMetrics, Pair, lr_psnr, mse_rgb, score_image
 from samdiffsr.evaluation.protocol import Protocol

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.data.weights import MissingWeights, WeightFile, WrongWeights, read_table, resolve, verify
+from samdiffsr.data.catalogue import WeightFile, read_weights
+from samdiffsr.data.weights import MissingWeights, WrongWeights, verify
 from samdiffsr.evaluation.metrics import METRICS, weight_keys
 
 CONTENT = b"pretend these are weights"
@@ -29,17 +30,17 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("changes", [{}, {"sha256": SHA[:8]}, {"bytes": None}])
 def test_the_right_file_is_found(folder: Path, changes: dict) -> None:
-    assert resolve("net", folder, table(**changes)) == folder / "net.pth"
+    assert verify("net", folder, table(**changes)).path == folder / "net.pth"
     assert verify("net", folder, table(**changes)).sha256 == SHA  # whole, even where the table has a prefix
 
 
 def test_the_same_bytes_under_another_known_name_do(folder: Path) -> None:
-    assert resolve("net", folder, table(file="other.pth", also=("net.pth",))) == folder / "net.pth"
+    assert verify("net", folder, table(file="other.pth", also=("net.pth",))).path == folder / "net.pth"
 
 
 def test_a_missing_file_says_where_it_goes_and_where_it_comes_from(tmp_path: Path) -> None:
     with pytest.raises(MissingWeights) as caught:
-        resolve("net", tmp_path, table())
+        verify("net", tmp_path, table())
     message = str(caught.value)
     assert str(tmp_path / "net.pth") in message
     assert "https://example.org/net.pth" in message
@@ -57,23 +58,23 @@ def test_a_missing_file_says_where_it_goes_and_where_it_comes_from(tmp_path: Pat
 def test_a_wrong_file_is_refused(folder: Path, content: bytes, message: str) -> None:
     (folder / "net.pth").write_bytes(content)
     with pytest.raises(WrongWeights, match=message) as caught:
-        resolve("net", folder, table())
+        verify("net", folder, table())
     assert not isinstance(caught.value, MissingWeights)
     assert str(folder / "net.pth") in str(caught.value)
 
 
 def test_a_prefix_is_compared_too(folder: Path) -> None:
     with pytest.raises(WrongWeights, match="SHA-256"):
-        resolve("net", folder, table(sha256="0" * 8))
+        verify("net", folder, table(sha256="0" * 8))
 
 
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no weights are called 'vgg'; known are inception"):
-        resolve("vgg", tmp_path)
+        verify("vgg", tmp_path)
 
 
 def test_the_packaged_table_is_whole() -> None:
-    rows = read_table()
+    rows = read_weights()
     wanted = {*weight_keys(METRICS), "sam_vit_h", "mobile_sam"}
     assert wanted <= set(rows)
     for key, row in rows.items():
@@ -104,9 +105,9 @@ def test_the_packaged_table_is_whole() -> None:
 def test_a_broken_table_names_the_row(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
-        read_table(tmp_path / "t.yaml")
+        read_weights(tmp_path / "t.yaml")
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such weight table"):
-        read_table(tmp_path / "t.yaml")
+        read_weights(tmp_path / "t.yaml")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
-from samdiffsr.data.weights import MissingWeights, WeightFile
+from samdiffsr.data.catalogue import WeightFile
+from samdiffsr.data.weights import MissingWeights
 from samdiffsr.evaluation import features as inception
 from samdiffsr.evaluation import set as set_metrics
 from samdiffsr.evaluation.features import (

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-
-from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import parse_json
 
 
 def path(about: str | None = None) -> Any:
@@ -39,17 +35,6 @@ def named(text: str) -> tuple[str, Path]:
     if not sign:
         raise typer.BadParameter(f"{text!r}: must be NAME=PATH")
     return name, Path(place)
-
-
-def record(text: str) -> dict[str, Any]:
-    """The JSON object of a --recipe without a model of its own; the others are `SomeRecipe.parse(recipe)`."""
-    try:
-        value = parse_json(text, "--recipe")
-    except json.JSONDecodeError as error:
-        raise UserError(f"--recipe: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise UserError("--recipe: must be a JSON object")
-    return value
 
 
 def device_of(name: str) -> str:

@@ -16,9 +16,6 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.data import catalogue
 from samdiffsr.data.catalogue import WeightFile
-from samdiffsr.data.catalogue import read_weights as read_table
-
-__all__ = ["Found", "MissingWeights", "WeightFile", "WrongWeights", "read_table", "resolve", "verify"]
 
 
 class MissingWeights(UserError):
@@ -66,8 +63,3 @@ def verify(key: str, folder: str | Path, table: Mapping[str, WeightFile] | None 
             f"{row.sha256[:16]}...; delete it, {origin}"
         )
     return Found(path, digest)
-
-
-def resolve(key: str, folder: str | Path, table: Mapping[str, WeightFile] | None = None) -> Path:
-    """Path of the checked weight file of `key`; see `verify`."""
-    return verify(key, folder, table).path

@@ -19,7 +19,8 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path
-from samdiffsr.data.weights import WeightFile, verify
+from samdiffsr.data.catalogue import WeightFile
+from samdiffsr.data.weights import verify
 
 if TYPE_CHECKING:
     import torch

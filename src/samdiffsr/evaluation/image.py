@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.data.weights import MissingWeights, WeightFile, verify
+from samdiffsr.data.catalogue import WeightFile
+from samdiffsr.data.weights import MissingWeights, verify
 from samdiffsr.evaluation import artifact as ldl
 from samdiffsr.evaluation import networks
 from samdiffsr.evaluation.metrics import METRICS, ImageMetric, known

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from samdiffsr.core import compat
 from samdiffsr.core.errors import UserError
-from samdiffsr.data.weights import WeightFile, WrongWeights, verify
+from samdiffsr.data.catalogue import WeightFile
+from samdiffsr.data.weights import WrongWeights, verify
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import regions_from_records
 from samdiffsr.masks.segmenters import registry

@@ -13,7 +13,7 @@ from samdiffsr.config.schema import Table
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Layout, files
-from samdiffsr.data.weights import read_table
+from samdiffsr.data.catalogue import weights
 from samdiffsr.evaluation.metrics import CostMetric, ImageMetric, SetMetric, of_kind, weight_keys
 from samdiffsr.workflow.availability import absences, all_absences
 from samdiffsr.workflow.inputs.runs import model, run_of
@@ -55,7 +55,7 @@ def weight_files(config: Config, metrics: Iterable[str]) -> list[str]:
 
     With `missing_weights: skip` those that are there; when one arrives, what uses it runs again.
     """
-    table = read_table()
+    table = weights()
     found = [layout.weight(table[key].file) for key in weight_keys(metrics)]
     if config.missing_weights == "skip":
         found = [path for path in found if Path(path).exists()]
