@@ -1,4 +1,4 @@
-# What every rule file uses: the validated configuration, and `ask`, by which a rule asks samdiffsr.workflow for its
+# What all rules use. The validated configuration, and `ask`, by which a rule asks samdiffsr.workflow for its
 # files and words. What these are is computed there, where tests can import it.
 import inspect
 import os

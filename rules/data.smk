@@ -23,7 +23,7 @@ rule demo_data:
         mem_mb=growing(500),
         runtime=10,
     params:
-        out=layout.source_folder("demo"),
+        out=ask(layout.source_folder, source="demo"),
         code=fingerprint("samdiffsr.data.demo"),
     shell:
         "python -m samdiffsr demo-data --out {params.out:q} > {log:q} 2>&1"
@@ -46,7 +46,7 @@ rule prepare_hr:
         mem_mb=growing(1000),
         runtime=120,
     params:
-        out=layout.hr("{dataset}"),
+        out=ask(layout.hr),
         content=ask(arguments.images_content),
         recipe=ask(recipes.images),
         code=fingerprint("samdiffsr.data.prepare"),
@@ -71,8 +71,8 @@ rule prepare_lr:
         mem_mb=growing(1000),
         runtime=120,
     params:
-        hr=layout.hr("{dataset}"),
-        out=layout.lr("{dataset}", "{scale}"),
+        hr=ask(layout.hr),
+        out=ask(layout.lr),
         recipe=ask(recipes.lr_images),
         code=fingerprint("samdiffsr.data.prepare"),
     shell:

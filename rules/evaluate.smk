@@ -21,8 +21,8 @@ rule score:
         runtime=240,
     params:
         run=RUN,
-        hr=layout.hr("{dataset}"),
-        lr=layout.lr("{dataset}", "{scale}"),
+        hr=ask(layout.hr),
+        lr=ask(layout.lr),
         weights=layout.WEIGHTS,
         device=CONFIG.device,
         recipe=ask(recipes.scoring),
@@ -56,7 +56,7 @@ rule score_sets:
         runtime=240,
     params:
         run=RUN,
-        hr=layout.hr("{dataset}"),
+        hr=ask(layout.hr),
         weights=layout.WEIGHTS,
         cache=layout.FEATURES,
         device=CONFIG.device,
@@ -89,7 +89,7 @@ rule score_protocols:
         runtime=240,
     params:
         run=RUN,
-        hr=layout.hr("{dataset}"),
+        hr=ask(layout.hr),
         recipe=ask(recipes.protocol_scoring),
         code=arguments.protocol_scoring_code(),
     shell:
@@ -118,7 +118,7 @@ rule score_samples:
         runtime=240,
     params:
         run=RUN,
-        hr=layout.hr("{dataset}"),
+        hr=ask(layout.hr),
         recipe=ask(recipes.samples_scoring),
         code=arguments.samples_scoring_code(CONFIG),
     shell:

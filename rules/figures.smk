@@ -53,7 +53,7 @@ rule show_figure:
         mem_mb=100,
         runtime=5,
     params:
-        folder=layout.SHOWN_FIGURES,
+        folder=lambda wc: layout.SHOWN_FIGURES,
     shell:
         "cp {input:q} {params.folder:q} 2> {log:q}"
 
@@ -82,7 +82,7 @@ use rule score as score_steps with:
         lr=dated(stores.image_store(layout.lr("{dataset}", "{scale}"))),
         weights=dated(results.step_metric_weights(CONFIG)),
     output:
-        OTHER_STEPS + ".csv",
+        f"{OTHER_STEPS}.csv",
     log:
         LAYOUT.log("steps", RUN, "{steps}", "{weights}", "{dataset}", "score"),
     benchmark:
@@ -97,7 +97,7 @@ use rule score_sets as score_sets_steps with:
         hr=dated(stores.image_store(layout.hr("{dataset}"))),
         weights=dated(results.set_metric_weights(CONFIG)),
     output:
-        OTHER_STEPS + ".sets.csv",
+        f"{OTHER_STEPS}.sets.csv",
     log:
         LAYOUT.log("steps", RUN, "{steps}", "{weights}", "{dataset}", "sets"),
     benchmark:

@@ -97,7 +97,7 @@ rule encode:
         mem_mb=growing(2000),
         runtime=120,
     params:
-        labels=layout.regions("{dataset}", "{masks}"),
+        labels=ask(layout.regions),
         recipe=ask(recipes.encoding),
         code=fingerprint("samdiffsr.masks.encode"),
     shell:
@@ -123,7 +123,7 @@ rule mask_statistics:
         mem_mb=growing(2000),
         runtime=240,
     params:
-        labels=layout.regions("{dataset}", "{masks}"),
+        labels=ask(layout.regions),
         places=ask(arguments.human_annotations),
         recipe=ask(recipes.mask_statistics),
         code=fingerprint("samdiffsr.masks.statistics"),

@@ -20,8 +20,8 @@ rule report_page:
         mem_mb=growing(2000),
         runtime=60,
     params:
-        results=LAYOUT.results,
-        stores=layout.STORES,
+        results=lambda wc: LAYOUT.results,
+        stores=lambda wc: layout.STORES,
         recipe=ask(recipes.page),
         code=fingerprint("samdiffsr.reporting.page.page"),
     shell:

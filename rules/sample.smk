@@ -36,7 +36,7 @@ rule sample:
         mem_mb=growing(CHOSEN.memory_mb),
         runtime=CHOSEN.hours * 60,
     params:
-        lr=layout.lr("{dataset}", "{scale}"),
+        lr=ask(layout.lr),
         out=WHOLE,
         device=CONFIG.device,
         shard=ask(arguments.shard),

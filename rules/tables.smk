@@ -93,7 +93,7 @@ rule show_table:
         mem_mb=growing(100),
         runtime=5,
     params:
-        folder=layout.SHOWN,
+        folder=lambda wc: layout.SHOWN,
     shell:
         "cp {input:q} {params.folder:q} 2> {log:q}"
 

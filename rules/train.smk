@@ -12,9 +12,9 @@ rule train_encoder:
         curve=LAYOUT.curve("encoders", ENCODER),
         timing=LAYOUT.training_record("encoders", ENCODER),
     log:
-        LAYOUT.log("train", "encoder-" + ENCODER),
+        LAYOUT.log("train", f"encoder-{ENCODER}"),
     benchmark:
-        LAYOUT.benchmark("train", "encoder-" + ENCODER)
+        LAYOUT.benchmark("train", f"encoder-{ENCODER}")
     wildcard_constraints:
         encoder=arguments.any_of(CHOSEN.encoders),
     conda:
@@ -26,8 +26,8 @@ rule train_encoder:
         runtime=CHOSEN.hours * 60,
     params:
         name=ENCODER,
-        hr=layout.hr(TRAIN),
-        lr=layout.lr(TRAIN, "{scale}"),
+        hr=ask(layout.hr, dataset=TRAIN),
+        lr=ask(layout.lr, dataset=TRAIN),
         device=arguments.device(CONFIG),
         state=LAYOUT.training_state("encoders", ENCODER),
         recipe=ask(recipes.encoder),
@@ -64,8 +64,8 @@ rule train_denoiser:
         runtime=CHOSEN.hours * 60,
     params:
         name=RUN,
-        hr=layout.hr(TRAIN),
-        lr=layout.lr(TRAIN, "{scale}"),
+        hr=ask(layout.hr, dataset=TRAIN),
+        lr=ask(layout.lr, dataset=TRAIN),
         device=arguments.device(CONFIG),
         state=LAYOUT.training_state("runs", RUN),
         structure=ask(arguments.training_structure),
@@ -85,9 +85,9 @@ rule import_encoder:
     output:
         LAYOUT.model("encoders", RUN),
     log:
-        LAYOUT.log("import", "encoder-" + RUN),
+        LAYOUT.log("import", f"encoder-{RUN}"),
     benchmark:
-        LAYOUT.benchmark("import", "encoder-" + RUN)
+        LAYOUT.benchmark("import", f"encoder-{RUN}")
     wildcard_constraints:
         variant=arguments.any_of(runs.imported(CONFIG)),
     conda:
