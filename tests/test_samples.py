@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from samdiffsr.checkpoints.released import trained_path
 from samdiffsr.config.load import load_config
-from samdiffsr.config.recipes.stages import samples_recipe
+from samdiffsr.config.recipes.stages import samples_recipe, sampling_recipe
 from samdiffsr.config.recipes.tables import table_recipe
+from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file, write_json
 from samdiffsr.core.randomness import image_index
@@ -198,6 +200,45 @@ def test_the_table_shows_the_headline_weights_and_says_how_many() -> None:
     assert row.weights == ("ema",)
     assert row.sampling == "all 100 steps, 4 images an LR image"
     assert set(samples_recipe(config, 4).metrics) == set(ALL)
+
+
+def test_the_controls_networks_are_sampled_on_the_other_methods_steps() -> None:
+    config = load_config(ROOT / "config.yaml")
+    assert config.chain("srdiff_same_steps").start == config.diffusion.steps - 1 == 99
+    assert config.chain("srdiff").start is config.chain("sam_diffsr").start is None
+    run = Run(variant="srdiff_same_steps", scale=4, seed=0)
+    own = Run(variant="srdiff", scale=4, seed=0)
+    assert trained_path(config, "runs", run) == trained_path(config, "runs", own)
+    told, plain = (sampling_recipe(config, which, "ema") for which in (run, own))
+    assert told == plain.but(start=99)
+    rows = {row.variant: row.sampling for row in table_recipe(config, "tables3").rows}
+    assert rows["srdiff_same_steps"] == rows["srdiff"] + ", from t = 99"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_of": "sam_diffsr"}, "model_of: it is not trained as 'sam_diffsr' is"),
+        ({"training": {"loss": "l1"}}, "model_of: it is not trained as 'srdiff' is"),
+        ({"model_of": "nobody"}, "model_of: no variant 'nobody'"),
+        ({"sampling": {"like": "nobody"}}, "sampling.like: no variant 'nobody'"),
+        ({"sampling": {"like": "srdiff_same_steps"}}, "has a sampling of its own"),
+    ],
+)
+def test_what_shares_a_training_is_trained_alike(change: dict[str, Any], message: str) -> None:
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw["variants"]["srdiff_same_steps"] |= change
+    with pytest.raises(UserError) as error:
+        load_config(raw)
+    assert message in str(error.value)
+
+
+@pytest.mark.workflow
+def test_a_shared_training_is_run_once(tmp_path: Path) -> None:
+    target = "results/demo/scores/srdiff{}-x4-s0/demo_test.csv"
+    workflow = Workflow.new(tmp_path / "repository", TINY)
+    jobs = workflow.dry(target.format(""), target.format("_same_steps")).jobs
+    assert (jobs["train_denoiser"], jobs["sample"], jobs["score"]) == (1, 4, 2)
 
 
 @pytest.mark.workflow

@@ -28,7 +28,9 @@ def encoder_name(config: Config, run: Run) -> str:
 
 
 def model_name(config: Config, kind: Kind, run: Run) -> str:
-    return encoder_name(config, run) if kind == "encoders" else run.name
+    if kind == "encoders":
+        return encoder_name(config, run)
+    return run_name(config.model_of(run.variant), run.scale, run.seed)
 
 
 def trained_path(config: Config, kind: Kind, run: Run) -> Path:

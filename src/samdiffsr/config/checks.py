@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from samdiffsr.core.registry import similar
 from samdiffsr.reporting.figures.spec import Figure, Metrics
 
 if TYPE_CHECKING:
     from samdiffsr.config.config import Config
+    from samdiffsr.config.schema import Variant
 
 
 def check_references(config: Config) -> None:
@@ -63,9 +64,23 @@ def check_variant(config: Config, key: str) -> None:
         _known(f"{where}.masks", variant.masks, study.masks, f"mask level of study {config.study!r}")
         if variant.placebo and config.mask_sets[study.masks[variant.masks]].image == "lr":
             raise ValueError(f"{where}.placebo: masks found on LR images have none")
+    if variant.model_of is not None:
+        _known(f"{where}.model_of", variant.model_of, config.variants, "variant")
+        if _trained_as(config.variants[variant.model_of]) != _trained_as(variant, model_of=None):
+            raise ValueError(f"{where}.model_of: it is not trained as {variant.model_of!r} is")
+    if variant.sampling is not None and (like := variant.sampling.like) is not None:
+        _known(f"{where}.sampling.like", like, config.variants, "variant")
+        if config.variants[like].sampling is not None:
+            raise ValueError(f"{where}.sampling.like: {like!r} has a sampling of its own; say `start`")
     training = config.training(key)
     if variant.kind == "denoiser":
         check_patch(config, key, training.patch)
+
+
+def _trained_as(variant: Variant, **changes: Any) -> dict[str, Any]:
+    """What decides a variant's networks."""
+    beside = {"label", "base", "published", "sampling"}
+    return {key: value for key, value in {**dict(variant), **changes}.items() if key not in beside}
 
 
 def check_patch(config: Config, variant: str, patch: int) -> None:

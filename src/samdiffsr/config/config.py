@@ -16,6 +16,7 @@ from samdiffsr.config.schema import (
     Baseline,
     Dataset,
     FigureName,
+    OwnSampling,
     Protocol,
     Report,
     Run,
@@ -30,9 +31,11 @@ from samdiffsr.core.registry import similar
 from samdiffsr.data.manifest import Entry, expected_images, images_digest
 from samdiffsr.data.recipe import Degradation
 from samdiffsr.diffusion.recipe import Diffusion
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import Metric, of_kind
 from samdiffsr.masks.recipe import MaskRecipe
 from samdiffsr.reporting.figures.registry import AnyFigure
+from samdiffsr.sampling.recipe import Chain
 from samdiffsr.training.recipe import Training
 
 
@@ -101,6 +104,19 @@ class Config(Strict):
     def encoder_of(self, variant: str) -> str:
         """Name of a variant's encoder; one that is imported is called as its variant."""
         return self.variants[variant].encoder if self.variants[variant].foreign is None else variant
+
+    def model_of(self, variant: str) -> str:
+        """The variant whose training makes a variant's networks."""
+        return self.variants[variant].model_of or variant
+
+    def chain(self, variant: str) -> Chain:
+        """How a variant's images are drawn: as the study says, but for what it says itself."""
+        study, own = self.chosen.sampling, self.variants[variant].sampling or OwnSampling()
+        start = own.start or study.start
+        if own.like is not None:
+            arm = FORMULATIONS[self.variants[own.like].formulation]
+            start = self.chain(own.like).start or arm.start(self.diffusion.steps)
+        return Chain(steps=own.steps or study.steps, start=start, pad=study.pad)
 
     def trivial(self, variant: str) -> bool:
         """Whether a variant is neither trained nor random."""

@@ -64,6 +64,14 @@ class Sampling(Chain):
     weights: tuple[Weights, ...] = Field(("ema", "raw"), min_length=1)  # the first is the headline
 
 
+class OwnSampling(Strict):
+    """How a variant's images are drawn, where that is not the study's way for its formulation."""
+
+    like: Name | None = None  # begin at the t where this variant begins
+    start: Positive | None = None
+    steps: Positive | None = None
+
+
 class Study(Strict):
     """Data, networks and effort of one study."""
 
@@ -130,6 +138,9 @@ class Variant(Strict):
     reduce: bool = True  # paper appendix B
     mask_crop: Literal["aligned", "released"] = "aligned"  # the released script cuts the mask elsewhere
     foreign: Foreign | None = None  # imported instead of trained; the files decide the networks' sizes
+    # sampling
+    sampling: OwnSampling | None = None
+    model_of: Name | None = None  # not trained: draws from this variant's networks
     # training
     lr_divisor: Literal[255, 256] = 255  # the released code up-samples LR / 256
     training: dict[str, Any] = Field(default_factory=dict)  # what differs from the study's

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.registry import load
-from samdiffsr.diffusion.registry import FORMULATIONS, Clip
+from samdiffsr.diffusion.registry import FORMULATIONS, Clip, first_t
 from samdiffsr.diffusion.schedule import Schedule
 
 CLIPS = get_args(Clip)
@@ -54,7 +54,7 @@ class Formulation:
         That step multiplies an error of the network by 1 / sqrt(alpha_T) = 31.6 (cosine schedule). "srdiff"
         cuts the result to [-1, 1]; the "wide" bound is past 100 there, and the error stays in the image.
         """
-        return self.schedule.T - (self.clip == "wide" and self.schedule.T > 1)
+        return first_t(self.clip, self.schedule.T)
 
     @property
     def b(self) -> Tensor:

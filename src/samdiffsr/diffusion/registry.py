@@ -24,6 +24,15 @@ class Arm:
     e_sam: Literal["", "noise", "network"] = "noise"
     clip: Clip = "srdiff"
 
+    def start(self, steps: int) -> int:
+        """The t of T = `steps` at which sampling is best begun (`process.Formulation.start`)."""
+        return first_t(self.clip, steps)
+
+
+def first_t(clip: str, steps: int) -> int:
+    """T, or T - 1 where no clamp tames the step at T."""
+    return steps - (clip == "wide" and steps > 1)
+
 
 _HERE = "samdiffsr.diffusion.process"
 FORMULATIONS = Registry(

@@ -11,7 +11,7 @@ from samdiffsr.evaluation.recipe import ProtocolRecipe, SamplesRecipe, ScoreReci
 from samdiffsr.masks.recipe import Encoding, MaskRecipe, StatisticsRecipe
 from samdiffsr.models.recipe import ImportRecipe
 from samdiffsr.reporting.figures.spec import Steps
-from samdiffsr.sampling.recipe import BaselineRecipe, BicubicRecipe, Chain, SamplingRecipe, Weights
+from samdiffsr.sampling.recipe import BaselineRecipe, BicubicRecipe, SamplingRecipe, Weights
 from samdiffsr.sampling.recipe import DenoiserRecipe as SampledDenoiser
 from samdiffsr.sampling.recipe import EncoderRecipe as SampledEncoder
 from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure
@@ -114,7 +114,7 @@ def sampling_recipe(config: Config, run: Run, weights: Weights) -> SamplingRecip
         case "encoder":
             return SampledEncoder(scale=run.scale, weights=weights, precision=config.precision)
         case "denoiser":
-            chain = {name: getattr(config.chosen.sampling, name) for name in Chain.model_fields}
+            chain = dict(config.chain(run.variant))
             return SampledDenoiser(
                 **chain, scale=run.scale, weights=weights, seed=run.seed, precision=config.precision
             )

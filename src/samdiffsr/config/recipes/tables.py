@@ -78,9 +78,18 @@ def row_recipe(
         masks=_mask_words(config, row.variant),
         runs=tuple(run.name for run in runs),
         weights=tuple(config.weights(row.variant)),
-        sampling=sampling_words(config, variant.kind),
+        sampling=sampling_words(config, variant.kind) + _own_sampling(config, row.variant),
         absent=absent,
     )
+
+
+def _own_sampling(config: Config, variant: str) -> str:
+    """What a variant says of its own sampling, in words."""
+    if config.variants[variant].sampling is None:
+        return ""
+    chain = config.chain(variant)
+    steps = f", {chain.steps} steps" if chain.steps != config.chosen.sampling.steps else ""
+    return f"{steps}, from t = {chain.start}" if chain.start else steps
 
 
 def _column(config: Config, dataset: str) -> Column:

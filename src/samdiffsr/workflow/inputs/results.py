@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from samdiffsr.checkpoints.released import models_of
+from samdiffsr.checkpoints.released import model_name, models_of
 from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.report import comparisons
 from samdiffsr.config.recipes.stages import step_metrics
@@ -83,7 +83,7 @@ def cost(config: Config, variant: str, scale: int, seed: int) -> Files:
             found[name] = model(config, kind, run)["file"]
     trained = config.checkpoint_source == "trained" and config.variants[variant].foreign is None
     if "denoiser" in found and trained:
-        found["training"] = Layout(config.study).training_record("runs", run.name)
+        found["training"] = Layout(config.study).training_record("runs", model_name(config, "runs", run))
     return found
 
 
