@@ -48,8 +48,9 @@ def jobs_of(targets: Sequence[str], options: Sequence[str], root: Path) -> list[
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         # the message stands between the exception's name and Snakemake's own whereabouts
-        said = re.search(r".*(?:Error|Exception)[^\n]*:\n(.*?)(?:\nWildcards:|\Z)", done.stderr, re.S)
-        words = " ".join((said.group(1) if said else done.stderr).split())
+        text = done.stderr + done.stdout  # of a dry run Snakemake speaks on stdout
+        said = re.search(r".*(?:Error|Exception)[^\n]*:\n(.*?)(?:\nWildcards:|\Z)", text, re.S)
+        words = " ".join((said.group(1) if said else text).split())
         raise UserError(f"snakemake cannot plan {' '.join(targets)}: {words[:500]}")
     _, *rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
     return [Job(rule, path, plan == "update pending") for path, _, rule, _, _, plan in rows]
