@@ -327,7 +327,8 @@ def test_the_weights_that_a_study_needs(raw: dict[str, Any]) -> None:
     raw["mask_sets"]["sam_h"] = {"image": "hr", "segmenter": {"kind": "sam", "model": "vit_h"}}
     raw["mask_sets"]["mobile"] = {"image": "lr", "segmenter": {"kind": "mobile_sam"}}
     raw["studies"]["demo"]["masks"] |= {"high": "sam_h", "low": "mobile"}
-    tables = {name: {**table, "metrics": ["psnr_y"]} for name, table in raw["tables"].items()}
+    plain = {"metrics": ["psnr_y"], "samples": 1}
+    tables = {name: {**table, **plain} for name, table in raw["tables"].items()}
     tables["table2"] = raw["tables"]["table2"]
     found = needed_weights(load_config({**raw, "tables": tables}))
     assert found == ["alexnet", "inception", "lpips_alex", "maniqa_pipal", "mobile_sam", "sam_vit_h"]
