@@ -58,7 +58,7 @@ def test_the_page_waits_for_every_table_figure_and_image(tmp_path: Path) -> None
     assert result.code == 0, result.text
     config = load_config(yaml.safe_load((workflow.folder / "config.yaml").read_text()))
     compared = comparisons(config, all_absences(config, workflow.folder))
-    shown = {method["run"] for comparison in compared for method in comparison["methods"]}
+    shown = {method.run for comparison in compared for method in comparison.methods}
     expected = {
         "gather": len(config.tables),
         "score": len(shown),

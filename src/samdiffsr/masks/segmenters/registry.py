@@ -268,7 +268,7 @@ def settings_of(value: Mapping[str, Any]) -> Settings:
     Raises:
         ValueError: names what is unknown, missing or wrong.
     """
-    kind = SEGMENTERS.known(str(value.get("kind")))
+    kind = SEGMENTERS.known(value.get("kind"))
     model = SEGMENTERS[kind].settings
     if unknown := sorted(set(value) - set(model.model_fields)):
         known = ", ".join(name for name in model.model_fields if name != "kind")

@@ -31,6 +31,7 @@ def draw(recipe: FigureRecipe, inputs: Inputs) -> Page:
     graph = read_graph(inputs["graph"][0].read_text(encoding="utf-8"))
     if not graph:
         raise UserError(f"{inputs['graph'][0]}: holds no rule graph; delete it and run again")
+    graph.remove_edges_from(list(nx.selfloop_edges(graph)))  # a placebo's regions come from other regions
     graph = nx.transitive_reduction(graph)
     places, ways = layout(graph)
     left, right = (f(x for x, _ in places.values()) for f in (min, max))
