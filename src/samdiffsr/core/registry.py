@@ -59,9 +59,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """What is said of a name that no entry has."""
         return f"{self.what} {name!r} is none of {', '.join(self)}{similar(str(name), self)}"
 
-    def known(self, name: str) -> str:
+    def known(self, name: Any) -> str:
         """The name itself; ValueError if no entry has it."""
-        if name not in self:
+        if not isinstance(name, str) or name not in self:
             raise ValueError(self.unknown(name))
         return name
 
