@@ -91,6 +91,8 @@ def test_comments_docstrings_and_layout_change_nothing(package: Path) -> None:
         path.write_text("# a new comment\n\n" + path.read_text() + "\n\n# and another\n")
     schedule = package / "diffusion" / "schedule.py"
     schedule.write_text(schedule.read_text().replace('"""The noise schedule', '"""A noise schedule'))
+    recipe = package / "diffusion" / "recipe.py"
+    recipe.write_text(recipe.read_text().replace('"""Upper limit of beta_t', '"""Largest beta_t'))
     assert prints(package) == before
 
 

@@ -12,18 +12,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from samdiffsr.config.checks import check_references
 from samdiffsr.config.inheritance import completed
-from samdiffsr.config.schema import (
-    Baseline,
-    Dataset,
-    FigureName,
-    OwnSampling,
-    Protocol,
-    Report,
-    Run,
-    Study,
-    Table,
-    Variant,
-)
+from samdiffsr.config.schema import Baseline, Dataset, OwnSampling, Run, Study, Variant
+from samdiffsr.config.tables import FigureName, Protocol, Report, Table
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import mask_name
 from samdiffsr.core.recipe import Name, Precision, Strict, problem
@@ -43,28 +33,51 @@ class Config(Strict):
     """All of config.yaml."""
 
     study: Name
+    """The study to run: a block of `studies`."""
     checkpoint_source: Literal["trained", "released"] = "trained"
+    """`trained`: train what is missing. `released`: use the models in checkpoints/ and train nothing."""
     mirror: str | None = None
+    """A folder or a URL prefix to search before any download."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run. `auto`: on a GPU if there is one."""
     precision: Precision = "auto"
-    compile: Literal["auto"] | bool = "auto"  # the networks in training, with torch.compile
+    """Arithmetic of the networks. `auto`: bf16 where the device has instructions for it, else float32."""
+    compile: Literal["auto"] | bool = "auto"
+    """Whether to train with torch.compile. `auto`: from 20 000 steps on a GPU."""
     missing_test_sets: Literal["skip", "fail"] = "skip"
+    """A test set that cannot be fetched: leave it out and say so, or stop."""
     missing_weights: Literal["skip", "fail"] = "skip"
-    stop_below_bicubic: Annotated[float, Field(gt=0)] | None = 6.0  # dB of PSNR; None: score anything
-    allow_slow: bool = False  # train even what takes longer than slow_hours
+    """A metric whose network is missing: leave its cells empty and say why, or stop."""
+    stop_below_bicubic: Annotated[float, Field(gt=0)] | None = 6.0
+    """Stop if images score worse than bicubic by more than this many dB of PSNR. None: never stop."""
+    allow_slow: bool = False
+    """Allow trainings that would take longer than `slow_hours` on this machine."""
     slow_hours: Annotated[float, Field(gt=0)] = 72.0
-    command_hours: Annotated[float, Field(gt=0)] = 24.0  # of a baseline's program for one test set
+    """Hours above which a training is refused, unless `allow_slow`."""
+    command_hours: Annotated[float, Field(gt=0)] = 24.0
+    """Hours after which the command of another method is stopped, for each test set."""
     degradation: Degradation = Degradation()
+    """How LR images are made from HR images."""
     diffusion: Diffusion = Diffusion()
+    """The diffusion process that all variants share."""
     protocol: Protocol = Protocol()
+    """How images are compared."""
     report: Report = Report()
+    """How many images results/report.html holds."""
     datasets: dict[Name, Dataset]
+    """Folders of images."""
     mask_sets: dict[Name, MaskRecipe]
+    """Ways to find regions: a segmenter, and the image that it sees."""
     studies: dict[Name, Study]
+    """Data, seeds, networks and effort under one name."""
     variants: dict[Name, Variant]
+    """Methods as data."""
     baselines: dict[Name, Baseline] = Field(default_factory=dict)
+    """Methods of others. Merged over those that come with the package."""
     tables: dict[Name, Table]
+    """Tables: rows, data sets, metrics, claimed differences."""
     figures: dict[FigureName, AnyFigure] = Field(default_factory=dict)
+    """Figures, each of one kind."""
     # test sets that are not there, and why; the workflow fills it in
     left_out: dict[Name, str] = Field(default_factory=dict)
 

@@ -1,5 +1,7 @@
 """The blocks of config.yaml: every field, its choices and default, and what cannot go together in a block.
 
+The text under a field is what editors and the reference page show (`config.json_schema`).
+
 Every choice on which the paper and its released code differ is a field of `Variant`, with the paper's choice
 as default where the paper is clear (docs/method/deviations.md). `config.Config` checks what refers to other
 blocks.
@@ -7,9 +9,9 @@ blocks.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from samdiffsr.core.layout import run_name
 from samdiffsr.core.recipe import Name, NotNegative, Positive, Scale, Strict
@@ -17,8 +19,6 @@ from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import sources
 from samdiffsr.diffusion.recipe import FormulationName
 from samdiffsr.diffusion.registry import FORMULATIONS
-from samdiffsr.evaluation.metrics import METRICS, SamplesMetric
-from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.masks.recipe import Overlap, Position
 from samdiffsr.models.recipe import EncoderSize, UNet
 from samdiffsr.sampling.adapters import ADAPTERS
@@ -26,19 +26,24 @@ from samdiffsr.sampling.recipe import Adapter, Chain, Weights
 from samdiffsr.training.recipe import Training
 
 Level = Literal["high", "medium", "low"]
-FigureName = Annotated[str, Field(pattern=r"^figure[a-z0-9_]+$")]
+OneOrMore = str | tuple[str, ...]  # as config.yaml may write it
 
 
 class Dataset(Strict):
     """A folder of images under data/, or the union of several."""
 
-    folder: tuple[str, ...] = Field(min_length=1)  # relative to the repository's root
-    source: tuple[str, ...] = Field(min_length=1)  # keys of sources.yaml; or demo; or local (yours, as it is)
-    label: str = ""  # column heading in tables; the name itself if empty
-    published: str = ""  # name in paper/published_tables.csv; empty if the paper does not use it
-    exclude: tuple[str, ...] = ()  # names left out, e.g. because they are also test images
+    folder: tuple[str, ...] = Field(min_length=1)
+    """Folder of the images, relative to the repository's root; several make one data set."""
+    source: tuple[str, ...] = Field(min_length=1)
+    """Where the images come from: a key of `data/sources/sources.yaml`, `demo`, or `local` for your own."""
+    label: str = ""
+    """Column heading in tables. Empty: the data set's name."""
+    published: str = ""
+    """Name in `paper/published_tables.csv`. Empty: the paper does not use this data set."""
+    exclude: tuple[str, ...] = ()
+    """Images to leave out, by name without suffix; for example, because they are test images too."""
 
-    @field_validator("folder", "source", "exclude", mode="before")
+    @field_validator("folder", "source", "exclude", mode="before", json_schema_input_type=OneOrMore)
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -53,46 +58,65 @@ class Dataset(Strict):
 
 
 class Encoder(EncoderSize):
-    """RRDB size, and how it is pretrained."""
+    """Size of the RRDB encoder, and how it is pretrained."""
 
     training: Training = Training(steps=100_000, batch=64, loss="l1")
+    """How the encoder is pretrained, as a super-resolution network of its own."""
 
 
 class Sampling(Chain):
     """How a study's images are drawn from trained denoisers."""
 
-    weights: tuple[Weights, ...] = Field(("ema", "raw"), min_length=1)  # the first is the headline
+    weights: tuple[Weights, ...] = Field(("ema", "raw"), min_length=1)
+    """Weights to sample with: averaged (`ema`), or those of the last step (`raw`). Tables show the first."""
 
 
 class OwnSampling(Strict):
     """How a variant's images are drawn, where that is not the study's way for its formulation."""
 
-    like: Name | None = None  # begin at the t where this variant begins
+    like: Name | None = None
+    """Begin at the step t where this other variant begins."""
     start: Positive | None = None
+    """Step t at which sampling begins. Default: the study's."""
     steps: Positive | None = None
+    """Network calls for one image. Default: the study's."""
 
 
 class Study(Strict):
     """Data, networks and effort of one study."""
 
     about: str
-    comparable: bool = False  # whether the paper's numbers may be compared with this study's
+    """One line on the study; every table prints it."""
+    comparable: bool = False
+    """Whether this study's numbers may be compared with the paper's."""
     train_set: Name
+    """Data set to train on."""
     test_sets: tuple[Name, ...] = Field(min_length=1)
+    """Data sets to test on."""
     seeds: tuple[NotNegative, ...] = Field(min_length=1)
+    """One training of each variant for each seed."""
     masks: dict[Level, Name]
-    mask_shards: Positive = 1  # jobs that share the segmentation of one data set
-    sample_shards: Positive = 1  # jobs that share the sampling of one data set from one run
+    """The mask set that stands for each of the paper's levels of quality."""
+    mask_shards: Positive = 1
+    """Number of jobs that share the segmentation of one data set."""
+    sample_shards: Positive = 1
+    """Number of jobs that share the sampling of one data set from one run."""
     encoders: dict[Name, Encoder] = Field(default_factory=lambda: {"default": Encoder()})
+    """Encoders by name. A variant chooses one with its own `encoder`."""
     unet: UNet = UNet()
+    """Size of the denoiser."""
     training: Training = Training()
+    """How denoisers are trained. A variant's `training` may change it."""
     sampling: Sampling = Sampling()
-    threads: Positive = 2  # CPU threads of a training or sampling process
-    gpus: Annotated[int, Field(ge=0)] = (
-        1  # of a training, one a process; sampling takes one; with 0, several jobs share the CPU's cores
-    )
-    memory_mb: Positive = 3000  # of the largest process
-    hours: Positive = 24  # upper limit of one training, for schedulers
+    """How images are sampled from trained denoisers."""
+    threads: Positive = 2
+    """CPU threads for each training or sampling process."""
+    gpus: NotNegative = 1
+    """GPUs for each training, one process on each. With 0, jobs run side by side on the CPU's cores."""
+    memory_mb: Positive = 3000
+    """Memory of the largest process in MB, for schedulers."""
+    hours: Positive = 24
+    """Upper limit of one training in hours, for schedulers."""
 
     @field_validator("seeds")
     @classmethod
@@ -106,7 +130,9 @@ class Foreign(Strict):
     """Files of a network that others trained; see models/foreign.py for the layouts."""
 
     denoiser: str = ""
-    encoder: str = ""  # empty: the denoiser's file holds it
+    """File of the denoiser."""
+    encoder: str = ""
+    """File of the encoder. Empty: the denoiser's file holds it too."""
 
     @property
     def encoder_file(self) -> str:
@@ -121,29 +147,49 @@ class Variant(Strict):
     """One method, as data. What is not said is the paper's SAM-DiffSR, or what `base` says."""
 
     label: str
+    """Name in tables and figures."""
     kind: Literal["bicubic", "encoder", "denoiser", "baseline"] = "denoiser"
+    """What makes the images: bicubic interpolation, the encoder alone, a denoiser, or another method."""
     base: Name | None = None
-    published: str = ""  # row name in the published tables; the label if empty
+    """Variant whose values hold where this one says nothing."""
+    published: str = ""
+    """Row in the published tables. Empty: the label."""
     encoder: Name = "default"
+    """One of the study's `encoders`."""
     # the diffusion (docs/method/formulations.md)
     formulation: FormulationName = "published"
+    """How e_sam enters the noise: see docs/method/formulations.md."""
     # the structure encoding (paper 4.2)
     masks: Level | None = None
-    placebo: Literal["other_image", "voronoi"] | None = None  # regions that say nothing, in place of these
+    """Quality of the region masks to train with: one of the study's `masks`. None: no masks take part."""
+    placebo: Literal["other_image", "voronoi"] | None = None
+    """Train with regions that say nothing about the image: another image's, or random convex ones."""
     position: Position = "rope"
-    rope_axis: Literal["width", "height"] = "width"  # the sequence axis; the released code: height
-    mean_over: Literal["region", "image"] = "region"  # the released code: image
-    overlap: Overlap = "sum"  # the released code: overwrite
+    """Position encoding that gives a region its value."""
+    rope_axis: Literal["width", "height"] = "width"
+    """Sequence axis of the RoPE map. The released code: `height`."""
+    mean_over: Literal["region", "image"] = "region"
+    """Pixels over which a region's value is averaged. The released code: `image`."""
+    overlap: Overlap = "sum"
+    """Value of a pixel that several masks cover. The released code: `overwrite`."""
     uncovered: Literal["zero", "own_region"] = "zero"
-    reduce: bool = True  # paper appendix B
-    mask_crop: Literal["aligned", "released"] = "aligned"  # the released script cuts the mask elsewhere
-    foreign: Foreign | None = None  # imported instead of trained; the files decide the networks' sizes
+    """Value of pixels that no mask covers: zero, or that of a region of their own."""
+    reduce: bool = True
+    """Set e_sam to zero in patches with a single value (paper, appendix B)."""
+    mask_crop: Literal["aligned", "released"] = "aligned"
+    """Where the mask of a patch is cut: at the patch, or elsewhere as the released script does."""
+    foreign: Foreign | None = None
+    """Files of a network that others trained, imported instead of training one."""
     # sampling
     sampling: OwnSampling | None = None
-    model_of: Name | None = None  # not trained: draws from this variant's networks
+    """How this variant's images are sampled, where that differs from the study."""
+    model_of: Name | None = None
+    """Train nothing: sample from this other variant's networks."""
     # training
-    lr_divisor: Literal[255, 256] = 255  # the released code up-samples LR / 256
-    training: dict[str, Any] = Field(default_factory=dict)  # what differs from the study's
+    lr_divisor: Literal[255, 256] = 255
+    """LR pixels are divided by this before up-sampling. The released code: 256."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """What differs from the study's `training`."""
 
     @property
     def structured(self) -> bool:
@@ -179,16 +225,27 @@ class Baseline(Strict):
     """Another method: where its images come from (docs/study/tables.md)."""
 
     label: str
-    published: str = ""  # row name in the published tables; the label if empty
+    """Name in tables and figures."""
+    published: str = ""
+    """Row in the published tables. Empty: the label."""
     adapter: Adapter
-    folder: str = ""  # images: of SR images, with {dataset} and {scale}; diffusers: of the pipeline
-    command: str = ""  # command: with {lr} and {sr}, two folders, and {scale}
-    file: str = ""  # spandrel: the network
-    sha256: str | dict[str, str] = ""  # or its first digits; diffusers: of files in the folder
-    steps: Positive = 100  # diffusers: network calls an image
+    """Where the images come from: files, a command, a network for spandrel, a pipeline for diffusers."""
+    folder: str = ""
+    """`images`: folder of SR images, with {dataset} and {scale}. `diffusers`: folder of the pipeline."""
+    command: str = ""
+    """`command`: the command line. {lr} and {sr} stand for two folders, {scale} for the scale factor."""
+    file: str = ""
+    """`spandrel`: file of the network."""
+    sha256: str | dict[str, str] = ""
+    """SHA-256 of the file, or its first digits. `diffusers`: of each file in the folder."""
+    steps: Positive = 100
+    """`diffusers`: network calls for one image."""
     url: str = ""
+    """Where to get it."""
     licence: str = ""
-    protocol: str = ""  # how its published numbers map to these tables
+    """Its licence."""
+    protocol: str = ""
+    """How its published numbers map to these tables."""
 
     @model_validator(mode="after")
     def _place(self) -> Baseline:
@@ -200,86 +257,6 @@ class Baseline(Strict):
     def place(self, dataset: str, scale: int) -> str:
         """Its folder or file for the images of one data set; empty for a command."""
         return (self.folder or self.file).format(dataset=dataset, scale=scale)
-
-
-class Row(Strict):
-    """One row of a table; a bare name in config.yaml means the variant of that name.
-
-    Without a variant it is a method of the paper that is not run here: its published values alone.
-    """
-
-    variant: Name | None = None
-    label: str = ""
-    published: str = ""  # row name in the published tables; the label, or what the variant says, if empty
-
-    @model_validator(mode="after")
-    def _something(self) -> Row:
-        if self.variant is None and not self.published:
-            raise ValueError("needs a `variant`, or `published` for a method that is not run here")
-        return self
-
-
-class Pair(Strict):
-    """A difference that a table claims: `of` minus `minus`, both rows of it."""
-
-    of: Name
-    minus: Name
-
-
-class Table(Strict):
-    """One table of the paper: which rows, which data sets, which metrics, in the paper's order."""
-
-    title: str
-    scale: Scale = 4
-    datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
-    metrics: tuple[Annotated[str, AfterValidator(METRICS.known)], ...] = Field(min_length=1)
-    rows: tuple[Row, ...] = Field(min_length=1)
-    differences: tuple[Pair, ...] = ()
-    protocols: tuple[Annotated[str, AfterValidator(PROTOCOLS.known)], ...] = ()  # the same images under each
-    samples: Positive = 1  # images of each LR image; with 2 or more, all metrics are of samples
-    notes: tuple[str, ...] = ()  # sentences under the table
-
-    @property
-    def scores(self) -> str:
-        """The kind of scores that it shows of images (`Layout.scores`)."""
-        return "protocols" if self.protocols else f"samples{self.samples}" if self.samples > 1 else ""
-
-    @model_validator(mode="after")
-    def _of_samples(self) -> Table:
-        for name in self.metrics:
-            if isinstance(METRICS[name], SamplesMetric) != (self.samples > 1):
-                takes = "two or more, as of every metric of samples" if self.samples == 1 else "1"
-                raise ValueError(f"samples: {name!r} takes {takes}, not {self.samples}")
-        if self.samples > 1 and self.protocols:
-            raise ValueError("samples: not together with `protocols`")
-        return self
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """The variants that it shows, each once."""
-        return tuple(dict.fromkeys(row.variant for row in self.rows if row.variant))
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_names(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("rows"), list):
-            rows = [{"variant": row} if isinstance(row, str) else row for row in value["rows"]]
-            value = {**value, "rows": rows}
-        return value
-
-
-class Protocol(Strict):
-    """What is compared with what: see docs/protocol.md."""
-
-    border: Annotated[int, Field(ge=0)] = 0  # pixels left out on each side
-
-
-class Report(Strict):
-    """How much of the images results/report.html carries (docs/report.md)."""
-
-    images: Positive = 12  # of one data set at most: those on which the methods' PSNR-Y differs most
-    side: Annotated[int, Field(ge=32)] = 384  # larger images are cut to where the methods differ most
-    megabytes: Annotated[float, Field(gt=0)] = 40  # of all comparisons together, in the page
 
 
 class Run(Strict):

@@ -7,9 +7,10 @@ from samdiffsr.data.resize import Rounding
 
 
 class Degradation(Strict):
-    """LR images: MATLAB's antialiased bicubic; `each_axis` rounds as MATLAB does on uint8 images."""
+    """LR images: MATLAB's antialiased bicubic."""
 
     rounding: Rounding = "each_axis"
+    """When pixels are rounded: after each axis, as MATLAB does with uint8 images, or once at the end."""
 
 
 class HrRecipe(Recipe):

@@ -15,15 +15,12 @@ Overlap = Annotated[str, AfterValidator(OVERLAPS.known)]
 
 
 class MaskRecipe(Recipe):
-    """The region maps of one mask set.
-
-    Attributes:
-        image: which image is segmented; regions found on LR are brought to HR's size.
-        segmenter: its kind and settings.
-    """
+    """The region maps of one mask set."""
 
     image: Literal["hr", "lr"]
+    """The image to segment. Regions found on the LR image are enlarged to the size of the HR image."""
     segmenter: AnySegmenter
+    """Kind and settings of the segmenter."""
 
 
 class Encoding(Recipe):

@@ -14,15 +14,20 @@ class EncoderSize(Strict):
     """RRDB size."""
 
     blocks: Annotated[int, Field(ge=2)] = 17
+    """Number of residual-in-residual dense blocks."""
     features: Positive = 64
+    """Channels between the blocks."""
     growth: Positive = 32
+    """Channels that each convolution inside a dense block adds."""
 
 
 class UNet(Strict):
     """Denoiser size."""
 
     dim: Annotated[int, Field(gt=0, multiple_of=2)] = 64
+    """Channels at full resolution."""
     mults: tuple[Positive, ...] = (1, 2, 3, 4)
+    """Channels of each level, in multiples of `dim`. Each level has half the resolution of the one before."""
 
 
 class EncoderNetwork(Recipe, EncoderSize):

@@ -22,17 +22,14 @@ Adapter = Annotated[str, AfterValidator(ADAPTERS.known)]
 
 
 class Chain(Strict):
-    """How images are drawn from a trained denoiser.
-
-    Attributes:
-        steps: network calls an image; None: all T.
-        start: the t that the chain begins at; None: T, or T - 1 where the formulation wants it.
-        pad: LR pixels reflected around an image while it is drawn (docs: formulations, Border).
-    """
+    """How images are sampled from a trained denoiser."""
 
     steps: Positive | None = None
+    """Network calls for one image. None: T, the steps of the diffusion."""
     start: Positive | None = None
+    """Step t at which sampling begins. None: T, or T - 1 where the formulation needs it."""
     pad: NotNegative = 0
+    """LR pixels reflected around an image while it is sampled (docs/method/formulations.md, Border)."""
 
 
 class Draw(Chain):

@@ -15,16 +15,27 @@ class Training(Strict):
     """One optimisation. The defaults are the paper's (section 5.1)."""
 
     steps: Positive = 400_000
+    """Number of optimiser steps."""
     batch: Positive = 16
-    patch: Positive = 160  # HR pixels
+    """Patches in a step."""
+    patch: Positive = 160
+    """Side of a training patch in HR pixels."""
     lr: Annotated[float, Field(gt=0)] = 2e-4
+    """Highest learning rate."""
     lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
-    lr_step: Positive = 200_000  # `step`: halve every so many steps
+    """How the learning rate falls: to 0 along a cosine, halved every `lr_step` steps, or not at all."""
+    lr_step: Positive = 200_000
+    """For `lr_schedule: step`: steps between two halvings."""
     warmup: NotNegative = 0
+    """Steps over which the learning rate rises from 0."""
     loss: Literal["l2", "l1"] = "l2"
-    augment: bool = False  # flips and quarter turns
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
-    clip_grad: Annotated[float, Field(ge=0)] = 0.0  # largest gradient norm; 0 is no limit
+    """Squared (`l2`) or absolute (`l1`) error."""
+    augment: bool = False
+    """Flip and turn patches at random."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the averaged weights."""
+    clip_grad: Annotated[float, Field(ge=0)] = 0.0
+    """Largest norm of the gradient. 0: no limit."""
 
 
 class Structure(Encoding):

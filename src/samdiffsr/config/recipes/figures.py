@@ -12,7 +12,7 @@ from typing import Any, get_args
 from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.tables import row_recipe
 from samdiffsr.config.schema import Level
-from samdiffsr.config.schema import Row as RowSpec
+from samdiffsr.config.tables import Row as RowSpec
 from samdiffsr.reporting.figures import recipe
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.reporting.figures.spec import Crop, Figure, OfRuns, Steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from samdiffsr.config.config import Config
-from samdiffsr.config.schema import Row as RowSpec
+from samdiffsr.config.tables import Row as RowSpec
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.reporting.tables.recipe import Column, LeftOut, Pair, Row, TableRecipe

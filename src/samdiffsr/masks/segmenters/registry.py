@@ -41,7 +41,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-Number = Annotated[Any, PlainValidator(_number)]
+Number = Annotated[Any, PlainValidator(_number, json_schema_input_type=float)]
 Whole = Annotated[int, Field(strict=True, ge=0)]
 Counted = Annotated[int, Field(strict=True, ge=1)]
 NotNegative = Annotated[Number, Field(ge=0)]
@@ -52,6 +52,7 @@ class Settings(Strict):
     """What decides the regions of one kind of segmenter. Subclasses set `kind`."""
 
     kind: str
+    """Kind of segmenter."""
 
     @property
     def needed_weights(self) -> str:
@@ -80,53 +81,40 @@ class Settings(Strict):
 
 
 class Felzenszwalb(Settings):
-    """Graph-based segmentation (Felzenszwalb and Huttenlocher, 2004).
-
-    Attributes:
-        scale: larger means larger regions (scikit-image's `scale`).
-        sigma: of the Gaussian smoothing before, in pixels.
-        min_size: smallest region, in pixels.
-    """
+    """Graph-based segmentation (Felzenszwalb and Huttenlocher, 2004)."""
 
     kind: Literal["felzenszwalb"] = "felzenszwalb"
     scale: Annotated[Number, Field(gt=0)] = 100.0
+    """A larger value gives larger regions (scikit-image's `scale`)."""
     sigma: NotNegative = 0.8
+    """Width of the Gaussian that smooths the image first, in pixels."""
     min_size: Counted = 50
+    """Smallest region, in pixels."""
 
 
 class Ucm(Settings):
-    """BSDS500's published gPb-UCM contour hierarchy (Arbelaez et al., 2011) cut at a threshold.
-
-    Attributes:
-        threshold: k in [0, 1]; contours of strength <= k vanish. About 81 regions an image at 0.1, 22 at 0.2,
-            8 at 0.4.
-    """
+    """BSDS500's published gPb-UCM contour hierarchy (Arbelaez et al., 2011) cut at a threshold."""
 
     kind: Literal["ucm"] = "ucm"
     threshold: NotNegative = 0.1
+    """k in [0, 1]. Contours of strength k or less are dropped: 0.1 leaves 81 regions an image, 0.4 only 8."""
 
 
 class Human(Settings):
-    """BSDS500's human segmentations.
-
-    Attributes:
-        annotator: a number from 0 in the file's order; "finest" or "coarsest", the one with most or fewest
-            regions (of equal ones the first); "intersection", all annotators' borders at once.
-    """
+    """BSDS500's human segmentations."""
 
     kind: Literal["human"] = "human"
     annotator: Whole | Literal["finest", "coarsest", "intersection"] = "finest"
+    """A number from 0 in the file's order; the one with most (`finest`) or fewest regions (`coarsest`), the
+    first of equals; or all annotators' borders at once (`intersection`)."""
 
 
 class Imported(Settings):
-    """Masks from files: COCO run lengths, one `<image>.json` an image (masks/rle.py).
-
-    Attributes:
-        folder: of the JSON files.
-    """
+    """Masks from files: COCO run lengths, one `<image>.json` an image (masks/rle.py)."""
 
     kind: Literal["imported"] = "imported"
     folder: str
+    """Folder of the JSON files."""
 
     @property
     def input_folder(self) -> str:
@@ -134,34 +122,34 @@ class Imported(Settings):
 
 
 class GridPrompted(Settings):
-    """The automatic mask generator of SAM and MobileSAM; defaults of the released package.
-
-    Attributes:
-        file, sha256: another weight file than the official one, and its hash; both or neither.
-        points_per_side: the grid; points_per_side^2 prompts, three masks each.
-        points_per_batch: prompts at once; 12 x height x width x points_per_batch bytes of memory, and more.
-        pred_iou_thresh, stability_score_thresh: masks below are dropped (0: none).
-        stability_score_offset: shift of the cut-off that the stability score compares.
-        box_nms_thresh, crop_nms_thresh: of two masks whose boxes overlap more, the worse is dropped.
-        crop_n_layers: layers of crops beside the whole image; layer i has 4^i of them.
-        crop_overlap_ratio: share of the image's side by which crops of the first layer overlap.
-        crop_n_points_downscale_factor: layer i has points_per_side / factor^i points a side.
-        min_mask_region_area: smaller holes and islands, in pixels, are removed (0: none are).
-    """
+    """The automatic mask generator of SAM and MobileSAM; defaults of the released package."""
 
     file: str = ""
+    """A weight file other than the official one. Needs `sha256`."""
     sha256: str = ""
+    """SHA-256 of `file`."""
     points_per_side: Counted = 32
+    """Points of the grid on each side. Each point is a prompt and gives three masks."""
     points_per_batch: Counted = 64
+    """Prompts at once. Each takes at least 12 bytes of memory for each pixel of the image."""
     pred_iou_thresh: Share = 0.88
+    """Masks with a lower predicted IoU are dropped."""
     stability_score_thresh: Share = 0.95
+    """Masks with a lower stability score are dropped."""
     stability_score_offset: NotNegative = 1.0
+    """Shift of the threshold at which the stability score compares a mask with itself."""
     box_nms_thresh: Share = 0.7
+    """Of two masks whose boxes overlap by more than this, the worse is dropped."""
     crop_n_layers: Whole = 0
+    """Layers of crops to segment beside the whole image. Layer i has 4^i crops."""
     crop_nms_thresh: Share = 0.7
+    """As `box_nms_thresh`, for masks of different crops."""
     crop_overlap_ratio: Share = 512 / 1500
+    """Overlap of the crops of the first layer, as a share of the image's side."""
     crop_n_points_downscale_factor: Counted = 1
+    """Layer i has points_per_side / factor^i points on each side."""
     min_mask_region_area: Whole = 0
+    """Holes and islands with fewer pixels are removed. 0: none are."""
 
     @model_validator(mode="after")
     def _file_and_hash(self) -> GridPrompted:
@@ -196,6 +184,7 @@ class Sam(GridPrompted):
 
     kind: Literal["sam"] = "sam"
     model: Literal["vit_h", "vit_l", "vit_b"] = "vit_h"
+    """Image encoder."""
 
     @property
     def network(self) -> str:
@@ -209,17 +198,13 @@ class MobileSam(GridPrompted):
 
 
 class Placebo(Settings):
-    """Regions that say nothing about the image, made of those of another mask set.
-
-    Attributes:
-        regions: "other_image": another image's, of the same size where there is one; "voronoi": random convex
-            ones, as many and as large as the image's own.
-        of: the mask set that it stands in for.
-    """
+    """Regions that say nothing about the image, made of those of another mask set."""
 
     kind: Literal["placebo"] = "placebo"
     regions: Literal["other_image", "voronoi"]
+    """Another image's, of the same size if there is one; or random convex ones, as many and as large."""
     of: str
+    """The mask set to replace."""
 
     @property
     def input_masks(self) -> str:

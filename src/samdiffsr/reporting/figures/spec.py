@@ -30,15 +30,20 @@ class Crop(Strict):
     """A part of a test image that is shown enlarged."""
 
     dataset: Name
+    """Test set."""
     image: str
-    box: tuple[NotNegative, NotNegative, Positive, Positive]  # left, top, width, height in HR pixels
+    """Name of the image, without suffix."""
+    box: tuple[NotNegative, NotNegative, Positive, Positive]
+    """Left, top, width, height in HR pixels."""
 
 
 class Figure(Strict):
     """One figure. `kind` is a key of the registry of kinds; docs/study/figures.md says what each shows."""
 
     kind: str
+    """What the figure shows: see docs/study/figures.md."""
     title: str
+    """Heading of the figure."""
     masked: ClassVar[tuple[str, ...]] = ()  # fields whose variants must have masks
     denoisers: ClassVar[bool] = False  # whether its variants must be trained denoisers
 
@@ -47,72 +52,117 @@ class OfRuns(Figure):
     """A figure of some variants' runs."""
 
     variants: tuple[Name, ...] = Field(min_length=1)
+    """Variants to show, in this order."""
     scale: Scale = 4
+    """Scale factor."""
 
 
 class OfImages(OfRuns):
     """A figure of what they do to test images."""
 
-    datasets: tuple[Name, ...] = ()  # those the study has; if it has none of them, the study's test sets
+    datasets: tuple[Name, ...] = ()
+    """Data sets to show, of those that the study tests on. If it tests on none of them: all its test sets."""
 
 
 class Noise(Figure):
+    """The noise of the forward process, plain and modulated by the masks of one image."""
+
     masked = ("variant",)
     variant: Name
-    image: str = ""  # of the training set; empty: the first
+    """Variant whose masks and formulation are shown."""
+    image: str = ""
+    """Image of the training set. Empty: the first."""
     times: tuple[Positive, ...] = Field((5, 25, 50, 75), min_length=1)
+    """Steps t to show."""
 
 
 class Modulation(Figure):
+    """Strength of the modulation over t."""
+
     formulations: tuple[Modulating, ...] = Field(min_length=1)
+    """Formulations to show."""
 
 
 class Crops(OfImages):
-    crops: tuple[Crop, ...] = ()  # empty: found where the methods differ most
-    size: Positive = 64  # of crops that are found
+    """Restored images, enlarged at chosen places."""
+
+    crops: tuple[Crop, ...] = ()
+    """Places to show. Empty: `count` places where the methods differ most."""
+    size: Positive = 64
+    """Side of places that are found, in HR pixels."""
     count: Positive = 2
+    """Number of places to find."""
 
 
 class Artifacts(OfImages):
-    images: tuple[str, ...] = ()  # empty: those whose scores differ most
+    """Artifact maps."""
+
+    images: tuple[str, ...] = ()
+    """Test images. Empty: the `count` images whose scores differ most."""
     count: Positive = 2
+    """Number of images to find."""
 
 
 class Masks(Figure):
-    images: tuple[str, ...] = ()  # of the training set; empty: some, evenly spread
+    """Masks over training images, at each level of quality."""
+
+    images: tuple[str, ...] = ()
+    """Training images. Empty: `count` images, evenly spread over the data set."""
     count: Positive = 4
+    """Number of images to choose."""
 
 
 class Metrics(Figure):
-    tables: tuple[Name, ...] = Field(min_length=1)  # whose tidy CSVs hold the metrics; of one scale factor
+    """Metric against metric."""
+
+    tables: tuple[Name, ...] = Field(min_length=1)
+    """Tables that hold the metrics. All must have the same scale factor."""
     datasets: tuple[Name, ...] = ()
+    """Data sets to show, of those that the study tests on. If it tests on none of them: all its test sets."""
     metrics: tuple[MetricName, ...] = Field(min_length=1)
-    against: Literal[""] | MetricName = ""  # empty: every pair of `metrics`
-    published: bool = True  # the paper's values too, in panels of their own
+    """Metrics to show."""
+    against: Literal[""] | MetricName = ""
+    """Metric on every vertical axis. Empty: every pair of `metrics`."""
+    published: bool = True
+    """Show the paper's values too, in panels of their own."""
 
 
 class Published(Figure):
-    tables: tuple[Name, ...] = Field(min_length=1)  # whose `differences` are shown
+    """Differences as measured and as published."""
+
+    tables: tuple[Name, ...] = Field(min_length=1)
+    """Tables whose `differences` are shown."""
     metric: MetricOfImages = "psnr_y"
+    """Metric to show."""
 
 
 class MaskGain(OfImages):
+    """Gain over a control, against properties of the masks."""
+
     masked = ("variants",)
     control: Name
+    """Variant to compare with."""
     metric: MetricOfImages = "psnr_y"
+    """Metric whose gain is shown."""
     qualities: tuple[Quality, ...] = Field(get_args(Quality), min_length=1)
+    """Properties of the masks: columns of `masks/statistics.csv`."""
 
 
 class Steps(OfImages):
+    """Quality against sampling steps and time."""
+
     denoisers = True
-    # network calls an image; the study's own number is shown too, all others are sampled for this figure
     steps: tuple[Positive, ...] = Field(min_length=1)
+    """Network calls for one image, sampled for this figure. The study's own number is always shown too."""
     metrics: tuple[MetricName, ...] = ("psnr_y",)
+    """Metrics to show."""
 
 
 class Curves(OfRuns):
+    """Training curves."""
+
     denoisers = True
 
 
 class Rules(Figure):
-    pass
+    """The workflow's rules and what each needs."""

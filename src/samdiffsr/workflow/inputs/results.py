@@ -9,7 +9,7 @@ from samdiffsr.checkpoints.released import model_name, models_of
 from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.report import comparisons
 from samdiffsr.config.recipes.stages import step_metrics
-from samdiffsr.config.schema import Table
+from samdiffsr.config.tables import Table
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Layout, files
