@@ -83,6 +83,15 @@ def _files(config: Path, overlays: list[Path] | None) -> list[str]:
     return [str(path) for path in [config, *(overlays or ())] if path != CONFIG]
 
 
+@app.command("schema", cls=Stage, rich_help_panel=TOPIC)
+def schema(out: Out = Path("config.schema.json"), threads: Threads = 1) -> None:
+    """Write the JSON schema of config.yaml, by which editors complete and check it."""
+    from samdiffsr.config.json_schema import json_schema
+    from samdiffsr.core.files import write_json
+
+    write_json(out, json_schema())
+
+
 @app.command("calibrate", cls=Stage, rich_help_panel=TOPIC)
 def calibrate(out: Out, recipe: RecipeText, device: Device = "auto", threads: Threads = 1) -> None:
     """Time a few training steps and network calls on this device."""

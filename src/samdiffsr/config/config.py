@@ -49,7 +49,7 @@ class Config(Strict):
     missing_weights: Literal["skip", "fail"] = "skip"
     """A metric whose network is missing: leave its cells empty and say why, or stop."""
     stop_below_bicubic: Annotated[float, Field(gt=0)] | None = 6.0
-    """Stop if images score worse than bicubic by more than this many dB of PSNR. None: never stop."""
+    """Stop if images score worse than bicubic by more than this many dB of PSNR. `null`: never stop."""
     allow_slow: bool = False
     """Allow trainings that would take longer than `slow_hours` on this machine."""
     slow_hours: Annotated[float, Field(gt=0)] = 72.0

@@ -161,7 +161,7 @@ class Variant(Strict):
     """How e_sam enters the noise: see docs/method/formulations.md."""
     # the structure encoding (paper 4.2)
     masks: Level | None = None
-    """Quality of the region masks to train with: one of the study's `masks`. None: no masks take part."""
+    """Quality of the region masks to train with: one of the study's `masks`. `null`: no masks take part."""
     placebo: Literal["other_image", "voronoi"] | None = None
     """Train with regions that say nothing about the image: another image's, or random convex ones."""
     position: Position = "rope"

@@ -20,7 +20,7 @@ class Row(Strict):
     """
 
     variant: Name | None = None
-    """Variant to show. None: a method of the paper that is not run here."""
+    """Variant to show. `null`: a method of the paper that is not run here."""
     label: str = ""
     """Name of the row. Empty: the variant's."""
     published: str = ""

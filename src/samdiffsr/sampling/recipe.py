@@ -25,9 +25,9 @@ class Chain(Strict):
     """How images are sampled from a trained denoiser."""
 
     steps: Positive | None = None
-    """Network calls for one image. None: T, the steps of the diffusion."""
+    """Network calls for one image. `null`: T, the steps of the diffusion."""
     start: Positive | None = None
-    """Step t at which sampling begins. None: T, or T - 1 where the formulation needs it."""
+    """Step t at which sampling begins. `null`: T, or T - 1 where the formulation needs it."""
     pad: NotNegative = 0
     """LR pixels reflected around an image while it is sampled (docs/method/formulations.md, Border)."""
 
