@@ -62,6 +62,18 @@ def _denoiser(encoder: Path, denoiser: Path, **changes: Any) -> Any:
     return denoiser_restorer(denoiser, encoder, RECIPE.but(**changes), CPU, "float32")
 
 
+def test_watching_shows_each_x_t_and_changes_nothing(tmp_path: Path) -> None:
+    restore = _denoiser(*_models(tmp_path), pad=1)
+    seen: dict[int, np.ndarray] = {}
+    watched = restore(_lr(), "a", lambda t, x_t: seen.update({t: x_t.copy()}))
+    assert np.array_equal(watched, restore(_lr(), "a"))
+    assert len(seen) == RECIPE.steps
+    assert list(seen) == sorted(seen, reverse=True)
+    assert list(seen)[-1] == 1
+    assert {(x_t.shape, x_t.dtype.name) for x_t in seen.values()} == {((36, 56, 3), "float32")}
+    assert abs(seen[max(seen)].std() - 1) < 0.1  # it begins as noise
+
+
 def test_an_image_depends_on_its_name_and_seed_and_on_nothing_else(tmp_path: Path) -> None:
     models = _models(tmp_path)
     first, second = _denoiser(*models), _denoiser(*models)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -12,13 +13,18 @@ markdown = pytest.importorskip("markdown")
 pytest.importorskip("latex2mathml")
 
 
-@pytest.fixture
-def html(root: Path) -> Callable[[str], str]:
-    spec = importlib.util.spec_from_file_location("equations", root / "docs" / "_site" / "equations.py")
+def _hook(root: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, root / "docs" / "_site" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def html(root: Path) -> Callable[[str], str]:
+    module = _hook(root, "equations")
     return lambda text: markdown.markdown(module.on_page_markdown(text), extensions=["tables"])
 
 
@@ -33,3 +39,22 @@ def test_equations_of_their_own_are_blocks_and_code_is_left_alone(html: Callable
     assert made.count('display="block"') == 1
     assert "$HOME" in made
     assert "<code>$x$</code>" in made
+
+
+def test_a_notebook_needs_no_network_and_links_to_pages(root: Path) -> None:
+    module = _hook(root, "notebook")
+    cell = '<div class="jp-RenderedHTMLCommon jp-RenderedMarkdown">{}</div>'
+    html = (
+        "<!-- Load mathjax --><script src='https://x/'></script><!-- End of mathjax configuration -->"
+        + cell.format('<p>$x_t$ and <code>$HOME</code>, <a href="../study/masks.md#a">masks</a></p>')
+        + "<div>$5 and $6</div>"
+    )
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="start/first-hour.ipynb"))
+    made = module.on_page_content(html, page)
+    assert "https" not in made.replace("http://www.w3.org", "")
+    assert made.count("<math") == 1
+    assert 'href="../study/masks.html#a"' in made
+    assert "<code>$HOME</code>" in made
+    assert "$5 and $6" in made
+    with pytest.raises(FileNotFoundError, match=r"no page \.\./study/mask\.md"):
+        module.on_page_content(html.replace("masks.md", "mask.md"), page)

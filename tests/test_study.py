@@ -10,8 +10,12 @@ import pytest
 import torch
 
 from samdiffsr import open_study
+from samdiffsr.config.recipes.stages import encoding_name
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.resize import upscale
+from samdiffsr.data.store import StoreWriter
+from samdiffsr.masks.encode import encode
+from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.store import RegionStoreWriter
 from samdiffsr.models.encoder import build_encoder
@@ -73,6 +77,63 @@ def test_a_run_restores_an_image_as_the_study_does(study: Study) -> None:
     assert np.array_equal(study.run("rrdb").restore(lr), theirs)
     with pytest.raises(UserError, match=r"float64 \(9, 12\): the image must be uint8 \(h, w, 3\)"):
         study.run("bicubic").restore(lr[..., 0].astype(float))
+
+
+def test_images_and_e_sam_by_name(study: Study, tmp_path: Path) -> None:
+    hr = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    for stem, image in (("hr", hr), ("lr-x4", hr[::4, ::4])):
+        with StoreWriter(tmp_path / "work/stores/demo_train" / stem) as store:
+            store.add("coffee", np.ascontiguousarray(image))
+    assert np.array_equal(study.images("demo_train")["coffee"], hr)
+    assert study.images("demo_train", scale=4)["coffee"].shape == (2, 3, 3)
+    name = encoding_name(study.config, "sam_diffsr")
+    values = tmp_path / "work/encodings/demo_train/felzenszwalb_fine" / f"{name}.npz"
+    encode(tmp_path / "data/masks/demo_train/felzenszwalb_fine", values, Encoding())
+    e_sam = study.e_sam("sam_diffsr", "coffee")
+    assert (e_sam.shape, e_sam.dtype) == ((2, 3), np.float32)
+    assert e_sam[0, 0] == 0  # no mask is there
+    assert len(np.unique(e_sam)) == 3
+    with pytest.raises(UserError, match=r"no dataset 'demo_trian' in config\.yaml"):
+        study.images("demo_trian")
+    with pytest.raises(UserError, match="not prepared yet; run `snakemake --cores 2 data"):
+        study.images("demo_test")
+    with pytest.raises(UserError, match="variant 'srdiff' has no masks"):
+        study.e_sam("srdiff", "coffee")
+
+
+def test_two_variants_are_compared_as_a_table_does(study: Study) -> None:
+    folder = study.root / "results/demo/scores"
+    for run, value in (("bicubic-x4-s0", 20.5), ("rrdb-x4-s0", 21.5)):
+        (folder / run).mkdir(exist_ok=True)
+        weights = "none" if run.startswith("bicubic") else "ema"
+        rows = [f"{run},{weights},demo_test,i{i},psnr_y,{value + i},,Y\n" for i in range(2)]
+        (folder / run / "demo_test.csv").write_text(HEAD + "".join(rows))
+    found = study.compare("rrdb", "bicubic")
+    assert (found["mean"], found["n_images"], found["verdict"]) == (1.0, 2, "not decided")
+    assert found["words"] == "+1.00 dB, 1 seed, 2 images: too few images to claim anything"
+    with pytest.raises(UserError, match=r"srdiff-x4-s0/demo_test\.csv: not scored yet"):
+        study.compare("srdiff", "bicubic")
+    with pytest.raises(UserError, match="metric 'psnr' is none of"):
+        study.compare("rrdb", "bicubic", "psnr")
+    with pytest.raises(UserError, match="no image has a 'lpips'"):
+        study.compare("rrdb", "bicubic", "lpips")
+
+
+def test_results_that_are_kept_elsewhere(study: Study) -> None:
+    (study.root / "results/kept").mkdir()
+    (study.root / "results/demo").rename(study.root / "results/kept/demo")
+    with pytest.raises(UserError, match="nothing is scored yet"):
+        study.scores()
+    kept = open_study("demo", study.root, results="results/kept")
+    assert list(kept.scores()["run"]) == ["bicubic-x4-s0", "sam_diffsr-x4-s0"]
+    assert list(kept.tables()) == ["table2"]
+
+
+def test_the_process_of_a_run(study: Study) -> None:
+    process = study.run("sam_diffsr").process
+    assert (process.name, process.schedule.T) == ("published", 100)
+    with pytest.raises(UserError, match="kind 'bicubic' has no diffusion"):
+        study.run("bicubic").process  # noqa: B018
 
 
 def test_a_run_has_the_seed_that_is_asked_for(study: Study) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
+from samdiffsr.config.overlays import merged
+from samdiffsr.config.reading import read_mapping
 from tests.workflow import ROOT, Workflow
 
 pytestmark = pytest.mark.workflow
 TABLE = "results/table2.csv"
+NOTEBOOK = ROOT / "docs/start/first-hour.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +273,30 @@ def test_released_checkpoints_that_are_not_there_are_asked_for_by_name(finished:
     assert result.code != 0
     assert "dvc pull checkpoints/demo/" in result.text
     assert "--config checkpoint_source=trained" in result.text
+
+
+def test_the_first_hour_runs_on_what_the_workflow_made(copy: Workflow) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    value = merged(read_mapping(copy.folder / "config.yaml"), read_mapping(copy.config))
+    (copy.folder / "config.yaml").write_text(yaml.safe_dump(value))
+    shutil.copytree(ROOT / "results/kept", copy.folder / "results/kept")
+    place = copy.folder / "docs/start"
+    place.mkdir(parents=True)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    here = {"metadata": {"path": str(place)}}
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=here).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    said = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert "1 seed, 2 images: too few images to claim anything" in said
+    assert "3 seeds, 100 images" in said
+    assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 5
+
+
+def test_the_first_hour_is_kept_with_small_outputs_that_name_no_machine() -> None:
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert text.count('"image/jpeg"') == 5
+    assert len(text) < 300_000
+    assert not re.search(r"/(home|tmp|root|work|Users)/", text)
 
 
 @pytest.mark.slow

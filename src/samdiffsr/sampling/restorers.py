@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 Restorer = Callable[
     [np.ndarray, str], np.ndarray
 ]  # LR uint8 (h, w, 3), name -> SR uint8 (scale h, scale w, 3)
+Watch = Callable[[int, np.ndarray], None]  # t, x_t float32 (scale h, scale w, 3)
 Structure = Callable[[str], np.ndarray]  # name -> e_sam float32 (scale h, scale w)
 
 
@@ -102,6 +103,8 @@ def denoiser_restorer(
 
     Raises:
         UserError: the two models do not belong together; a structure is missing; no such steps.
+
+    The restorer takes a third argument, a `Watch`, called before each network call; it changes nothing.
     """
     set_precision(precision)
     encoder, encoder_file = load_encoder(encoder_path)
@@ -123,8 +126,10 @@ def denoiser_restorer(
     itemsize = _itemsize(precision)
     calls = len(chain(process, steps=draw.steps, start=start))
 
-    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+    def restore(lr: np.ndarray, name: str, watch: Watch | None = None) -> np.ndarray:
         height, width = lr.shape[:2]
+        top = margin * scale
+        shown = np.s_[top : top + height * scale, top : top + width * scale]
         padded = _pad(_reflect(lr, margin), unet.size_multiple, scale)
         small = _to_tensor(padded, device)
         with torch.inference_mode():
@@ -155,6 +160,8 @@ def denoiser_restorer(
                 )
 
             def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+                if watch is not None:
+                    watch(int(t[0]) + 1, x_t[0].float().permute(1, 2, 0).cpu().numpy()[shown])
                 if maps != torch.float32:
                     x_t = x_t.to(maps, memory_format=torch.channels_last)
                 with _autocast(maps, precision):
@@ -171,8 +178,7 @@ def denoiser_restorer(
                 e_max=file.info["e_max"],
             )
             sr = up + x_0 / (2 * shrink)
-        top = margin * scale
-        return _to_image(sr)[top : top + height * scale, top : top + width * scale]
+        return _to_image(sr)[shown]
 
     return restore
 
