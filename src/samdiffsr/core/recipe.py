@@ -8,9 +8,16 @@ what it makes.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from samdiffsr.core.errors import UserError
 
@@ -36,7 +43,23 @@ class Strict(BaseModel):
 
 
 class Recipe(Strict):
-    """One stage's recipe. Subclasses live in the room of their stage and import no torch."""
+    """One stage's recipe. Subclasses live in the room of their stage and import no torch.
+
+    later: fields that came later. At their default they are no part of the JSON, so that a recipe which does
+    without them keeps its text, and nothing is made again for them.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if name not in self.later
+            or getattr(self, name) != fields[name].get_default(call_default_factory=True)
+        }
 
     def text(self) -> str:
         """One line of canonical JSON: equal recipes give equal bytes."""

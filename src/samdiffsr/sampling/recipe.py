@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    TypeAdapter,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.recipe import NotNegative, Positive, Precision, Recipe, Scale, Strict, problem
@@ -90,9 +83,7 @@ class BaselineRecipe(Recipe):
     url: str = ""
     steps: Positive | None = None
 
-    @model_serializer(mode="wrap")
-    def _without_steps(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in serialize(self).items() if key != "steps" or value is not None}
+    later = ("steps",)
 
 
 SamplingRecipe = BicubicRecipe | EncoderRecipe | DenoiserRecipe | BaselineRecipe
