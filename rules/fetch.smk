@@ -61,6 +61,7 @@ rule fetch_weights:
         runtime=600,
     params:
         key=ask(arguments.weight_key),
+        row=ask(arguments.weight_row),
         sha256=ask(arguments.weight_sha256),
     shell:
-        "python -m samdiffsr fetch {params.key:q} > {log:q} 2>&1"
+        "python -m samdiffsr fetch {params.key:q} {params.row:q} > {log:q} 2>&1"

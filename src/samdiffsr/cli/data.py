@@ -50,12 +50,18 @@ def fetch(
     mirror: Mirror = None,
     settings: Settings = None,
     root: Root = Path(),
+    row: Annotated[
+        str | None, typer.Option(metavar="JSON", help="A weight file that config.yaml declares.")
+    ] = None,
     threads: Threads = 1,
 ) -> None:
     """Fetch image sets and weights."""
     from samdiffsr.config.overlays import configured
+    from samdiffsr.evaluation.named import WeightRow
     from samdiffsr.workflow.availability import needed_sources, needed_weights
 
+    if row is not None:
+        WeightRow.model_validate_json(row).declare()
     wanted = list(names or ())
     if not names or study:
         chosen = configured(config, configfile, settings, study=study, mirror=mirror)

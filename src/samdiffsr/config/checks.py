@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from samdiffsr.core.registry import similar
+from samdiffsr.evaluation.metrics import METRICS, NamedMetric
 from samdiffsr.reporting.figures.spec import Figure, Metrics
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def check_tables(config: Config) -> None:
                 _known(f"tables.{key}.differences", name, table.variants, "row of the table for variant")
         for name in table.datasets:
             _known(f"tables.{key}.datasets", name, config.datasets, "dataset")
+        _defined(config, f"tables.{key}.metrics", table.metrics)
         for name in table.variants if table.samples > 1 else ():
             if config.variants[name].kind != "denoiser":
                 raise ValueError(f"tables.{key}.samples: {name!r} draws nothing by chance")
@@ -109,6 +111,7 @@ def check_figure(config: Config, key: str, figure: Figure) -> None:
                 raise ValueError(f"{where}.{field}: {name!r} has no masks to show")
             if figure.denoisers and config.variants[name].kind != "denoiser":
                 raise ValueError(f"{where}.{field}: {name!r} is no denoiser")
+    _defined(config, where, figure.shown_metrics)
     most = config.diffusion.steps
     for field in ("steps", "times"):
         if max(getattr(figure, field, (0,))) > most:
@@ -119,6 +122,13 @@ def check_figure(config: Config, key: str, figure: Figure) -> None:
         raise ValueError(f"{where}.tables: their scale factors differ")
     for crop in getattr(figure, "crops", ()):
         _known(f"{where}.crops", crop.dataset, config.datasets, "dataset")
+
+
+def _defined(config: Config, where: str, metrics: Iterable[str]) -> None:
+    """Of metrics of pyiqa this configuration has what it defines, not what another one did before it."""
+    for name in metrics:
+        if isinstance(METRICS[name], NamedMetric):
+            _known(where, name, config.metrics, "metric")
 
 
 def _known(where: str, name: str, things: Collection[str], what: str) -> None:

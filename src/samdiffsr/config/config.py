@@ -23,6 +23,7 @@ from samdiffsr.data.recipe import Degradation
 from samdiffsr.diffusion.recipe import Diffusion
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import Metric, of_kind
+from samdiffsr.evaluation.named import Definition, Definitions
 from samdiffsr.masks.recipe import MaskRecipe
 from samdiffsr.reporting.figures.registry import AnyFigure
 from samdiffsr.sampling.recipe import Chain
@@ -64,6 +65,8 @@ class Config(Strict):
     """How images are compared."""
     report: Report = Report()
     """How many images results/report.html holds."""
+    metrics: Definitions
+    """Metrics of pyiqa by name, beside those that come with the package."""
     datasets: dict[Name, Dataset]
     """Folders of images."""
     mask_sets: dict[Name, MaskRecipe]
@@ -189,6 +192,10 @@ class Config(Strict):
             return ["none"]
         return list(self.chosen.sampling.weights) if self.variants[variant].foreign is None else ["raw"]
 
-    def metrics(self, kind: type[Metric]) -> list[str]:
+    def defined(self, names: Iterable[str]) -> dict[str, Definition]:
+        """Those of these metrics that the configuration itself defines."""
+        return {name: self.metrics[name] for name in sorted(set(names) & set(self.metrics))}
+
+    def asked(self, kind: type[Metric]) -> list[str]:
         """The metrics of one kind (ImageMetric, SetMetric, CostMetric) that some table asks for."""
         return of_kind((name for table in self.tables.values() for name in table.metrics), kind)

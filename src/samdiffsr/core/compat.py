@@ -5,10 +5,13 @@ Nothing here is imported before it is asked for, and a package stays as it was a
 
 from __future__ import annotations
 
+import math
+import tempfile
 import types
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -125,6 +128,51 @@ def random_vit() -> Iterator[None]:
         return create_model(architecture, pretrained=False, **options)
 
     with mock.patch("timm.create_model", untrained):
+        yield
+
+
+@contextmanager
+def only_files(files: Mapping[str, Path]) -> Iterator[None]:
+    """What is built in the block finds these weight files where pyiqa, torchvision and CLIP keep theirs.
+
+    The UserError for a file that is not among them names it. A network that timm would fetch is built of NaN,
+    so that it shows itself unless a weight file is loaded over it. pyiqa 0.1.16 has no way to be told where
+    weights are; goes when each of its metrics takes a path for every file.
+
+    Args:
+        files: the name that a package gives a file -> where it lies.
+    """
+    import timm
+
+    create_model = timm.create_model
+
+    def blank(architecture: str, pretrained: bool = False, **options: Any) -> Any:
+        model = create_model(architecture, pretrained=False, **options)
+        for tensor in (*model.parameters(), *model.buffers()) if pretrained else ():
+            if tensor.is_floating_point():
+                tensor.data.fill_(math.nan)
+        return model
+
+    def refuse(url: str, *args: Any, **options: Any) -> Any:
+        url = getattr(url, "full_url", url)
+        raise UserError(f"it needs the weight file {url.rsplit('/', 1)[-1]} ({url}); list it under `weights`")
+
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
+        for place in ("pyiqa", "checkpoints", "clip"):
+            (Path(folder) / place).mkdir()
+            for name, path in files.items():
+                (Path(folder) / place / name).symlink_to(path.resolve())
+        patched: dict[str, Any] = {
+            "timm.create_model": blank,
+            "torch.hub.get_dir": lambda: folder,
+            "torch.hub.download_url_to_file": refuse,
+            "pyiqa.utils.download_util.download_url_to_file": refuse,
+            "pyiqa.utils.download_util.DEFAULT_CACHE_DIR": f"{folder}/pyiqa",
+            "pyiqa.archs.clip_model.get_dir": lambda: folder,
+            "urllib.request.urlopen": refuse,
+        }
+        for name, value in patched.items():
+            patches.enter_context(mock.patch(name, value))
         yield
 
 

@@ -35,6 +35,10 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             raise ValueError(f"there is a {self.what} {name!r} already")
         self._entries[name] = entry
 
+    def replace(self, name: str, entry: Entry) -> None:
+        """Add an entry, in the place of one of this name."""
+        self._entries[name] = entry
+
     def remove(self, name: str) -> None:
         """Take an entry out."""
         del self._entries[name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -151,9 +151,21 @@ def read_weights(path: str | Path | None = None) -> dict[str, WeightFile]:
     return found
 
 
-@functools.cache
+_declared: dict[str, WeightFile] = {}
+
+
 def weights() -> Mapping[str, WeightFile]:
-    """The packaged weight table."""
+    """The packaged weight table, and what was declared beside it."""
+    return {**_packaged_weights(), **_declared}
+
+
+def declare_weights(rows: Iterable[WeightFile]) -> None:
+    """Add rows of a configuration; of two of one key the later counts."""
+    _declared.update((row.key, row) for row in rows)
+
+
+@functools.cache
+def _packaged_weights() -> Mapping[str, WeightFile]:
     return read_weights()
 
 

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.data import catalogue
 from samdiffsr.data.catalogue import WeightFile
 from samdiffsr.data.weights import MissingWeights, verify
 from samdiffsr.evaluation import artifact as ldl
 from samdiffsr.evaluation import networks
-from samdiffsr.evaluation.metrics import METRICS, ImageMetric, known
+from samdiffsr.evaluation.metrics import METRICS, ImageMetric, NamedMetric, known
 from samdiffsr.evaluation.protocol import Protocol
 
 SSIM_WINDOW = 11
@@ -83,6 +84,7 @@ class ImageMetrics:
         table: Mapping[str, WeightFile] | None = None,
     ) -> None:
         self.names = tuple(dict.fromkeys(names))
+        self.table = catalogue.weights() if table is None else table
         self.device = device
         self.weights_sha256: dict[str, str] = {}
         self.files: dict[str, Path] = {}
@@ -98,7 +100,7 @@ class ImageMetrics:
                         f"metric {name!r} needs weights ({key}); say in which folder they are"
                     )
                 if key not in self.files:
-                    found = verify(key, weights, table)
+                    found = verify(key, weights, self.table)
                     self.files[key], self.weights_sha256[key] = found.path, found.sha256
 
     @classmethod
@@ -238,6 +240,16 @@ def maniqa_koniq(pair: Pair, metrics: ImageMetrics) -> float:
 def _maniqa(name: str, key: str, pair: Pair, metrics: ImageMetrics) -> float:
     metric = metrics.once(key, lambda: networks.build_maniqa(name, metrics.files[key], metrics.device))
     return networks.value(metric, pair.sr)
+
+
+def named(pair: Pair, metrics: ImageMetrics, metric: NamedMetric) -> float:
+    """A metric of pyiqa that the configuration defines, of whole images in RGB; the border stays."""
+    files = {metrics.table[key].file: metrics.files[key] for key in metric.weights}
+    built = metrics.once(
+        metric.identity,
+        lambda: networks.build_named(metric.pyiqa, files, metrics.device, **dict(metric.options)),
+    )
+    return networks.judge(metric.pyiqa, built, *((pair.sr, pair.hr) if metric.truth else (pair.sr,)))
 
 
 def mse_rgb(a: np.ndarray, b: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from samdiffsr.core.registry import Registry, load, module_of, similar
@@ -61,7 +62,31 @@ class Metric:
 
 @dataclass(frozen=True)
 class ImageMetric(Metric):
-    """A metric of one image: function(pair: image.Pair, metrics: image.ImageMetrics) -> float."""
+    """A metric of one image: function(pair: image.Pair, metrics: image.ImageMetrics) -> float.
+
+    truth: whether it compares with the ground truth; the others do without.
+    """
+
+    truth: bool = True
+
+
+@dataclass(frozen=True)
+class NamedMetric(ImageMetric):
+    """A metric of pyiqa that a configuration defines (`evaluation.named`).
+
+    pyiqa: its name there. options: what is handed to it.
+    """
+
+    pyiqa: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return partial(load(self.code), metric=self)
+
+    @property
+    def identity(self) -> str:
+        return f"{super().identity} {self.pyiqa} {self.options}"
 
 
 @dataclass(frozen=True)
@@ -101,13 +126,15 @@ _ENTRIES: dict[str, Metric] = {
     "psnr_y": ImageMetric("PSNR-Y", f"{_IMAGE}:psnr_y", 2, +1, "dB", published="psnr"),
     "ssim_y": ImageMetric("SSIM-Y", f"{_IMAGE}:ssim_y", 4, +1, published="ssim"),
     "psnr_rgb": ImageMetric("PSNR-RGB", f"{_IMAGE}:psnr_rgb", 2, +1, "dB"),
-    "lr_psnr": ImageMetric("LR-PSNR", f"{_IMAGE}:consistency", 2, +1, "dB"),
+    "lr_psnr": ImageMetric("LR-PSNR", f"{_IMAGE}:consistency", 2, +1, "dB", truth=False),
     # the paper does not say which of the two it used
     "maniqa_pipal": ImageMetric(
-        "MANIQA (PIPAL)", f"{_IMAGE}:maniqa_pipal", 4, +1, published="maniqa", weights=("maniqa_pipal",)
+        "MANIQA (PIPAL)", f"{_IMAGE}:maniqa_pipal", 4, +1, published="maniqa", weights=("maniqa_pipal",),
+        truth=False,
     ),
     "maniqa_koniq": ImageMetric(
-        "MANIQA (KonIQ)", f"{_IMAGE}:maniqa_koniq", 4, +1, published="maniqa", weights=("maniqa_koniq",)
+        "MANIQA (KonIQ)", f"{_IMAGE}:maniqa_koniq", 4, +1, published="maniqa", weights=("maniqa_koniq",),
+        truth=False,
     ),
     "lpips": ImageMetric("LPIPS", f"{_IMAGE}:lpips", 4, -1, weights=("alexnet", "lpips_alex")),
     "artifact": ImageMetric("Artifact", f"{_IMAGE}:artifact", 4, -1, ratio=True, published="artifact"),

@@ -6,6 +6,7 @@ were checked before, never from a hub.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,40 @@ def build_maniqa(name: str, checkpoint: Path, device: str = "cpu") -> Any:
         metric = create(name, device, pretrained=False)
     _load_strictly(metric.net, _read_state(checkpoint), checkpoint)
     return metric
+
+
+def build_named(name: str, files: Mapping[str, Path], device: str = "cpu", **options: Any) -> Any:
+    """Any metric of pyiqa, from local files alone.
+
+    Args:
+        files: checked weight files, by the names that pyiqa, torchvision or CLIP give them.
+        options: of pyiqa's metric.
+
+    Raises UserError naming the file that it needs beside them, or what pyiqa has against the options.
+    """
+    try:
+        with compat.only_files(files):
+            metric = create(name, device, **options)
+    except Exception as error:  # pyiqa asserts, and raises what its files raise
+        raise UserError(f"pyiqa's {name} cannot be built: {_line(error)}") from error
+    if blank := [key for key, tensor in metric.state_dict().items() if tensor.isnan().any()]:
+        raise UserError(
+            f"pyiqa's {name} cannot be built: it takes a network of timm's whose weights no file under "
+            f"`weights` holds ({blank[0]})"
+        )
+    return metric
+
+
+def judge(name: str, metric: Any, *images: np.ndarray) -> float:
+    """`value`, in whose errors `name` is named: an image may be too small for a metric."""
+    try:
+        return value(metric, *images)
+    except Exception as error:
+        raise UserError(f"pyiqa's {name} fails: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def create(name: str, device: str, **options: Any) -> Any:

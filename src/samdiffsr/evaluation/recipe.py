@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from samdiffsr.core.recipe import NotNegative, Positive, Recipe
 from samdiffsr.data.resize import Rounding
 from samdiffsr.evaluation.metrics import ImageMetric, SamplesMetric, SetMetric, known
+from samdiffsr.evaluation.named import Defining
 from samdiffsr.evaluation.protocol import PROTOCOLS
 
 MetricOfImages = Annotated[str, AfterValidator(lambda name: known(name, ImageMetric))]
@@ -18,7 +19,7 @@ ProtocolName = Annotated[str, AfterValidator(PROTOCOLS.known)]
 MissingWeights = Literal["skip", "fail"]
 
 
-class ScoreRecipe(Recipe):
+class ScoreRecipe(Defining):
     """Scores of the images of one run on one data set.
 
     Attributes:

@@ -14,6 +14,7 @@ from samdiffsr.core import layout
 from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights
 from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SamplesMetric, SetMetric, of_kind
+from samdiffsr.evaluation.named import WeightRow
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.workflow.contents import content
@@ -65,6 +66,15 @@ def weight_names() -> list[str]:
 
 def weight_key(weight: str) -> str:
     return _weight(weight).key
+
+
+def weight_row(weight: str) -> list[str]:
+    """Of a file that the configuration declares, its row: the packaged table does not have it."""
+    row = _weight(weight)
+    if row.key != row.file:
+        return []
+    given = WeightRow(file=row.file, sha256=row.sha256, bytes=row.bytes, urls=row.urls, also=row.also)
+    return ["--row", given.model_dump_json()]
 
 
 def weight_sha256(weight: str) -> str:
@@ -197,15 +207,15 @@ def image_scoring_mb(config: Config) -> int:
 
 
 def image_scoring_code(config: Config) -> str:
-    return scoring_fingerprint("samdiffsr.evaluation.stages", config.metrics(ImageMetric))
+    return scoring_fingerprint("samdiffsr.evaluation.stages", config.asked(ImageMetric))
 
 
 def set_scoring_code(config: Config) -> str:
-    return scoring_fingerprint("samdiffsr.evaluation.set", config.metrics(SetMetric))
+    return scoring_fingerprint("samdiffsr.evaluation.set", config.asked(SetMetric))
 
 
 def samples_scoring_code(config: Config) -> str:
-    return scoring_fingerprint("samdiffsr.evaluation.samples", config.metrics(SamplesMetric))
+    return scoring_fingerprint("samdiffsr.evaluation.samples", config.asked(SamplesMetric))
 
 
 def protocol_scoring_code() -> str:

@@ -25,7 +25,7 @@ def needed_sources(config: Config) -> list[Source]:
 
 def needed_weights(config: Config) -> list[str]:
     """Keys of weights.yaml that the chosen study's masks and metrics use."""
-    keys = set(weight_keys(config.metrics(Metric)))
+    keys = set(weight_keys(config.asked(Metric)))
     keys |= {config.mask_sets[name].segmenter.needed_weights for name in config.chosen.masks.values()} - {""}
     return sorted(keys)
 

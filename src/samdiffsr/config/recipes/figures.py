@@ -144,6 +144,7 @@ def _curves(config: Config, spec: Any) -> tuple[recipe.Curve, ...]:
 
 # field of a recipe -> how the configuration fills it
 FIELDS: dict[str, Callable[[Config, Figure], Any]] = {
+    "defined": lambda config, spec: config.defined(spec.shown_metrics),
     "study": lambda config, spec: config.study,
     "comparable": lambda config, spec: config.chosen.comparable,
     "checkpoints": lambda config, spec: config.checkpoint_source,

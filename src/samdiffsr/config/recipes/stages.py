@@ -7,6 +7,7 @@ from samdiffsr.config.schema import Run
 from samdiffsr.core.recipe import Scale
 from samdiffsr.data.recipe import HrRecipe, LrRecipe
 from samdiffsr.evaluation.metrics import ImageMetric, SamplesMetric, SetMetric, of_kind
+from samdiffsr.evaluation.named import Definition
 from samdiffsr.evaluation.recipe import ProtocolRecipe, SamplesRecipe, ScoreRecipe, SetScoreRecipe
 from samdiffsr.masks.recipe import Encoding, MaskRecipe, StatisticsRecipe
 from samdiffsr.models.recipe import ImportRecipe
@@ -132,9 +133,11 @@ def sampling_recipe(config: Config, run: Run, weights: Weights) -> SamplingRecip
 
 def score_recipe(config: Config, scale: int) -> ScoreRecipe:
     """Scoring the images of one run on one data set."""
+    metrics = config.asked(ImageMetric)
     return ScoreRecipe(
+        defined=_bare(config, metrics),
         scale=scale,
-        metrics=config.metrics(ImageMetric),
+        metrics=metrics,
         rounding=config.degradation.rounding,
         missing_weights=config.missing_weights,
         stop_below_bicubic=config.stop_below_bicubic,
@@ -150,18 +153,26 @@ def step_metrics(config: Config) -> list[str]:
 
 def step_score_recipe(config: Config, scale: int) -> ScoreRecipe:
     """Scoring images of other numbers of steps, which may be as bad as they are."""
-    return score_recipe(config, scale).but(metrics=step_metrics(config), stop_below_bicubic=None)
+    metrics = step_metrics(config)
+    return score_recipe(config, scale).but(
+        defined=_bare(config, metrics), metrics=metrics, stop_below_bicubic=None
+    )
+
+
+def _bare(config: Config, metrics: list[str]) -> dict[str, Definition]:
+    """What decides the values of the metrics that the configuration defines."""
+    return {name: definition.bare for name, definition in config.defined(metrics).items()}
 
 
 def samples_recipe(config: Config, scale: int) -> SamplesRecipe:
     """Scoring several images of each LR image."""
-    return SamplesRecipe(scale=scale, metrics=config.metrics(SamplesMetric), border=config.protocol.border)
+    return SamplesRecipe(scale=scale, metrics=config.asked(SamplesMetric), border=config.protocol.border)
 
 
 def set_recipe(config: Config, scale: int) -> SetScoreRecipe:
     """Scoring one run on one data set as a whole: FID and KID."""
     return SetScoreRecipe(
-        scale=scale, metrics=config.metrics(SetMetric), missing_weights=config.missing_weights
+        scale=scale, metrics=config.asked(SetMetric), missing_weights=config.missing_weights
     )
 
 

@@ -34,6 +34,7 @@ def table_recipe(config: Config, table: str, absent: Absences | None = None) -> 
         words = f"{spec.samples} images an LR image"
         rows = [row.but(weights=row.weights[:1], sampling=f"{row.sampling}, {words}") for row in rows]
     return TableRecipe(
+        defined=config.defined(spec.metrics),
         name=table,
         study=config.study,
         about=config.chosen.about,

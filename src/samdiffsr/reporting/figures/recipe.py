@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from samdiffsr.core.recipe import Recipe, Strict
+from samdiffsr.core.recipe import Strict
 from samdiffsr.diffusion.recipe import Diffusion
+from samdiffsr.evaluation.named import Defining
 from samdiffsr.reporting.figures.spec import Crop
 from samdiffsr.reporting.tables.recipe import Row
 
@@ -29,7 +30,7 @@ class Shown(Strict):
     label: str
 
 
-class FigureRecipe(Recipe):
+class FigureRecipe(Defining):
     """What every figure knows. The class variables decide what its conditions name (`style.conditions`)."""
 
     kind: str

@@ -47,6 +47,12 @@ class Figure(Strict):
     masked: ClassVar[tuple[str, ...]] = ()  # fields whose variants must have masks
     denoisers: ClassVar[bool] = False  # whether its variants must be trained denoisers
 
+    @property
+    def shown_metrics(self) -> set[str]:
+        """The metrics that it names."""
+        named = {*getattr(self, "metrics", ()), getattr(self, "metric", ""), getattr(self, "against", "")}
+        return named - {""}
+
 
 class OfRuns(Figure):
     """A figure of some variants' runs."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from samdiffsr.core.recipe import Recipe, Strict
+from samdiffsr.core.recipe import Strict
+from samdiffsr.evaluation.named import Defining
 
 
 class Row(Strict):
@@ -45,7 +46,7 @@ class Pair(Strict):
     minus: str
 
 
-class TableRecipe(Recipe):
+class TableRecipe(Defining):
     """One table. comparable: whether the paper's numbers may be compared with the study's."""
 
     name: str

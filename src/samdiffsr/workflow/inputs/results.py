@@ -63,11 +63,11 @@ def weight_files(config: Config, metrics: Iterable[str]) -> list[str]:
 
 
 def image_metric_weights(config: Config) -> list[str]:
-    return weight_files(config, config.metrics(ImageMetric))
+    return weight_files(config, config.asked(ImageMetric))
 
 
 def set_metric_weights(config: Config) -> list[str]:
-    return weight_files(config, config.metrics(SetMetric))
+    return weight_files(config, config.asked(SetMetric))
 
 
 def step_metric_weights(config: Config) -> list[str]:
