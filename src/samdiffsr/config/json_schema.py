@@ -21,6 +21,7 @@ from pydantic_core import core_schema
 
 from samdiffsr.config.config import Config
 from samdiffsr.core.registry import Registry
+from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.training.recipe import Training
@@ -92,7 +93,11 @@ class _Schema(GenerateJsonSchema):
     def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> JsonSchemaValue:
         made = super().function_after_schema(schema)
         registry = getattr(schema["function"]["function"], "__self__", None)
-        return {**made, "enum": list(registry)} if isinstance(registry, Registry) else made
+        if not isinstance(registry, Registry):
+            return made
+        names = {**made, "enum": list(registry)}
+        # a configuration may define metrics of its own: editors offer the names, and take another
+        return {"anyOf": [names, made]} if registry is METRICS else names
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         made = super().dict_schema(schema)
