@@ -1,16 +1,22 @@
-"""The site's hooks: equations become MathML, inside the paragraph where they stand."""
+"""The site's hooks: equations become MathML where they stand; the reference is made from the code."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import typer
+
+from samdiffsr.cli import app as program
+from samdiffsr.config.json_schema import json_schema
 
 markdown = pytest.importorskip("markdown")
 pytest.importorskip("latex2mathml")
+pytest.importorskip("mkdocs")
 
 
 def _hook(root: Path, name: str) -> ModuleType:
@@ -58,3 +64,17 @@ def test_a_notebook_needs_no_network_and_links_to_pages(root: Path) -> None:
     assert "$5 and $6" in made
     with pytest.raises(FileNotFoundError, match=r"no page \.\./study/mask\.md"):
         module.on_page_content(html.replace("masks.md", "mask.md"), page)
+
+
+def test_the_reference_names_every_key_and_command(root: Path) -> None:
+    reference = _hook(root, "reference")
+    page = reference.configuration(json_schema())
+    for block in ("`studies.NAME.training` {#training}", "`figures.NAME` of kind `crops` {#crops}"):
+        assert f"\n## {block}\n" in page
+    assert "| `rope_axis` | `width`, `height` | `width` | " in page
+    anchors = set(re.findall(r"\{#(\w+)\}", page))
+    assert set(re.findall(r"\(#(\w+)\)", page)) == anchors
+    assert len(anchors) == len(json_schema()["$defs"])
+    commands = reference.commands()
+    for name in typer.main.get_command(program.app).commands:
+        assert f"\n## `samdiffsr {name}`\n" in commands
