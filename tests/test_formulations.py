@@ -62,6 +62,8 @@ def test_noisy_and_target_are_the_general_form(name: str):
     arm = formulation(name, SCHEDULE)
     x_0, e_sam, epsilon, t = batch(torch.float64)
     x_t, target = arm.noisy(x_0, e_sam, epsilon, t), arm.target(e_sam, epsilon, t)
+    if arm.scale is not None:
+        epsilon = arm.scale(e_sam) * epsilon
     for j, i in enumerate(t.tolist()):
         alpha_bar = SCHEDULE.alpha_bar[i]
         expected = alpha_bar.sqrt() * x_0[j] + arm.m[i] * e_sam[j] + (1 - alpha_bar).sqrt() * epsilon[j]
@@ -148,6 +150,9 @@ def test_clip_rules():
         "released_nocoef": "srdiff",
         "coefficient_fix": "srdiff",
         "consistent": "wide",
+        "scaled": "srdiff",
+        "shift_and_scale": "wide",
+        "scaled_known": "srdiff",
     }
     assert formulation("published", SCHEDULE, clip="srdiff").clip == "srdiff"
 
@@ -170,6 +175,7 @@ def test_t_out_of_range(t: int, error: type):
 
 def test_only_arms_without_a_taming_clamp_skip_the_first_step():
     schedule = cosine_schedule(100)
-    starts = {name: formulation(name, schedule).start for name in FORMULATIONS}
-    assert starts == {name: 99 if name in ("published", "consistent") else 100 for name in FORMULATIONS}
-    assert formulation("published", schedule, clip="srdiff").start == 100
+    assert {name for name in FORMULATIONS if FORMULATIONS[name].clip == "wide"} >= {"published", "consistent"}
+    starts = {name: formulation(name, schedule).first_t for name in FORMULATIONS}
+    assert starts == {name: 99 if FORMULATIONS[name].clip == "wide" else 100 for name in FORMULATIONS}
+    assert formulation("published", schedule, clip="srdiff").first_t == 100

@@ -226,7 +226,7 @@ def test_an_interrupted_sampling_goes_on_with_the_image_it_was_at(
 
 def test_a_network_that_wants_masks_gets_them_or_says_so(tmp_path: Path) -> None:
     encoder, denoiser = _models(tmp_path, formulation="condition")
-    with pytest.raises(UserError, match="takes region masks as an input"):
+    with pytest.raises(UserError, match="not drawn without region masks"):
         _denoiser(encoder, denoiser)
     images = {}
     for i, regions in enumerate(([], [np.ones((36, 56), bool)])):

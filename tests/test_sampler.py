@@ -14,64 +14,19 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.diffusion.process import Formulation, formulation
+from samdiffsr.diffusion.process import Process, formulation
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.diffusion.sampler import chain, sample
 from samdiffsr.diffusion.schedule import cosine_schedule
+from samdiffsr.diffusion.toy import MU, STD, moments, perfect, pixels
 
 SCHEDULE = cosine_schedule()
-MU, STD = (
-    0.1,
-    0.2,
-)  # the toy: x_0 ~ N(MU, STD^2), e_sam known to the network (it can learn it from the LR image)
 
 
-def optimal(arm: Formulation, e_sam: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """E[target | x_t, e_sam] on the toy: what a perfect network predicts. Affine in x_t."""
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        i = int(t[0])
-        alpha_bar, m, k = float(arm.schedule.alpha_bar[i]), float(arm.m[i]), float(arm.k[i])
-        gain = math.sqrt(alpha_bar) * STD**2 / (alpha_bar * STD**2 + 1 - alpha_bar)
-        centred = x_t - math.sqrt(alpha_bar) * MU - m * e_sam
-        return k * e_sam + (1 - gain * math.sqrt(alpha_bar)) * centred / math.sqrt(1 - alpha_bar)
-
-    return denoise
-
-
-def guessing(arm: Formulation, mean: float, std: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """E[target | x_t] on the toy where e_sam ~ N(mean, std^2) cannot be told from the LR image."""
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        i = int(t[0])
-        alpha_bar, m, k = float(arm.schedule.alpha_bar[i]), float(arm.m[i]), float(arm.k[i])
-        both = k * m * std**2 + math.sqrt(1 - alpha_bar)
-        gain = both / (alpha_bar * STD**2 + m**2 * std**2 + 1 - alpha_bar)
-        return k * mean + gain * (x_t - math.sqrt(alpha_bar) * MU - m * mean)
-
-    return denoise
-
-
-def toy(
-    arm: Formulation, e_sam: float = 1.0, network: Callable | None = None, **options
-) -> tuple[float, float]:
-    """Bias of the mean and ratio of the std of x_0, exactly; `network`: optimal(arm, e_sam) if None.
-
-    The sampler is linear here, so feed it one unit at a time: image 0 gets no noise, image 1 a unit x_T,
-    image 2 + i a unit of the noise at index i.
-    """
-    T = arm.schedule.T
-    x_T = torch.zeros(T + 2, 1, 1, 1, dtype=torch.float64)
-    x_T[1] = 1
-
-    def noise(i: int) -> Tensor:
-        z = torch.zeros_like(x_T)
-        z[2 + i] = 1
-        return z
-
-    denoise = network or optimal(arm, e_sam)
-    x_0 = sample(denoise, x_T, arm.schedule, arm, noise, clip=False, **options).flatten()
-    return float(x_0[0]) - MU, float((x_0[1:] - x_0[0]).norm()) / STD
+def toy(arm: Process, e_sam: float = 1.0, knows: str = "network", **options) -> tuple[float, float]:
+    """Bias of the mean and ratio of the standard deviation of x_0, of an image of one pixel."""
+    found = moments(arm, pixels(e_sam), knows, **options)
+    return float(found.mean) - MU, float(found.std) / STD
 
 
 def documented(root: Path) -> list[str]:
@@ -254,7 +209,7 @@ def test_the_documented_table_of_few_steps(steps: int | None, root: Path):
     shown = [cell.strip() for cell in line.strip("|").split("|")[1:]]
     for cell, (name, options, eta) in zip(shown, COLUMNS, strict=True):
         arm = formulation(name, SCHEDULE, **options)
-        bias, ratio = toy(arm, steps=steps, start=arm.start, eta=eta, approximate=True)
+        bias, ratio = toy(arm, steps=steps, start=arm.first_t, eta=eta, approximate=True)
         std, _, said = cell.partition(", bias ")
         assert float(std) == pytest.approx(ratio, abs=6e-4)
         assert float(said or 0) == pytest.approx(bias, abs=6e-3 if abs(bias) > 0.01 else 2e-3)
@@ -272,19 +227,19 @@ def test_the_documented_table_of_few_steps(steps: int | None, root: Path):
 def test_what_happens_if_the_network_does_not_know_e_sam(name: str, bias: float, ratio: float, root: Path):
     """e_sam ~ N(0.5, 0.5^2), and neither the LR image nor x_T says which."""
     arm = formulation(name, SCHEDULE)
-    found = toy(arm, network=guessing(arm, 0.5, 0.5), start=arm.start)
-    assert found[0] == pytest.approx(bias, abs=5e-4)
-    assert found[1] == pytest.approx(ratio, abs=6e-4)
+    found = moments(arm, pixels(0.0, 1.0), "nobody", start=arm.first_t)  # of this mean and deviation
+    assert found.mean.tolist() == [[pytest.approx(MU + bias, abs=5e-4)] * 2]
+    assert found.std.tolist() == [[pytest.approx(ratio * STD, abs=1.2e-4)] * 2]
     row = next(line for line in documented(root) if line.startswith(f"| e_sam unknown, `{name}`"))
     assert [float(cell) for cell in row.strip("|").split("|")[1:]] == [bias, ratio]
 
 
-def monte_carlo(arm: Formulation, e_sam: float, **options) -> Tensor:
+def monte_carlo(arm: Process, e_sam: float, **options) -> Tensor:
     """4000 samples of the toy."""
     shape = (4000, 1, 1, 1)
     generator = torch.Generator().manual_seed(5)
     noises = torch.randn(101, *shape, generator=generator, dtype=torch.float64)
-    return sample(optimal(arm, e_sam), noises[100], SCHEDULE, arm, lambda i: noises[i], **options)
+    return sample(perfect(arm, pixels(e_sam)), noises[100], SCHEDULE, arm, lambda i: noises[i], **options)
 
 
 def test_wide_clip_never_cuts_and_srdiff_clip_does():
@@ -440,7 +395,7 @@ def test_too_few_steps_are_refused_with_the_least_number(root: Path):
         chain(arm, steps=12)
     with pytest.raises(UserError, match="exact in 12 steps or more from t = 99, not in 11"):
         chain(arm, steps=11, start=99)
-    shortest = chain(arm, steps=12, start=arm.start)
+    shortest = chain(arm, steps=12, start=arm.first_t)
     assert f"({' '.join(str(step.t) for step in shortest)})" in " ".join(documented(root))
     plan = chain(arm, steps=5, approximate=True)
     assert [step.t for step in plan] == [100, 80, 60, 40, 20]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from samdiffsr.data.store import Store
-    from samdiffsr.diffusion.process import Formulation
+    from samdiffsr.diffusion.process import Process
     from samdiffsr.masks.regions import Regions
     from samdiffsr.masks.store import RegionStore
 
@@ -256,7 +256,7 @@ class StudyRun:
         return mine.reset_index(drop=True)
 
     @property
-    def process(self) -> Formulation:
+    def process(self) -> Process:
         """The diffusion that this denoiser is trained by: its tables, x_t and target.
 
         Raises:

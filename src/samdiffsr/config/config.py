@@ -131,7 +131,7 @@ class Config(Strict):
         start = own.start or study.start
         if own.like is not None:
             arm = FORMULATIONS[self.variants[own.like].formulation]
-            start = self.chain(own.like).start or arm.start(self.diffusion.steps)
+            start = self.chain(own.like).start or arm.first_t(self.diffusion.steps)
         return Chain(steps=own.steps or study.steps, start=start, pad=study.pad)
 
     def trivial(self, variant: str) -> bool:

@@ -1,21 +1,23 @@
-"""The arms of the study: how the structure map e_sam enters the noise.
+"""The diffusion processes of the study: how the structure map e_sam enters the noise.
 
 Derivations: docs/method/formulations.md.
 
 One general form serves them all:
 
-    x_t    = sqrt(alpha_bar_t) x_0 + m_t e_sam + sqrt(1 - alpha_bar_t) epsilon        (network input)
-    target = k_t e_sam + epsilon                                                      (network output)
+    x_t    = sqrt(alpha_bar_t) x_0 + m_t u + sqrt(1 - alpha_bar_t) r epsilon        (network input)
+    target = k_t u + r epsilon                                                      (network output)
 
-and an arm is a pair of tables (m_t, k_t), with the clipping rule that is valid for it.
+u, the *mean map*, and r, the *scale map*, are functions of e_sam and the same at every t. In the paper u is
+e_sam itself and r is 1: an arm is a pair of tables (m_t, k_t), with the clipping rule that is valid for it.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -26,13 +28,29 @@ from samdiffsr.diffusion.registry import FORMULATIONS, Clip, first_t
 from samdiffsr.diffusion.schedule import Schedule
 
 CLIPS = get_args(Clip)
+Map = Callable[[Tensor], Tensor]
+
+
+class Maps(NamedTuple):
+    """What a formulation's function gives; a bare pair (m, k) will do where the maps are the paper's.
+
+    Attributes:
+        m, k: (T,) float64 tables; index i holds step t = i + 1.
+        mean: e_sam (B, C, H, W) to the mean map u, (B, 1 or 3, H, W); None: u is e_sam.
+        scale: e_sam to the scale map r > 0, of the same shapes; None: r is 1.
+    """
+
+    m: Tensor
+    k: Tensor
+    mean: Map | None = None
+    scale: Map | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Formulation:
-    """One arm. m and k are (T,) float64 CPU tables; index i holds step t = i + 1.
+class Process:
+    """One formulation on one schedule. m, k, mean, scale: as in `Maps`, on the CPU unless moved.
 
-    clip: what the sampler may do to the predicted x_0 + b_t e_sam: "srdiff" clamps to [-1, 1] (right where
+    clip: what the sampler may do to the predicted x_0 + b_t u: "srdiff" clamps to [-1, 1] (right where
     b_t = 0), "wide" to +-(1 + |b_t| e_max), which never cuts a true value.
     """
 
@@ -41,14 +59,21 @@ class Formulation:
     m: Tensor
     k: Tensor
     clip: Clip
+    mean: Map | None = None
+    scale: Map | None = None
+
+    @property
+    def shifted(self) -> bool:
+        """Whether e_sam moves the noise's mean."""
+        return bool(self.m.any() or self.k.any())
 
     @property
     def modulated(self) -> bool:
         """Whether e_sam enters the noise at all."""
-        return bool(self.m.any() or self.k.any())
+        return self.shifted or self.scale is not None
 
     @property
-    def start(self) -> int:
+    def first_t(self) -> int:
         """The t at which its sampling is best begun: T, or T - 1 where no clamp tames the step at T.
 
         That step multiplies an error of the network by 1 / sqrt(alpha_T) = 31.6 (cosine schedule). "srdiff"
@@ -58,33 +83,53 @@ class Formulation:
 
     @property
     def b(self) -> Tensor:
-        """b_t, (T,) float64: (x_t - sqrt(1-abar_t) target) / sqrt(abar_t) = x_0 + b_t e_sam."""
+        """b_t, (T,) float64: (x_t - sqrt(1-abar_t) target) / sqrt(abar_t) = x_0 + b_t u."""
         alpha_bar = self.schedule.alpha_bar
         return (self.m - (1 - alpha_bar).sqrt() * self.k) / alpha_bar.sqrt()
 
-    def to(self, device: torch.device) -> Formulation:
-        """The same arm with its tables on another device, where t is then best too."""
+    def to(self, device: torch.device) -> Process:
+        """The same process with its tables on another device, where t is then best too."""
         return replace(self, schedule=self.schedule.to(device), m=self.m.to(device), k=self.k.to(device))
+
+    def u(self, e_sam: Tensor) -> Tensor:
+        """The mean map."""
+        return e_sam if self.mean is None else self.mean(e_sam)
+
+    def noise(self, e_sam: Tensor | None, epsilon: Tensor) -> Tensor:
+        """r epsilon."""
+        return epsilon if self.scale is None else self.scale(_given(e_sam)).to(epsilon.dtype) * epsilon
 
     def noisy(self, x_0: Tensor, e_sam: Tensor | None, epsilon: Tensor, t: Tensor) -> Tensor:
         """The network's input x_t, paper eq. (3) for `published`.
 
-        x_0, epsilon: (B, 3, H, W) float, x_0 in [-1, 1]. e_sam: (B, 1, H, W), unused (may be None) where the
-        arm is not modulated. t: (B,) int64 in 0..T-1, best where the tables are. Returns x_0's dtype.
+        x_0, epsilon: (B, 3, H, W) float, x_0 in [-1, 1]. e_sam: (B, C, H, W), unused (may be None) where the
+        process is not modulated. t: (B,) int64 in 0..T-1, best where the tables are. Returns x_0's dtype.
         ValueError for a negative t, IndexError for one beyond T - 1, where t is on the CPU.
         """
         alpha_bar = self.schedule.alpha_bar
-        x_t = _at(alpha_bar.sqrt(), t, x_0) * x_0 + _at((1 - alpha_bar).sqrt(), t, x_0) * epsilon
-        return x_t + _at(self.m, t, x_0) * _given(e_sam) if self.modulated else x_t
+        noise = self.noise(e_sam, epsilon)
+        x_t = _at(alpha_bar.sqrt(), t, x_0) * x_0 + _at((1 - alpha_bar).sqrt(), t, x_0) * noise
+        return x_t + _at(self.m, t, x_0) * self.u(_given(e_sam)) if self.shifted else x_t
 
     def target(self, e_sam: Tensor | None, epsilon: Tensor, t: Tensor) -> Tensor:
         """What the network is trained to predict, paper eq. (5) for `published`. Shapes as in `noisy`."""
-        return epsilon + _at(self.k, t, epsilon) * _given(e_sam) if self.modulated else epsilon
+        noise = self.noise(e_sam, epsilon)
+        return noise + _at(self.k, t, epsilon) * self.u(_given(e_sam)) if self.shifted else noise
+
+    def start(self, z: Tensor, e_sam: Tensor | None, t: int) -> Tensor:
+        """x_t from which sampling begins: standard normal z (paper, section 4.3) if e_sam is not known.
+
+        If it is, the noise of the paper's t as training has it: mean m_t u, standard deviation r.
+        """
+        if e_sam is None or not self.modulated:
+            return z
+        x = self.noise(e_sam, z)
+        return x + float(self.m[t - 1]) * self.u(e_sam) if self.shifted else x
 
 
 def _given(e_sam: Tensor | None) -> Tensor:
     if e_sam is None:
-        raise ValueError("e_sam is needed: this arm modulates the noise")
+        raise ValueError("e_sam is needed: this process modulates the noise")
     return e_sam
 
 
@@ -96,11 +141,11 @@ def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     return table[t].to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def formulation(name: str, schedule: Schedule, *, clip: Clip | None = None, **options: float) -> Formulation:
-    """The arm called `name`, one of FORMULATIONS; `clip` (one of CLIPS) overrides its clipping rule.
+def formulation(name: str, schedule: Schedule, *, clip: Clip | None = None, **options: float) -> Process:
+    """The process called `name`, one of FORMULATIONS; `clip` (one of CLIPS) overrides its clipping rule.
 
-    options: `strength`, `power` for `consistent`, none for the others. UserError for an unknown name, option
-    or clip.
+    options: the other arguments of its function, such as `strength` of `consistent` and `gamma` of `scaled`.
+    UserError for an unknown name, option or clip.
     """
     arm = FORMULATIONS[name]
     tables = load(arm.code)
@@ -109,8 +154,8 @@ def formulation(name: str, schedule: Schedule, *, clip: Clip | None = None, **op
         raise UserError(f"formulation {name!r} has no option {', '.join(sorted(unknown))}")
     if clip not in (None, *CLIPS):
         raise UserError(f"unknown clip {clip!r} for formulation {name!r}: choose one of {', '.join(CLIPS)}")
-    m, k = tables(schedule, **options)
-    return Formulation(name, schedule, m, k, clip or arm.clip)
+    maps = Maps(*tables(schedule, **options))
+    return Process(name, schedule, maps.m, maps.k, clip or arm.clip, maps.mean, maps.scale)
 
 
 def plain(schedule: Schedule) -> tuple[Tensor, Tensor]:
@@ -159,6 +204,31 @@ def consistent(schedule: Schedule, strength: float = 1.0, power: float = 1.0) ->
     m = strength * sigma**power
     m_prev = torch.cat([torch.zeros_like(m[:1]), m[:-1]])  # x_0 is not shifted, whatever the power
     return m, (m - schedule.alpha.sqrt() * m_prev) * sigma / schedule.beta
+
+
+def scaled(schedule: Schedule, gamma: float = 0.5) -> Maps:
+    """Noise whose standard deviation differs from region to region, and whose mean does not.
+
+    r = exp(gamma tanh(e_sam)), divided by its root mean square over the map, so that the noise is as strong
+    as SRDiff's: r lies within exp(-2 |gamma|) and exp(2 |gamma|). UserError unless 0 < |gamma| <= 1.
+    """
+    return Maps(*plain(schedule), scale=_relative(gamma))
+
+
+def shift_and_scale(schedule: Schedule, gamma: float = 0.5) -> Maps:
+    """The paper's shift, and the scale map of `scaled`."""
+    return Maps(*published(schedule), scale=_relative(gamma))
+
+
+def _relative(gamma: float) -> Map:
+    if not 0 < abs(gamma) <= 1:
+        raise UserError(f"a scale map needs 0 < |gamma| <= 1, got {gamma=}")
+
+    def scale(e_sam: Tensor) -> Tensor:
+        r = (gamma * e_sam.tanh()).exp()
+        return r / r.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+
+    return scale
 
 
 def residual(hr: Tensor, up: Tensor, residual_scale: float) -> Tensor:

@@ -15,17 +15,27 @@ class Arm:
     """One formulation; the general form is in diffusion/process.py.
 
     Attributes:
-        code: "module:name" of what gives (m_t, k_t) for a schedule and the arm's options.
+        code: "module:name" of what gives `process.Maps`, or (m_t, k_t), for a schedule and its own options.
         e_sam: where e_sam enters: "" (nowhere), "noise" or "network".
         clip: the clipping rule that is valid for it; "wide" needs the largest |e_sam| of the training.
+        biased: what is wrong with its samples although the network is perfect and knows e_sam, in a few
+            words; empty: nothing is (`toy.check` finds out, and refuses a bias that is not declared).
+        known: e_sam is known at inference too, from masks of the LR image, and the sampler uses it.
     """
 
     code: str
     e_sam: Literal["", "noise", "network"] = "noise"
     clip: Clip = "srdiff"
+    biased: str = ""
+    known: bool = False
 
-    def start(self, steps: int) -> int:
-        """The t of T = `steps` at which sampling is best begun (`process.Formulation.start`)."""
+    @property
+    def needs_masks(self) -> bool:
+        """Whether images cannot be drawn without masks."""
+        return self.known or self.e_sam == "network"
+
+    def first_t(self, steps: int) -> int:
+        """The t of T = `steps` at which sampling is best begun (`process.Process.first_t`)."""
         return first_t(self.clip, steps)
 
 
@@ -35,6 +45,7 @@ def first_t(clip: str, steps: int) -> int:
 
 
 _HERE = "samdiffsr.diffusion.process"
+_UNSCALED = "the sampler's noise is not scaled by region"
 FORMULATIONS = Registry(
     "formulation",
     {
@@ -42,8 +53,11 @@ FORMULATIONS = Registry(
         "condition": Arm(f"{_HERE}:plain", e_sam="network"),
         "published": Arm(f"{_HERE}:published", clip="wide"),
         "released": Arm(f"{_HERE}:released"),
-        "released_nocoef": Arm(f"{_HERE}:released_nocoef"),
-        "coefficient_fix": Arm(f"{_HERE}:coefficient_fix"),
+        "released_nocoef": Arm(f"{_HERE}:released_nocoef", biased="mean is off by -0.27 e_sam"),
+        "coefficient_fix": Arm(f"{_HERE}:coefficient_fix", biased="mean is off by -0.54 e_sam"),
         "consistent": Arm(f"{_HERE}:consistent", clip="wide"),
+        "scaled": Arm(f"{_HERE}:scaled", biased=_UNSCALED),
+        "shift_and_scale": Arm(f"{_HERE}:shift_and_scale", clip="wide", biased=_UNSCALED),
+        "scaled_known": Arm(f"{_HERE}:scaled", known=True),
     },
 )

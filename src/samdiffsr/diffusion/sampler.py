@@ -1,4 +1,4 @@
-"""Sampling without e_sam: the full ancestral chain of every arm, and few-step chains.
+"""Sampling with and without e_sam: the full ancestral chain of every process, and few-step chains.
 
 Derivations: docs/method/formulations.md.
 
@@ -8,8 +8,11 @@ Every step is one formula. With x0_hat = (x_t - sqrt(1-abar_t) y) / sqrt(abar_t)
     h^2 + sigma^2 = 1 - abar_s.
 
 The split between h and sigma is free in plain diffusion (DDIM's eta). With modulation the mean is off by
-(sqrt(abar_s) b_t + h k_t - m_s) e_sam, the *residual*, and just one h makes it vanish. Where b_t = 0 it is
-small or the arm's own flaw, and plain sampling is kept; where not, it explodes with the length of a step.
+(sqrt(abar_s) b_t + h k_t - m_s) u, the *residual*, and just one h makes it vanish. Where b_t = 0 it is
+small or the process's own flaw, and plain sampling is kept; where not, it explodes with a step's length.
+
+Fresh noise should be r z and is z. Where e_sam is known at inference, u and r are: then the step is plain
+diffusion's on any grid, with b_t u taken off x0_hat, (m_s - c2 m_t) u added to x_s, and sigma r z.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import torch
 from torch import Tensor
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.diffusion.process import Formulation
+from samdiffsr.diffusion.process import Process
 from samdiffsr.diffusion.schedule import Schedule
 
 TOLERANCE = 1e-8  # of a residual per unit of e_sam; rounding leaves 1e-14
@@ -48,7 +51,7 @@ def sample(
     denoise: Callable[[Tensor, Tensor], Tensor],
     x_T: Tensor,
     schedule: Schedule,
-    formulation: Formulation,
+    process: Process,
     noise: Callable[[int], Tensor],
     *,
     steps: int | Sequence[int] | None = None,
@@ -57,6 +60,7 @@ def sample(
     clip: bool = True,
     e_max: float = math.sqrt(2),
     approximate: bool = False,
+    e_sam: Tensor | None = None,
 ) -> Tensor:
     """x_0 (B, 3, H, W), by the reverse process; float32, or float64 where x_T is.
 
@@ -69,27 +73,37 @@ def sample(
         noise level without a residual, on a grid where it exists.
     start: the paper's t of the first call, default T. T - 1 leaves out the step that multiplies the network's
         error by 1 / sqrt(alpha_T) = 31.6 (cosine schedule).
-    clip: apply the formulation's clipping rule; e_max bounds |e_sam| in it (sqrt 2: RoPE's range).
+    clip: apply the process's clipping rule; e_max bounds |e_sam| in it (sqrt 2: RoPE's range).
     approximate: take a chain whose mean is wrong by a multiple of e_sam (`chain` says by how much).
+    e_sam: (B, C, H, W), if it is known at inference. Every chain is then exact, and the clamp SRDiff's.
 
     UserError as in `chain`; ValueError for noise or a prediction of a wrong shape, or another schedule.
     """
-    if schedule is not formulation.schedule and not torch.equal(schedule.beta, formulation.schedule.beta):
-        raise ValueError(f"formulation {formulation.name!r} was made for another schedule")
-    plan = chain(formulation, steps=steps, eta=eta, start=start, approximate=approximate)
+    if schedule is not process.schedule and not torch.equal(schedule.beta, process.schedule.beta):
+        raise ValueError(f"formulation {process.name!r} was made for another schedule")
+    known = e_sam is not None and process.modulated
+    plan = chain(process, steps=steps, eta=eta, start=start, approximate=approximate, known=known)
+    m = [0.0, *process.m.tolist()]
     with torch.no_grad():
         x = x_T if x_T.dtype == torch.float64 else x_T.float()
+        u = process.u(e_sam).to(x) if known and process.shifted else None
+        x = process.start(x, e_sam, plan[0].t)
         for step in plan:
             i = step.t - 1
             y = denoise(x, torch.full((len(x),), i, dtype=torch.int64, device=x.device)).to(x.dtype)
-            alpha_bar, b = float(schedule.alpha_bar[i]), float(formulation.b[i])
+            alpha_bar, b = float(schedule.alpha_bar[i]), float(process.b[i])
             x0_hat = (x - math.sqrt(1 - alpha_bar) * _same_shape(y, x)) / math.sqrt(alpha_bar)
+            if u is not None:
+                x0_hat = x0_hat - b * u
             if clip:
-                bound = 1 + abs(b) * e_max if formulation.clip == "wide" else 1.0
+                bound = 1 + abs(b) * e_max if process.clip == "wide" and u is None else 1.0
                 x0_hat = x0_hat.clamp(-bound, bound)
             x = step.c1 * x0_hat + step.c2 * x
+            if u is not None:
+                x = x + (m[step.s] - step.c2 * m[step.t]) * u
             if step.sigma > 0:
-                x = x + step.sigma * _same_shape(noise(i).to(x), x)
+                z = _same_shape(noise(i).to(x), x)
+                x = x + step.sigma * (process.noise(e_sam, z) if known else z)
     return x
 
 
@@ -101,19 +115,22 @@ def _same_shape(tensor: Tensor, x: Tensor) -> Tensor:
 
 
 def chain(
-    formulation: Formulation,
+    process: Process,
     *,
     steps: int | Sequence[int] | None = None,
     eta: float | None = None,
     start: int | None = None,
     approximate: bool = False,
+    known: bool = False,
 ) -> tuple[Step, ...]:
     """The steps that `sample` takes, arguments as there; the place to read the residuals.
 
+    known: e_sam is, so that the steps are plain diffusion's and nothing is left of it.
+
     UserError for arguments out of range, and for a residual where b_t != 0, unless `approximate` is set.
     """
-    tables = _Tables.of(formulation)
-    T = formulation.schedule.T
+    tables = _Tables.of(process, known)
+    T = process.schedule.T
     start = T if start is None else start
     if not 1 <= start <= T:
         raise UserError(f"sampling: start must be in 1..{T}, got {start}")
@@ -128,7 +145,7 @@ def chain(
     if carries and worst > TOLERANCE and not approximate:
         cure = ("" if eta is None else "leave eta unset, or ") + "take another number of steps, or all"
         raise UserError(
-            f"sampling {formulation.name!r} in these {len(plan)} steps is off by {worst:.2g} e_sam in a step:"
+            f"sampling {process.name!r} in these {len(plan)} steps is off by {worst:.2g} e_sam in a step:"
             f" {cure}"
         )
     return plan
@@ -143,11 +160,11 @@ class _Tables(NamedTuple):
     b: list[float]
 
     @classmethod
-    def of(cls, formulation: Formulation) -> _Tables:
-        alpha_bar = [1.0, *formulation.schedule.alpha_bar.tolist()]
-        return cls(
-            alpha_bar, *([0.0, *table.tolist()] for table in (formulation.m, formulation.k, formulation.b))
-        )
+    def of(cls, process: Process, known: bool) -> _Tables:
+        alpha_bar = [1.0, *process.schedule.alpha_bar.tolist()]
+        if known:
+            return cls(alpha_bar, *[[0.0] * len(alpha_bar)] * 3)
+        return cls(alpha_bar, *([0.0, *table.tolist()] for table in (process.m, process.k, process.b)))
 
 
 def _step(tables: _Tables, t: int, s: int, eta: float | None) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.diffusion.process import Formulation, formulation
+from samdiffsr.diffusion.process import Process, formulation
 from samdiffsr.diffusion.recipe import Diffusion, FormulationName
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.diffusion.schedule import cosine_schedule
@@ -25,7 +25,7 @@ def build_denoiser(network: DenoiserNetwork, cond_channels: int) -> DenoisingUNe
     )
 
 
-def build_formulation(name: FormulationName, diffusion: Diffusion) -> Formulation:
+def build_formulation(name: FormulationName, diffusion: Diffusion) -> Process:
     """The diffusion process."""
     return formulation(name, cosine_schedule(diffusion.steps, diffusion.s, diffusion.beta_max))
 

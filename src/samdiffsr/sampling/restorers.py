@@ -47,7 +47,7 @@ Restorer = Callable[
     [np.ndarray, str], np.ndarray
 ]  # LR uint8 (h, w, 3), name -> SR uint8 (scale h, scale w, 3)
 Watch = Callable[[int, np.ndarray], None]  # t, x_t float32 (scale h, scale w, 3)
-Structure = Callable[[str], np.ndarray]  # name -> e_sam float32 (scale h, scale w)
+Structure = Callable[[str], np.ndarray]  # name -> e_sam float32 (scale h, scale w) or (..., C)
 
 
 def bicubic_restorer(scale: int) -> Restorer:
@@ -96,7 +96,7 @@ def denoiser_restorer(
 
     Args:
         path, encoder_path: the model files.
-        structure: gives e_sam of an image, where the network takes it as an input (formulation `condition`).
+        structure: gives e_sam of an image, where the formulation needs it (`condition`, `scaled_known`).
         memory: bytes for the maps of the network, which is given the image in every step in bands of rows
             that fit; None: enough for all. What is sampled is the same but for rounding.
         progress: called after every band of every step, with how many are done, and in all.
@@ -111,8 +111,9 @@ def denoiser_restorer(
     unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, draw.weights)
     trained = file.network(DenoiserNetwork)
     process = build_formulation(trained.formulation, trained.diffusion)
-    if FORMULATIONS[trained.formulation].e_sam == "network" and structure is None:
-        raise UserError(f"{path}: this network takes region masks as an input; give --labels and --values")
+    arm = FORMULATIONS[trained.formulation]
+    if arm.needs_masks and structure is None:
+        raise UserError(f"{path}: its images are not drawn without region masks; give --labels and --values")
     maps = _maps(device, precision)
     encoder.to(device, maps, memory_format=torch.channels_last)
     unet.to(device, maps, memory_format=torch.channels_last)
@@ -121,10 +122,10 @@ def denoiser_restorer(
     most = torch.cuda.get_device_properties(device).total_memory // 2 if device.type == "cuda" else None
     whole = Captured(unet, str(path), memory=most)  # a graph for each size of an image that is not banded
     scale, shrink = trained.scale, trained.diffusion.residual_scale
-    start = draw.start or process.start
+    start = draw.start or process.first_t
     margin = draw.pad
     itemsize = _itemsize(precision)
-    calls = len(chain(process, steps=draw.steps, start=start))
+    calls = len(chain(process, steps=draw.steps, start=start, known=arm.known))
 
     def restore(lr: np.ndarray, name: str, watch: Watch | None = None) -> np.ndarray:
         height, width = lr.shape[:2]
@@ -135,11 +136,10 @@ def denoiser_restorer(
         with torch.inference_mode():
             with _autocast(maps, precision):
                 features = encode(encoder, (small.float() / 255).to(maps), memory, itemsize)
-                mask = None
-                if unet.mask_channels and structure is not None:
-                    e_sam = _reflect(structure(name), margin * scale)
-                    grow = [(0, padded.shape[i] * scale - e_sam.shape[i]) for i in range(2)]
-                    mask = torch.from_numpy(np.pad(e_sam, grow, mode="edge"))[None, None].to(device)
+                e_sam = None
+                if arm.needs_masks and structure is not None:
+                    found = _reflect(structure(name), margin * scale)
+                    e_sam = _to_map(found, [scale * n for n in padded.shape[:2]]).to(device)
             up = upsampled(small, scale, trained.lr_divisor)
             key = image_index(name, draw.sample) * 1024
 
@@ -152,7 +152,7 @@ def denoiser_restorer(
                 banded = BandedDenoiser(
                     unet,
                     features,
-                    mask,
+                    e_sam if arm.e_sam == "network" else None,
                     memory,
                     itemsize,
                     lambda: progress(next(done), calls * banded.bands),
@@ -176,6 +176,7 @@ def denoiser_restorer(
                 steps=draw.steps,
                 start=start,
                 e_max=file.info["e_max"],
+                e_sam=e_sam if arm.known else None,
             )
             sr = up + x_0 / (2 * shrink)
         return _to_image(sr)[shown]
@@ -344,6 +345,13 @@ def _itemsize(precision: str) -> int:
 def _to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
     """uint8 (H, W, 3) -> uint8 (1, 3, H, W) on the device."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None]).to(device)
+
+
+def _to_map(e_sam: np.ndarray, size: list[int]) -> Tensor:
+    """float32 (H, W) or (H, W, C) -> (1, C, *size), the last rows and columns repeated."""
+    grow = [(0, size[i] - e_sam.shape[i]) for i in range(2)] + [(0, 0)] * (e_sam.ndim - 2)
+    padded = np.atleast_3d(np.pad(e_sam, grow, mode="edge"))
+    return torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1))[None])
 
 
 def _to_image(x: Tensor) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from samdiffsr.core.philox import integers, normals
 from samdiffsr.core.randomness import sample_generator, seed_weights
 from samdiffsr.data.resize import upsampled
 from samdiffsr.data.store import Store
-from samdiffsr.diffusion.process import Formulation, residual
+from samdiffsr.diffusion.process import Process, residual
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
@@ -55,7 +56,7 @@ class NoiseLoss:
         frozen: the encoder whose features condition the denoiser.
     """
 
-    def __init__(self, recipe: DenoiserRecipe, process: Formulation, frozen: RRDBEncoder) -> None:
+    def __init__(self, recipe: DenoiserRecipe, process: Process, frozen: RRDBEncoder) -> None:
         self.recipe, self.process, self.frozen = recipe, process, frozen
         self.features = frozen.features
         self.by_counter = False
@@ -127,6 +128,7 @@ def denoiser_task(
     """The training of `recipe`; arguments as of `train_denoiser`."""
     training = recipe.training
     hr_store, lr_store = Store(hr), Store(lr)
+    process = build_formulation(recipe.formulation, recipe.diffusion)
     digests = {
         "hr": hr_store.digest,
         "lr": lr_store.digest,
@@ -142,7 +144,7 @@ def denoiser_task(
         if source not in (None, digests["lr" if regions.meta.get("on") == "lr" else "hr"]):
             raise UserError(f"{labels}: regions of other images than {hr}; delete its files and run again")
         e_values = load_values(values, regions)
-        e_max = max(float(abs(v).max()) for v in e_values)
+        e_max = max(bound(process, v) for v in e_values)
         options = {
             "labels": regions.labels,
             "values": e_values,
@@ -163,7 +165,7 @@ def denoiser_task(
     digests["encoder"] = encoder_file.sha256
     seed_weights(recipe.seed)
     net = build_denoiser(recipe, frozen.cond_channels)
-    loss = NoiseLoss(recipe, build_formulation(recipe.formulation, recipe.diffusion), frozen)
+    loss = NoiseLoss(recipe, process, frozen)
     return Task(
         name,
         recipe,
@@ -176,6 +178,12 @@ def denoiser_task(
         prepare=loss.prepare,
         facts={"e_max": e_max},
     )
+
+
+def bound(process: Process, values: np.ndarray) -> float:
+    """The largest absolute value of the mean map; values: of the atoms of one image, (n,) or (n, C)."""
+    atoms = torch.from_numpy(np.atleast_2d(values.T)[None, :, None])
+    return float(process.u(atoms).abs().max())
 
 
 def train_denoiser(

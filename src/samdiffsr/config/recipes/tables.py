@@ -104,9 +104,7 @@ def _mask_words(config: Config, variant: str) -> str | None:
     v, masks = config.variants[variant], config.mask_set(variant)
     if v.foreign is not None:
         return "its own"
-    if (
-        FORMULATIONS[v.formulation].e_sam == "network"
-    ):  # the one network that needs masks at inference, where HR is unknown
+    if FORMULATIONS[v.formulation].needs_masks:  # at inference, where HR is unknown
         return f"{masks} in training, {config.chosen.masks['low']} at inference"
     return masks
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.core.recognise import pull
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.models.model_info import model_info
 
 
@@ -24,7 +25,7 @@ def find_models(run: Path, encoder: Path | None = None) -> dict[str, Path]:
     recipe = (info := model_info(path))["recipe"]
     if recipe["kind"] == "encoder":
         return {"encoder": path}
-    if recipe["formulation"] == "condition":
+    if FORMULATIONS[recipe["formulation"]].needs_masks:
         raise UserError(f"{path}: this network needs region masks at inference; choose another run")
     if encoder is not None:
         return {"encoder": _model_file(encoder), "denoiser": path}

@@ -104,7 +104,7 @@ def sampling(config: Config, variant: str, scale: int, seed: int, dataset: str) 
     found = models(config, run, models_of(config, run))
     if config.variants[variant].kind == "baseline":
         found["baseline"] = baseline_networks(config, variant, dataset, scale)
-    if FORMULATIONS[config.variants[variant].formulation].e_sam == "network":
+    if FORMULATIONS[config.variants[variant].formulation].needs_masks:
         # there is no HR image at inference: its masks come from LR, whatever it was trained with
         found |= structure(config, variant, dataset, config.chosen.masks["low"], scale)
     return found
