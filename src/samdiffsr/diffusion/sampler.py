@@ -86,7 +86,7 @@ def sample(
     m = [0.0, *process.m.tolist()]
     with torch.no_grad():
         x = x_T if x_T.dtype == torch.float64 else x_T.float()
-        u = process.u(e_sam).to(x) if known and process.shifted else None
+        u = process.u(e_sam).to(x) if e_sam is not None and process.shifted else None
         x = process.start(x, e_sam, plan[0].t)
         for step in plan:
             i = step.t - 1

@@ -69,7 +69,8 @@ def _affine(process: Process, u: Tensor, spread: Tensor, r: Tensor) -> Network:
         a, s, m, k = math.sqrt(alpha_bar[i]), math.sqrt(1 - alpha_bar[i]), m_of[i], k_of[i]
         covariance = k * m * spread**2 + s * r**2
         variance = a**2 * STD**2 + m**2 * spread**2 + s**2 * r**2
-        return k * u + covariance / variance * (x_t - a * MU - m * u)
+        estimate: Tensor = k * u + covariance / variance * (x_t - a * MU - m * u)
+        return estimate
 
     return denoise
 
@@ -178,7 +179,7 @@ def _worst(off: Tensor) -> float:
     return float(off.flatten()[off.abs().argmax()])
 
 
-def check(name: str, features: int = 1, **options: float) -> tuple[Finding, ...]:
+def check(name: str, features: int = 1, **options: Any) -> tuple[Finding, ...]:
     """The gate of the formulation called `name`, on the paper's schedule; options: its own.
 
     Raises:
