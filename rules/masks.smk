@@ -99,7 +99,7 @@ rule encode:
     params:
         labels=ask(layout.regions),
         recipe=ask(recipes.encoding),
-        code=fingerprint("samdiffsr.masks.encode"),
+        code=ask(arguments.encoding_code),
     shell:
         "python -m samdiffsr encode --labels {params.labels:q} --out {output:q} --recipe {params.recipe:q}"
         " > {log:q} 2>&1"

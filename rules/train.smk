@@ -70,7 +70,7 @@ rule train_denoiser:
         state=LAYOUT.training_state("runs", RUN),
         structure=ask(arguments.training_structure),
         recipe=ask(recipes.denoiser),
-        code=fingerprint("samdiffsr.training.denoiser"),
+        code=ask(arguments.training_code),
     shell:
         "python -m samdiffsr train-denoiser --name {params.name:q} --hr {params.hr:q} --lr {params.lr:q}"
         " --encoder {input.encoder_file:q} {params.structure:q} --state {params.state:q} --out {output.model:q}"

@@ -83,7 +83,10 @@ def test_a_difference_is_paired_over_images_with_seeds_averaged_first(tmp_path: 
     assert (row["n_images"], row["n_seeds"], row["method"], row["kind"]) == (40, 2, "crossed", "difference")
     assert row["seed_sd"] == pytest.approx(0.02 / 2**0.5, abs=1e-6)
     assert row["words"].startswith("+0.13 dB, 95 % CI [0.1")
-    assert "2 seeds, 40 images: a claim takes 3 seeds; these trainings alone [0.1" in row["words"]
+    assert (
+        "2 seeds, 40 images: too few seeds to decide (a claim takes 3); these trainings alone [0.1"
+        in row["words"]
+    )
     assert row["p_holm"] >= row["p"]
     assert (row["trainings_low"], row["trainings_method"]) == (pytest.approx(0.12, abs=0.01), "bca")
     assert row["seed_sd_difference"] == pytest.approx(0, abs=1e-9)  # both methods gain the same with seed 1

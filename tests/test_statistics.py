@@ -234,16 +234,19 @@ def test_sentences() -> None:
     alone = "these trainings alone [0.10, 0.14]"
     said = sentence(claim, "dB")
     assert said == f"+0.12 dB, 95 % CI [0.05, 0.19], 3 seeds, 100 images: higher; {alone}"
-    assert "2 seeds, 100 images: a claim takes 3 seeds; " in sentence(
+    assert "2 seeds, 100 images: too few seeds to decide (a claim takes 3); " in sentence(
         {**claim, "n_seeds": 2, "n_seeds_base": 2}
     )
-    assert "2 and 3 seeds, 100 images: a claim takes" in sentence({**claim, "n_seeds": 2})
+    assert "2 and 3 seeds, 100 images: too few seeds to decide (a claim takes" in sentence(
+        {**claim, "n_seeds": 2}
+    )
     none = paired_difference(np.full((1, 5), 1.0), np.full((1, 5), 1.5))
     assert sentence(none) == "-0.50, 1 seed, 5 images: too few images to claim anything"
     d = np.linspace(0.4, 0.6, 8)
     one = sentence(paired_difference(d, np.zeros(8)))
     assert one.startswith(
-        "+0.50, 1 seed, 8 images: one training is no claim about methods; these trainings alone ["
+        "+0.50, 1 seed, 8 images: too few seeds to decide (one training is no claim about methods); "
+        "these trainings alone ["
     )
     constant = paired_difference(np.full((2, 8), 1.0), np.full((2, 8), 1.5))
     assert sentence(constant, digits=1) == "-0.5 on every image with every seed, 2 seeds, 8 images"

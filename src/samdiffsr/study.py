@@ -267,7 +267,7 @@ class StudyRun:
         variant = self.study.config.variants[self.run.variant]
         if variant.kind != "denoiser":
             raise UserError(f"{self.name}: a variant of kind {variant.kind!r} has no diffusion")
-        return build_formulation(variant.formulation, self.study.config.diffusion)
+        return build_formulation(variant.formulation, self.study.config.diffusion, variant.options)
 
     def restore(
         self, image: np.ndarray, name: str = "image", watch: Callable[[int, np.ndarray], None] | None = None

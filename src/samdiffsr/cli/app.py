@@ -18,6 +18,7 @@ from samdiffsr.cli.stage import Invocation, Topics
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import explained
 from samdiffsr.core.logging import configure
+from samdiffsr.core.plugins import load_plugins
 
 app = typer.Typer(
     cls=Topics,
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     this = Invocation(given)
     configure()
     try:
+        load_plugins()
         code = typer.main.get_command(app).main(
             _debug_first(given), prog_name="samdiffsr", standalone_mode=False, obj=this
         )

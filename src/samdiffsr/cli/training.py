@@ -89,11 +89,13 @@ def train_denoiser(
     threads: Threads = 1,
 ) -> None:
     """Train a denoiser."""
+    from samdiffsr.diffusion.toy import check
     from samdiffsr.training.denoiser import train_denoiser
     from samdiffsr.training.job import Job
     from samdiffsr.training.recipe import DenoiserRecipe
 
     told = DenoiserRecipe.parse(recipe)
+    check(told.formulation, **told.options)
     job = Job(
         state=state,
         out=out,
@@ -106,6 +108,33 @@ def train_denoiser(
         compile=compile,
     )
     train_denoiser(job, told, hr, lr, encoder, labels, values, name)
+
+
+@app.command("check-formulation", cls=Stage, rich_help_panel=TOPIC)
+def check_formulation(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As in config.yaml.")],
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of its function; may be repeated.")
+    ] = None,
+    features: Annotated[int, typer.Option(min=1, metavar="N", help="Numbers a region.")] = 1,
+    threads: Threads = 1,
+) -> None:
+    """Say how a perfect network's images are distributed; refuse a bias that is not declared."""
+    from samdiffsr.cli.options import say
+    from samdiffsr.core.errors import UserError
+    from samdiffsr.diffusion.registry import FORMULATIONS
+    from samdiffsr.diffusion.toy import check
+
+    options = {}
+    for text in option or ():
+        key, _, value = text.partition("=")
+        try:
+            options[key] = float(value)
+        except ValueError:
+            raise UserError(f"--option {text}: must be KEY=NUMBER") from None
+    for finding in check(name, features, **options):
+        say(f"{name}: {finding}")
+    say(f"{name}: {FORMULATIONS[name].biased or 'unbiased'}, as declared")
 
 
 @app.command("import-encoder", cls=Stage, rich_help_panel=TOPIC)

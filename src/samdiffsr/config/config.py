@@ -65,6 +65,8 @@ class Config(Strict):
     """How images are compared."""
     report: Report = Report()
     """How many images results/report.html holds."""
+    plugins: tuple[str, ...] = ()
+    """Modules of your own that add methods, features, metrics and others (docs/develop/extending.md)."""
     metrics: Definitions
     """Metrics of pyiqa by name, beside those that come with the package."""
     datasets: dict[Name, Dataset]

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from samdiffsr.config.config import Config
 from samdiffsr.config.reading import read_mapping
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.plugins import load_plugins
 from samdiffsr.core.registry import similar
 from samdiffsr.reporting.figures.registry import KINDS
 
@@ -22,6 +23,8 @@ def load_config(value: dict[str, Any] | str | Path) -> Config:
     """
     if not isinstance(value, dict):
         value = read_mapping(value)
+    plugins = value.get("plugins")
+    load_plugins(plugins if isinstance(plugins, list) and all(isinstance(p, str) for p in plugins) else ())
     try:
         return Config.model_validate(value)
     except ValidationError as error:

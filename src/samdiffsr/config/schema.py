@@ -159,6 +159,8 @@ class Variant(Strict):
     # the diffusion (docs/method/formulations.md)
     formulation: FormulationName = "published"
     """How e_sam enters the noise: see docs/method/formulations.md."""
+    options: dict[str, float] = Field(default_factory=dict)
+    """Options of the formulation, such as `gamma` of `scaled`."""
     # the structure encoding (paper 4.2)
     masks: Level | None = None
     """Quality of the region masks to train with: one of the study's `masks`. `null`: no masks take part."""

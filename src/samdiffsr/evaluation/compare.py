@@ -178,13 +178,18 @@ def sentence(difference: Difference, unit: str = "", digits: int = 2) -> str:
     counts += f"{images} image{'s' * (images != 1)}"
     methods = difference["methods"]
     if methods["method"] == "few images":
-        return f"{head}, {counts}: too few images to claim anything"
+        also = ", and too few seeds to decide" if min(seeds) < CLAIM_SEEDS else ""
+        return f"{head}, {counts}: too few images to claim anything{also}"
     alone = f"these trainings alone {bounds(difference['trainings'])}"
     if methods["method"] == "one seed":
-        return f"{head}, {counts}: one training is no claim about methods; {alone}"
+        return f"{head}, {counts}: too few seeds to decide (one training is no claim about methods); {alone}"
     if methods["method"] == "constant":
         return f"{head} on every image with every seed, {counts}"
-    claim = verdict(difference) if min(seeds) >= CLAIM_SEEDS else f"a claim takes {CLAIM_SEEDS} seeds"
+    claim = (
+        verdict(difference)
+        if min(seeds) >= CLAIM_SEEDS
+        else f"too few seeds to decide (a claim takes {CLAIM_SEEDS})"
+    )
     return f"{head}, 95 % CI {bounds(methods)}, {counts}: {claim}; {alone}"
 
 

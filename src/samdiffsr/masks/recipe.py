@@ -39,6 +39,11 @@ class Encoding(Recipe):
     overlap: Overlap = "sum"  # the released code: overwrite
     uncovered: Literal["zero", "own_region"] = "zero"
 
+    @property
+    def codes(self) -> list[str]:
+        """Where the code of its choices is."""
+        return [POSITIONS[self.position], OVERLAPS[self.overlap]]
+
 
 class StatisticsRecipe(Recipe):
     """Statistics of one region store.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from samdiffsr.core.errors import UserError
@@ -25,9 +26,12 @@ def build_denoiser(network: DenoiserNetwork, cond_channels: int) -> DenoisingUNe
     )
 
 
-def build_formulation(name: FormulationName, diffusion: Diffusion) -> Process:
-    """The diffusion process."""
-    return formulation(name, cosine_schedule(diffusion.steps, diffusion.s, diffusion.beta_max))
+def build_formulation(
+    name: FormulationName, diffusion: Diffusion, options: Mapping[str, float] | None = None
+) -> Process:
+    """The diffusion process; options: of the formulation's function."""
+    schedule = cosine_schedule(diffusion.steps, diffusion.s, diffusion.beta_max)
+    return formulation(name, schedule, **(options or {}))
 
 
 def load_denoiser(

@@ -46,6 +46,9 @@ class DenoiserNetwork(Recipe):
     lr_divisor: Literal[255, 256] = 255  # the released code up-samples LR / 256
     unet: UNet = UNet()
     diffusion: Diffusion = Diffusion()
+    options: dict[str, float] = Field(default_factory=dict)  # of the formulation's function
+
+    later = ("options",)
 
 
 class ImportRecipe(Recipe):

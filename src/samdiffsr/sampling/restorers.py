@@ -110,7 +110,7 @@ def denoiser_restorer(
     encoder, encoder_file = load_encoder(encoder_path)
     unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, draw.weights)
     trained = file.network(DenoiserNetwork)
-    process = build_formulation(trained.formulation, trained.diffusion)
+    process = build_formulation(trained.formulation, trained.diffusion, trained.options)
     arm = FORMULATIONS[trained.formulation]
     if arm.needs_masks and structure is None:
         raise UserError(f"{path}: its images are not drawn without region masks; give --labels and --values")

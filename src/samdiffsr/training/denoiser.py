@@ -128,7 +128,7 @@ def denoiser_task(
     """The training of `recipe`; arguments as of `train_denoiser`."""
     training = recipe.training
     hr_store, lr_store = Store(hr), Store(lr)
-    process = build_formulation(recipe.formulation, recipe.diffusion)
+    process = build_formulation(recipe.formulation, recipe.diffusion, recipe.options)
     digests = {
         "hr": hr_store.digest,
         "lr": lr_store.digest,

@@ -13,12 +13,15 @@ from samdiffsr.config.config import Config
 from samdiffsr.core import layout
 from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SamplesMetric, SetMetric, of_kind
 from samdiffsr.evaluation.named import WeightRow
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
 from samdiffsr.reporting.figures.registry import KINDS
+from samdiffsr.sampling.adapters import ADAPTERS
+from samdiffsr.workflow import recipes
 from samdiffsr.workflow.contents import content
-from samdiffsr.workflow.fingerprint import fingerprint, scoring_fingerprint
+from samdiffsr.workflow.fingerprint import fingerprint, plugins, scoring_fingerprint
 from samdiffsr.workflow.inputs import figures, results, runs, stores
 from samdiffsr.workflow.inputs.stores import Files
 
@@ -176,10 +179,27 @@ def source_content(config: Config, variant: str, dataset: str, scale: int) -> st
     return content(found, Path(layout.contents(f"{variant}-{dataset}-x{scale}"))) if found else ""
 
 
+def encoding_code(config: Config, encoding: str) -> str:
+    """Of the modules that make values of regions."""
+    return fingerprint("samdiffsr.masks.encode", *plugins(recipes.encoding_of(config, encoding).codes))
+
+
+def training_code(config: Config, variant: str) -> str:
+    """Of the modules that train a variant's denoiser."""
+    return fingerprint("samdiffsr.training.denoiser", *plugins(_codes(config, variant)))
+
+
 def restoring_code(config: Config, variant: str) -> str:
     """Of the modules that make a variant's images; those of baselines decide nothing about the others."""
-    other = ("samdiffsr.sampling.baselines",) if variant in config.baselines else ()
-    return fingerprint("samdiffsr.sampling.restorers", *other)
+    if variant in config.baselines:
+        code = ADAPTERS[config.baselines[variant].adapter].code
+        return fingerprint("samdiffsr.sampling.restorers", "samdiffsr.sampling.baselines", *plugins([code]))
+    return fingerprint("samdiffsr.sampling.restorers", *plugins(_codes(config, variant)))
+
+
+def _codes(config: Config, variant: str) -> list[str]:
+    """Where the code of a variant's own choices is."""
+    return [FORMULATIONS[config.variants[variant].formulation].code]
 
 
 def sampling_gpu(config: Config, variant: str) -> int:

@@ -12,6 +12,7 @@ from samdiffsr.config.config import Config
 from samdiffsr.config.load import load_config
 from samdiffsr.config.reading import read_mapping
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.plugins import VARIABLE
 from samdiffsr.workflow.availability import with_present_test_sets
 
 CONFIGFILE = ("--configfile", "--configfiles")
@@ -51,7 +52,8 @@ def environment(config: Config) -> dict[str, str]:
     mirror = {"SAMDIFFSR_MIRROR": config.mirror} if config.mirror else {}
     slow = "inf" if config.allow_slow else str(config.slow_hours)
     hours = {"SAMDIFFSR_SLOW_HOURS": slow, "SAMDIFFSR_COMMAND_HOURS": str(config.command_hours)}
-    return {**hours, **mirror}
+    plugins = {VARIABLE: " ".join(config.plugins)} if config.plugins else {}
+    return {**hours, **mirror, **plugins}
 
 
 @dataclass(frozen=True)

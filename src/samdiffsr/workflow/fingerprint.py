@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from samdiffsr.core.files import sha256_json
+from samdiffsr.core.registry import module_of
 from samdiffsr.evaluation.metrics import METRICS
 
 PACKAGE = "samdiffsr"
@@ -21,7 +23,7 @@ REGISTRY = f"{PACKAGE}.evaluation.metrics"
 ROOT = Path(__file__).parents[1]
 # What stages import and what decides no number: words, records, files, who gets which GPU. What a recipe says
 # counts by its text, and a registry by its entries.
-WORDS = "errors files gpus layout locks logging machine progress recipe registry"
+WORDS = "errors files gpus layout locks logging machine plugins progress recipe registry"
 NEUTRAL = frozenset({PACKAGE, *(f"{PACKAGE}.core.{name}" for name in WORDS.split())})
 
 
@@ -45,9 +47,14 @@ def scoring_fingerprint(stage: str, metrics: Iterable[str]) -> str:
     Of the registry counts what decides their values: a new label or another metric scores nothing again.
     """
     entries = [(name, METRICS[name]) for name in sorted(metrics)]
-    modules = [metric.module for _, metric in entries if metric.module.startswith(f"{PACKAGE}.")]
+    modules = [metric.module for _, metric in entries]
     code = fingerprint(stage, *sorted({*modules}), without=(REGISTRY,))
     return sha256_json([code, [(name, metric.identity) for name, metric in entries]])[:12]
+
+
+def plugins(codes: Iterable[str]) -> tuple[str, ...]:
+    """The modules of entries ("module:name") that lie outside the package."""
+    return tuple(sorted({module_of(code) for code in codes if not _within(code, PACKAGE)}))
 
 
 def _closure(modules: tuple[str, ...], neutral: frozenset[str]) -> set[str]:
@@ -63,24 +70,48 @@ def _closure(modules: tuple[str, ...], neutral: frozenset[str]) -> set[str]:
 
 @cache
 def _tree(name: str) -> ast.Module:
-    return ast.parse(_path(name).read_text(encoding="utf-8"))
+    path = _path(name)
+    return ast.parse("" if path is None else path.read_text(encoding="utf-8"))
 
 
-def _path(name: str) -> Path:
-    base = ROOT.joinpath(*name.split(".")[1:])
-    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+def _path(name: str) -> Path | None:
+    """The file of a module, of the package or of a plug-in; None if there is none, as of a bare folder."""
+    if _within(name, PACKAGE):
+        base = ROOT.joinpath(*name.split(".")[1:])
+        path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        return path if path.exists() else None
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        spec = None
+    origin = None if spec is None else spec.origin
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
+
+
+def _within(name: str, package: str) -> bool:
+    return name.partition(":")[0].partition(".")[0] == package
 
 
 def _imports(name: str) -> list[str]:
+    """What a module imports of the package, and of its own where it is a plug-in's."""
+    top = name.partition(".")[0]
     found = []
     for node in ast.walk(_tree(name)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name.startswith(f"{PACKAGE}.")]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
+            if node.level:
+                inside = (path := _path(name)) is not None and path.name == "__init__.py"
+                outer = name.split(".")[: len(name.split(".")) - node.level + inside]
+                module = ".".join([*outer, *filter(None, [module])])
             submodules = [f"{module}.{alias.name}" for alias in node.names]
-            found += [s if _path(s).exists() else module for s in submodules]
-    return found
+            found += [s if _ours(s, top) and _path(s) is not None else module for s in submodules]
+    return [module for module in found if _ours(module, top)]
+
+
+def _ours(module: str, top: str) -> bool:
+    return module != PACKAGE and (_within(module, PACKAGE) or _within(module, top))
 
 
 @cache

@@ -88,6 +88,7 @@ def denoiser_recipe(config: Config, run: Run) -> DenoiserRecipe:
         unet=config.chosen.unet,
         diffusion=config.diffusion,
         formulation=v.formulation,
+        options=v.options,
         lr_divisor=v.lr_divisor,
         training=config.training(run.variant),
         precision=config.precision,
