@@ -1,4 +1,4 @@
-"""Plug-ins: found, planned without torch, refused in one line, part of the fingerprint; the example's table."""
+"""Plug-ins: found, planned without torch, refused in one line, fingerprinted; the table of the example."""
 
 from __future__ import annotations
 
