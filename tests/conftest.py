@@ -54,10 +54,11 @@ def count(pytestconfig: pytest.Config) -> Counter[str]:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workers share the tests one by one; those that share a finished workflow stay together."""
+    """Workers share the tests one by one; those that share a finished workflow stay together, and begin."""
     for item in items:
         if item.get_closest_marker("workflow"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
