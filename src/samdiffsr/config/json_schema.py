@@ -99,6 +99,10 @@ class _Schema(GenerateJsonSchema):
         # a configuration may define metrics of its own: editors offer the names, and take another
         return {"anyOf": [names, made]} if registry is METRICS else names
 
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        made = super().tagged_union_schema(schema)
+        return {"anyOf": made.pop("oneOf"), **made} if "oneOf" in made else made
+
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         made = super().dict_schema(schema)
         return {**made, "additionalProperties": False} if "patternProperties" in made else made
