@@ -78,3 +78,22 @@ def test_offline_nothing_is_reached() -> None:
 
     with compat.offline(), pytest.raises(UserError, match="tried to reach the network"):
         requests.get("http://localhost:9", timeout=1)
+
+
+def test_psnr_and_ssim_come_without_the_rest_of_pyiqa_which_can_be_imported_later() -> None:
+    code = (
+        "import sys, numpy as np, torch\n"
+        "from samdiffsr.evaluation import networks\n"
+        "images = np.random.default_rng(0).integers(0, 256, (2, 20, 24, 3), dtype=np.uint8)\n"
+        "alone = [networks.build_psnr('cpu', 'ycbcr'), networks.build_ssim('cpu', 'yiq')]\n"
+        "values = [networks.value(metric, *images) for metric in alone]\n"
+        "heavy = {'pyiqa', 'pyiqa.archs', 'pyiqa.utils', 'torchvision', 'cv2', 'timm', 'transformers'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+        "import pyiqa\n"
+        "cpu = torch.device('cpu')\n"
+        "whole = [pyiqa.create_metric('psnr', device=cpu, test_y_channel=True, color_space='ycbcr'),\n"
+        "         pyiqa.create_metric('ssim', device=cpu, color_space='yiq')]\n"
+        "print(values == [networks.value(metric, *images) for metric in whole])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\nTrue\n"

@@ -5,7 +5,10 @@ Nothing here is imported before it is asked for, and a package stays as it was a
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
+import sys
 import tempfile
 import types
 import warnings
@@ -81,15 +84,48 @@ def mobile_sam() -> nn.Module:
 # ---- pyiqa ----
 
 
-def filter_by_axis() -> None:
+def pyiqa_arch(name: str) -> types.ModuleType:
+    """One module of `pyiqa.archs`, e.g. "psnr_arch", without what the packages around it import.
+
+    `import pyiqa` brings all that any of its metrics might need, torchvision and OpenCV among it: 5 s of a
+    processor before the PSNR of one image. It is left as it was, to be imported later. Goes when pyiqa's
+    packages import lazily: 0.1.16 does so for its networks, not for its tools.
+    """
+    with _without_init("pyiqa", "pyiqa.archs", "pyiqa.utils"):
+        return importlib.import_module(f"pyiqa.archs.{name}")
+
+
+@contextmanager
+def _without_init(*packages: str) -> Iterator[None]:
+    """Modules of these packages can be imported in the block, and the packages' own code does not run.
+
+    packages: the first is the outermost. Those that are imported already stay as they are.
+    """
+    spec = importlib.util.find_spec(packages[0])
+    assert spec is not None
+    assert spec.submodule_search_locations
+    root = spec.submodule_search_locations[0]
+    bare = {}
+    for name in packages:
+        if name not in sys.modules:
+            module = types.ModuleType(name)
+            module.__path__ = ["/".join([root, *name.split(".")[1:]])]
+            bare[name] = module
+    sys.modules.update(bare)
+    try:
+        yield
+    finally:
+        for name in bare:
+            del sys.modules[name]
+
+
+def filter_by_axis(ssim_arch: types.ModuleType) -> None:
     """Let pyiqa's SSIM filter with its Gaussian window an axis at a time: the same but for rounding.
 
     pyiqa 0.1.16 convolves in float64 with the whole window. Torch does that so slowly on a CPU that SSIM took
     most of the time of scoring. No report of it is known; goes when `pyiqa.archs.ssim_arch` filters by axis.
     """
-    import pyiqa.archs.ssim_arch
-
-    pyiqa.archs.ssim_arch.filter2 = _by_axis
+    ssim_arch.filter2 = _by_axis  # type: ignore[attr-defined]
 
 
 def _by_axis(image: Tensor, window: Tensor, shape: str) -> Tensor:

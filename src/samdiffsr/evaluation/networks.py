@@ -1,12 +1,12 @@
 """pyiqa's metrics: PSNR, SSIM, LPIPS and MANIQA, called as the paper's released script calls them.
 
-pyiqa is imported (seconds) only when one of its metrics is built. Networks are loaded from local files that
-were checked before, never from a hub.
+Of pyiqa only what a metric needs is imported, and only when it is built. Networks are loaded from local files
+that were checked before, never from a hub.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +19,28 @@ if TYPE_CHECKING:
     import torch
 
 
-def build_psnr(device: str, color: str | None) -> Any:
+Measure = Callable[..., Any]  # one image or two, float (1, 3, H, W) in [0, 1] -> a tensor of one value
+
+
+def build_psnr(device: str, color: str | None) -> Measure:
     """pyiqa's PSNR on one luma ("ycbcr", "yiq"), or over RGB if `color` is None."""
+    psnr = compat.pyiqa_arch("psnr_arch").PSNR
     if color is None:
-        return create("psnr", device, test_y_channel=False)
+        return _on(device, psnr(test_y_channel=False))
     # color_space is not optional: pyiqa's default is full-range yiq, 1.32 dB lower
-    return create("psnr", device, test_y_channel=True, color_space=color)
+    return _on(device, psnr(test_y_channel=True, color_space=color))
 
 
-def build_ssim(device: str, color: str) -> Any:
+def build_ssim(device: str, color: str) -> Measure:
     """pyiqa's SSIM on one luma."""
-    metric = create("ssim", device, color_space=color)
-    compat.filter_by_axis()
-    return metric
+    arch = compat.pyiqa_arch("ssim_arch")
+    compat.filter_by_axis(arch)
+    return _on(device, arch.SSIM(color_space=color))
+
+
+def _on(device: str, metric: Measure) -> Measure:
+    """The metric of images on any device, computed on this one."""
+    return lambda *images: metric(*(image.to(_device(device)) for image in images))
 
 
 def build_lpips(alexnet: Path, heads: Path, device: str = "cpu") -> Any:
