@@ -78,3 +78,22 @@ def test_the_reference_names_every_key_and_command(root: Path) -> None:
     commands = reference.commands()
     for name in typer.main.get_command(program.app).commands:
         assert f"\n## `samdiffsr {name}`\n" in commands
+
+
+def test_lines_of_prose_are_short(root: Path) -> None:
+    pages = [
+        *root.glob("*.md"),
+        *root.glob("docs/**/*.md"),
+        *root.glob("results/**/*.md"),
+        root / "paper/README.md",
+    ]
+    long = []
+    for page in (page for page in pages if not page.name.startswith("table")):
+        text = re.sub(
+            r"^ *```.*?^ *```$", lambda code: "\n" * code[0].count("\n"), page.read_text(), flags=re.M | re.S
+        )
+        for number, line in enumerate(text.splitlines(), 1):
+            words = re.sub(r"\]\([^)]*\)|<[^>]*>", "", line)  # without the targets of links
+            if len(words) > 100 and not words.lstrip().startswith(("|", "![", "$$")):
+                long.append(f"{page.relative_to(root)}:{number}: {len(words)}")
+    assert long == []
