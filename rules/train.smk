@@ -19,10 +19,10 @@ rule train_encoder:
         encoder=arguments.any_of(CHOSEN.encoders),
     conda:
         "../envs/samdiffsr.yaml"
-    threads: CHOSEN.threads
+    threads: arguments.encoder_threads(CONFIG)
     resources:
         gpu=CHOSEN.gpus,
-        mem_mb=growing(CHOSEN.memory_mb),
+        mem_mb=growing(arguments.encoder_mb(CONFIG)),
         runtime=CHOSEN.hours * 60,
     params:
         name=ENCODER,

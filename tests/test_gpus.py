@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from samdiffsr.cli import stage
 from samdiffsr.core.gpus import DECIDED
 
 TAKE = (
@@ -63,3 +64,22 @@ def test_nothing_to_choose(tmp_path: Path, gpus: int) -> None:
     seen, process = Machine(tmp_path, gpus).take(1)
     assert seen == "all"
     process.communicate("")
+
+
+@pytest.mark.parametrize(
+    ("given", "gpus", "processes", "threads"),
+    [
+        ({"processes": 0, "cpu_processes": 2, "threads": 2, "device": "auto"}, 0, 2, 1),
+        ({"processes": 0, "cpu_processes": 2, "threads": 5, "device": "auto"}, 0, 2, 2),
+        ({"processes": 0, "cpu_processes": 2, "threads": 1, "device": "auto"}, 0, 1, 1),  # one core
+        ({"processes": 0, "cpu_processes": 2, "threads": 2, "device": "auto"}, 1, 1, 2),  # would take the GPU
+        ({"processes": 0, "cpu_processes": 2, "threads": 2, "device": "cpu"}, 1, 2, 1),
+        ({"processes": 0, "threads": 2, "device": "auto"}, 0, 1, 2),  # a denoiser
+        ({"processes": 4, "cpu_processes": 2, "threads": 2, "device": "auto"}, 4, 4, 2),
+    ],
+)
+def test_processes_without_a_gpu_share_the_threads(
+    given: dict[str, object], gpus: int, processes: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "gpus_here", lambda: gpus)
+    assert stage.shared(given) == (processes, threads)

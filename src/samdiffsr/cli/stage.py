@@ -9,7 +9,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from samdiffsr.core.gpus import become_several, take_gpus
+from samdiffsr.core.gpus import become_several, gpus_here, take_gpus
 
 
 @dataclass
@@ -29,13 +29,26 @@ class Stage(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         given = ctx.params
+        processes, given["threads"] = shared(given)
         if given["threads"] is not None:
             os.environ["OMP_NUM_THREADS"] = str(given["threads"])  # read when numpy and torch are imported
-        processes = given.get("processes", 1) or 1
         if given.get("device", "cpu") != "cpu":
             take_gpus(processes)
         become_several(processes, ctx.obj.arguments)
         return super().invoke(ctx)
+
+
+def shared(given: dict[str, Any]) -> tuple[int, int | None]:
+    """How many processes a command becomes, and the threads of each.
+
+    With `processes` 0, a training that takes no GPU shares its threads among `cpu_processes`.
+    """
+    processes, threads = given.get("processes", 1), given["threads"]
+    if processes:
+        return processes, threads
+    on_gpu = given["device"] != "cpu" and gpus_here() > 0
+    processes = 1 if on_gpu else min(given.get("cpu_processes", 1), threads)
+    return processes, threads // processes
 
 
 def takes_several(param: Any) -> bool:

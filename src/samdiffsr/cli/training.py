@@ -22,6 +22,15 @@ Compile = Annotated[
 Processes = Annotated[
     int, typer.Option(min=0, metavar="N", help="A GPU each, that share each batch; 0: no GPU.")
 ]
+CpuProcesses = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        envvar="SAMDIFFSR_ENCODER_PROCESSES",
+        help="Without a GPU: share each batch and the threads, at least one each.",
+    ),
+]
 Workers = Annotated[int, typer.Option(min=0, metavar="N", help="Threads that cut patches ahead; 0: in line.")]
 SaveEvery = Annotated[int, typer.Option(min=1, metavar="STEPS", help="Between two resume states.")]
 SlowHours = Annotated[
@@ -44,6 +53,7 @@ def train_encoder(
     name: Name = "training",
     device: Device = "auto",
     processes: Processes = 1,
+    cpu_processes: CpuProcesses = 1,
     workers: Workers = 0,
     save_every: SaveEvery = 500,
     slow_hours: SlowHours = float("inf"),

@@ -15,6 +15,11 @@ DRIVER = Path("/proc/driver/nvidia/gpus")
 DECIDED = ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SLURM_JOB_ID")  # by the user, torchrun, Slurm
 
 
+def gpus_here(driver: Path = DRIVER) -> int:
+    """How many GPUs the machine has, whoever uses them; found out without torch."""
+    return len(list(driver.iterdir())) if driver.is_dir() else 0
+
+
 def take_gpus(wanted: int, driver: Path = DRIVER, folder: Path | None = None) -> None:
     """Make `wanted` GPUs that no other process has taken the only ones that torch sees.
 
@@ -24,7 +29,7 @@ def take_gpus(wanted: int, driver: Path = DRIVER, folder: Path | None = None) ->
     Args:
         driver: a folder with an entry a GPU. folder: of the lock files; the machine's for temporary files.
     """
-    count = len(list(driver.iterdir())) if driver.is_dir() else 0
+    count = gpus_here(driver)
     if count < 2 or any(name in os.environ for name in DECIDED):
         return
     places = folder or Path(tempfile.gettempdir())

@@ -153,6 +153,15 @@ def device(config: Config) -> list[str]:
     return ["--device", config.device, *compiling]
 
 
+def encoder_threads(config: Config) -> int:
+    """Of all processes that train an encoder on the CPU; on a GPU one counts."""
+    return config.chosen.threads * (1 if config.chosen.gpus else config.chosen.encoder_processes)
+
+
+def encoder_mb(config: Config) -> int:
+    return config.chosen.memory_mb * encoder_threads(config) // config.chosen.threads
+
+
 def training_structure(config: Config, variant: str, scale: int, seed: int) -> list[str]:
     return _structure(runs.denoiser_training(config, variant, scale, seed))
 

@@ -48,12 +48,16 @@ def configured(
 
 
 def environment(config: Config) -> dict[str, str]:
-    """What decides nothing about an outcome, and so travels to the jobs in their environment."""
+    """What decides nothing about an outcome, and so travels to the jobs in their environment.
+
+    (The number of processes decides the order of summation, as the number of threads does.)
+    """
     mirror = {"SAMDIFFSR_MIRROR": config.mirror} if config.mirror else {}
     slow = "inf" if config.allow_slow else str(config.slow_hours)
     hours = {"SAMDIFFSR_SLOW_HOURS": slow, "SAMDIFFSR_COMMAND_HOURS": str(config.command_hours)}
+    processes = {"SAMDIFFSR_ENCODER_PROCESSES": str(config.chosen.encoder_processes)}
     plugins = {VARIABLE: " ".join(config.plugins)} if config.plugins else {}
-    return {**hours, **mirror, **plugins}
+    return {**hours, **mirror, **processes, **plugins}
 
 
 @dataclass(frozen=True)
