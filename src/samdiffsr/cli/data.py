@@ -187,8 +187,12 @@ def overlap(
     out: Out,
     train: Annotated[Any, typer.Option(parser=named, metavar="NAME=STORE", help="The training set.")],
     test: Annotated[list[Any], typer.Option(parser=named, metavar="NAME=STORE...", help="The test sets.")],
-    recipe: Annotated[str | None, typer.Option(metavar="JSON", help="What training leaves out.")] = None,
-    cache: Annotated[Path | None, typer.Option(metavar="PATH", help="Keeps what was found.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Images that training leaves out.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Folder that keeps what was found.")
+    ] = None,
     threads: Threads = 1,
 ) -> None:
     """Find test images among the training images."""

@@ -52,7 +52,7 @@ def score(
 def score_sets(
     hr: Hr,
     out: Out,
-    cache: Annotated[Path, path("Folder of what was computed of the truth.")],
+    cache: Annotated[Path, path("Folder that keeps what was computed for the truth.")],
     weights: Annotated[Path, path("Folder of the metrics' weight files.")],
     manifests: Manifests,
     run: Run,
@@ -97,7 +97,7 @@ def score_samples(
     recipe: RecipeText,
     threads: Threads = 1,
 ) -> None:
-    """Split the error of several images of each LR image into noise and the rest."""
+    """Split the error of several samples into noise and the rest."""
     from samdiffsr.evaluation.recipe import SamplesRecipe
     from samdiffsr.evaluation.samples import score_samples
 

@@ -25,7 +25,7 @@ def segment(
     weights: Annotated[Path | None, path("Folder of weight files (SAM, MobileSAM).")] = None,
     root: Annotated[Path | None, path("Folder that holds BSDS500 (ucm, human).")] = None,
     regions: Annotated[Path | None, path("Store of the same images' regions (placebo).")] = None,
-    state: Annotated[Path | None, path("Folder from which an interrupted call goes on.")] = None,
+    state: Annotated[Path | None, path("Folder of finished images, to resume from.")] = None,
     threads: Threads = 1,
 ) -> None:
     """Find the regions of a store's images."""
@@ -49,7 +49,7 @@ def segment(
 
 @app.command("masks-merge", cls=Stage, rich_help_panel=TOPIC)
 def masks_merge(
-    out: Out, shards: Annotated[list[Path], paths("In their order.")], threads: Threads = 1
+    out: Out, shards: Annotated[list[Path], paths("The parts, in order.")], threads: Threads = 1
 ) -> None:
     """Join the parts of a region store."""
     from samdiffsr.masks.store import merge_shards
@@ -59,7 +59,7 @@ def masks_merge(
 
 @app.command("masks-export", cls=Stage, rich_help_panel=TOPIC)
 def masks_export(labels: Labels, out: Out, threads: Threads = 1) -> None:
-    """Write masks as COCO run lengths, a JSON an image."""
+    """Write masks as COCO run lengths, one JSON for each image."""
     from samdiffsr.masks.segment import export_masks
 
     export_masks(labels, out)
@@ -67,13 +67,15 @@ def masks_export(labels: Labels, out: Out, threads: Threads = 1) -> None:
 
 @app.command("masks-import", cls=Stage, rich_help_panel=TOPIC)
 def masks_import(
-    folder: Annotated[Path, path("Of the JSON files.")],
+    folder: Annotated[Path, path("Folder of the JSON files.")],
     source: Annotated[Path, path("Store of the images.")],
     out: Out,
-    scale: Annotated[int, typer.Option(metavar="N", help="Of masks that were made on an LR store.")] = 1,
+    scale: Annotated[
+        int, typer.Option(metavar="N", help="Scale factor, of masks that were made on an LR store.")
+    ] = 1,
     threads: Threads = 1,
 ) -> None:
-    """Read masks from COCO run lengths, a JSON an image."""
+    """Read masks from COCO run lengths, one JSON for each image."""
     from samdiffsr.masks.recipe import MaskRecipe
     from samdiffsr.masks.segment import segment
     from samdiffsr.masks.segmenters.registry import Imported
@@ -85,7 +87,7 @@ def masks_import(
 @app.command("masks-statistics", cls=Stage, rich_help_panel=TOPIC)
 def masks_statistics(
     labels: Labels,
-    out: Annotated[Path, path("CSV with a row an image.")],
+    out: Annotated[Path, path("CSV with a row for each image.")],
     summary: Annotated[Path, path("CSV of the store as a whole.")],
     recipe: RecipeText,
     root: Annotated[Path | None, path("Folder that holds BSDS500's annotators.")] = None,
@@ -101,7 +103,7 @@ def masks_statistics(
 
 @app.command("masks-gather", cls=Stage, rich_help_panel=TOPIC)
 def masks_gather(
-    out: Out, parts: Annotated[list[Path], paths("Summaries, in their order.")], threads: Threads = 1
+    out: Out, parts: Annotated[list[Path], paths("Summaries, in order.")], threads: Threads = 1
 ) -> None:
     """Join the statistics of several region stores."""
     from samdiffsr.masks.statistics import gather_statistics

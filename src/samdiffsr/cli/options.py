@@ -46,28 +46,34 @@ def device_of(name: str) -> str:
     return str(resolve_device(name))
 
 
-RecipeText = Annotated[str, typer.Option("--recipe", metavar="JSON", help="What decides the outcome.")]
+RecipeText = Annotated[
+    str, typer.Option("--recipe", metavar="JSON", help="The recipe: all that decides the outcome.")
+]
 Threads = Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the networks run.")]
-Shard = Annotated[Any, typer.Option(parser=shard, metavar="PART/PARTS", help="The part of the images.")]
-Out = Annotated[Path, path("What is written.")]
+Shard = Annotated[
+    Any, typer.Option(parser=shard, metavar="PART/PARTS", help="The part of the images to work on.")
+]
+Out = Annotated[Path, path("Where to write.")]
 Hr = Annotated[Path, path("Store of HR images.")]
 Lr = Annotated[Path, path("Store of LR images.")]
 Labels = Annotated[Path, path("Store of regions.")]
-Manifests = Annotated[list[Path], paths("Of the sampled images.")]
+Manifests = Annotated[list[Path], paths("Manifests of the sampled images.")]
 Run = Annotated[str, typer.Option(metavar="RUN", help="The run's name, e.g. sam_diffsr-x4-s0.")]
 Dataset = Annotated[str, typer.Option(metavar="NAME", help="The test set's name.")]
 
 # The options by which a command chooses a study; config.overlays.configured takes them.
-ConfigFile = Annotated[Path, typer.Option("--config", metavar="PATH", help="The configuration.")]
+ConfigFile = Annotated[Path, typer.Option("--config", metavar="PATH", help="The configuration file.")]
 Overlays = Annotated[
-    list[Path] | None, typer.Option("--configfile", metavar="PATH", help="Laid over it; may be repeated.")
+    list[Path] | None,
+    typer.Option("--configfile", metavar="PATH", help="A file merged over it; may be repeated."),
 ]
 StudyName = Annotated[
-    str | None, typer.Option("--study", metavar="NAME", help="Instead of the one named there.")
+    str | None, typer.Option("--study", metavar="NAME", help="Study to use; default: the one in the file.")
 ]
 Mirror = Annotated[
-    str | None, typer.Option("--mirror", metavar="PATH|URL", help="Searched before any address.")
+    str | None,
+    typer.Option("--mirror", metavar="PATH|URL", help="Folder or URL prefix searched before any download."),
 ]
 Settings = Annotated[
     list[str] | None,

@@ -19,7 +19,7 @@ app = typer.Typer()
 def gather(
     published: Annotated[Path, path("The paper's tables, CSV.")],
     out: Annotated[Path, path("The table, CSV.")],
-    tidy: Annotated[Path, path("CSV with a row a value.")],
+    tidy: Annotated[Path, path("CSV with a row for each value.")],
     differences: Annotated[Path, path("CSV of the differences between methods.")],
     markdown: Annotated[Path, path("The table, Markdown.")],
     latex: Annotated[Path, path("The table, LaTeX.")],
@@ -43,11 +43,11 @@ def gather(
 
 @app.command("draw", cls=Stage, rich_help_panel=TOPIC)
 def draw(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What messages call it, e.g. figure5.")],
-    out: Annotated[list[Path], paths(".png, .pdf.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name in messages, e.g. figure5.")],
+    out: Annotated[list[Path], paths("Files to write, .png and .pdf.")],
     recipe: RecipeText,
     inputs: Annotated[
-        list[Any] | None, typer.Option(parser=named, metavar="USE=PATH...", help="What it shows.")
+        list[Any] | None, typer.Option(parser=named, metavar="USE=PATH...", help="The files that it shows.")
     ] = None,
     threads: Threads = 1,
 ) -> None:
@@ -95,12 +95,12 @@ def report(
 @app.command("findings", cls=Stage, rich_help_panel=TOPIC)
 def findings(
     kept: Annotated[Path, path("The kept studies.")] = Path("results/kept"),
-    template: Annotated[Path, path("The words.")] = Path("docs/_site/findings.md.j2"),
+    template: Annotated[Path, path("Template of the text.")] = Path("docs/_site/findings.md.j2"),
     others: Annotated[Path, path("What others measured, CSV.")] = Path("paper/others.csv"),
     out: Annotated[Path, path("The page.")] = Path("docs/study/findings.md"),
     threads: Threads = 1,
 ) -> None:
-    """Write the findings: numbers and verbs as the kept scores decide them."""
+    """Write the findings page from the kept scores."""
     from samdiffsr.reporting.findings import render
     from samdiffsr.reporting.tables.render import write_text
 

@@ -15,9 +15,13 @@ app = typer.Typer()
 
 CommandHours = Annotated[
     float,
-    typer.Option(metavar="H", envvar="SAMDIFFSR_COMMAND_HOURS", help="Kill another method's program after."),
+    typer.Option(
+        metavar="H",
+        envvar="SAMDIFFSR_COMMAND_HOURS",
+        help="Hours after which another method's program is killed.",
+    ),
 ]
-Manifest = Annotated[Path, path("What says how each image was made.")]
+Manifest = Annotated[Path, path("Record of how each image was made.")]
 
 
 @app.command("sample", cls=Stage, rich_help_panel=TOPIC)
@@ -25,13 +29,13 @@ def sample(
     lr: Lr,
     out: Annotated[Path, path("Folder of the restored images.")],
     manifest: Manifest,
-    progress: Annotated[Path, path("Record from which an interrupted call goes on.")],
+    progress: Annotated[Path, path("Record of finished images, to resume from.")],
     recipe: RecipeText,
     encoder: Annotated[Path | None, path("Model file.")] = None,
     denoiser: Annotated[Path | None, path("Model file.")] = None,
     labels: Annotated[Path | None, path("Store of regions.")] = None,
     values: Annotated[Path | None, path("The regions' values.")] = None,
-    source: Annotated[Path | None, path("What another method is made of: folder, file.")] = None,
+    source: Annotated[Path | None, path("Folder or file of another method.")] = None,
     command_hours: CommandHours = float("inf"),
     shard: Shard = "0/1",
     device: Device = "auto",
@@ -64,7 +68,7 @@ def sample(
 
 @app.command("samples-merge", cls=Stage, rich_help_panel=TOPIC)
 def samples_merge(
-    manifest: Manifest, parts: Annotated[list[Path], paths("In their order.")], threads: Threads = 1
+    manifest: Manifest, parts: Annotated[list[Path], paths("The parts, in order.")], threads: Threads = 1
 ) -> None:
     """Join the manifests of an LR store's parts."""
     from samdiffsr.sampling.sample_set import merge_samples

@@ -39,7 +39,7 @@ def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Decode and hash every file.")] = False,
     threads: Threads = 1,
 ) -> None:
-    """Say what the study needs, what is missing, and what mends it."""
+    """Say what the study needs, what is missing and how to get it."""
     from samdiffsr.config.overlays import configured
     from samdiffsr.workflow.configuration import Call
     from samdiffsr.workflow.doctor import examine, healthy, remove_leftovers, report
@@ -65,7 +65,7 @@ def plan(
     root: Root = Path(),
     threads: Threads = 1,
 ) -> None:
-    """Say what a target will cost here; run nothing but a short timing."""
+    """Say what a target will cost on this machine."""
     from samdiffsr.config.overlays import configured
     from samdiffsr.workflow.availability import with_present_test_sets
     from samdiffsr.workflow.configuration import Call
@@ -85,7 +85,7 @@ def _files(config: Path, overlays: list[Path] | None) -> list[str]:
 
 @app.command("schema", cls=Stage, rich_help_panel=TOPIC)
 def schema(out: Out = Path("config.schema.json"), threads: Threads = 1) -> None:
-    """Write the JSON schema of config.yaml, by which editors complete and check it."""
+    """Write the JSON schema of config.yaml, for editors."""
     from samdiffsr.config.json_schema import json_schema
     from samdiffsr.core.files import write_json
 
@@ -105,7 +105,7 @@ def calibrate(out: Out, recipe: RecipeText, device: Device = "auto", threads: Th
 def release(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="sam_diffsr-x4-s0, or table2 for its runs."),
+        typer.Argument(metavar="[RUN]...", help="A run, e.g. sam_diffsr-x4-s0, or a table for its runs."),
     ] = None,
     config: ConfigFile = CONFIG,
     configfile: Overlays = None,
@@ -114,9 +114,9 @@ def release(
     settings: Settings = None,
     root: Root = Path(),
     every: Annotated[bool, typer.Option("--all", help="Every run of the study's tables.")] = False,
-    no_dvc: Annotated[bool, typer.Option("--no-dvc", help="Copy only.")] = False,
+    no_dvc: Annotated[bool, typer.Option("--no-dvc", help="Copy without DVC.")] = False,
     remote: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Their DVC remote; default: the clone's.")
+        str | None, typer.Option(metavar="NAME", help="DVC remote for them; default: the clone's.")
     ] = None,
     threads: Threads = 1,
 ) -> None:
@@ -133,7 +133,7 @@ def release(
 @app.command("track", cls=Stage, rich_help_panel=TOPIC)
 def track(
     root: Root = Path(),
-    drop: Annotated[bool, typer.Option("--drop", help="Take what is absent out of data.dvc.")] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Remove what is absent from data.dvc.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only compare data.dvc with data.files.")] = False,
     threads: Threads = 1,
 ) -> None:

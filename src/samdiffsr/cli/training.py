@@ -14,13 +14,14 @@ TOPIC = "Models"
 app = typer.Typer()
 
 State = Annotated[Path, path("Folder of resume states.")]
-Name = Annotated[str, typer.Option(metavar="NAME", help="What messages call this training.")]
+Name = Annotated[str, typer.Option(metavar="NAME", help="Name of this training in messages.")]
 Compile = Annotated[
     Literal["auto", "true", "false"],
-    typer.Option(help="The networks, with torch.compile; auto: long trainings on a GPU."),
+    typer.Option(help="Use torch.compile; auto: in long trainings on a GPU."),
 ]
 Processes = Annotated[
-    int, typer.Option(min=0, metavar="N", help="A GPU each, that share each batch; 0: no GPU.")
+    int,
+    typer.Option(min=0, metavar="N", help="Processes with a GPU each, which share each batch; 0: no GPU."),
 ]
 CpuProcesses = Annotated[
     int,
@@ -28,15 +29,15 @@ CpuProcesses = Annotated[
         min=1,
         metavar="N",
         envvar="SAMDIFFSR_ENCODER_PROCESSES",
-        help="Without a GPU: share each batch and the threads, at least one each.",
+        help="Processes that share each batch and the threads where there is no GPU.",
     ),
 ]
-Workers = Annotated[int, typer.Option(min=0, metavar="N", help="Threads that cut patches ahead; 0: in line.")]
-SaveEvery = Annotated[int, typer.Option(min=1, metavar="STEPS", help="Between two resume states.")]
+Workers = Annotated[int, typer.Option(min=0, metavar="N", help="Threads that prepare patches; 0: none.")]
+SaveEvery = Annotated[int, typer.Option(min=1, metavar="STEPS", help="Steps between two resume states.")]
 SlowHours = Annotated[
     float,
     typer.Option(
-        metavar="H", envvar="SAMDIFFSR_SLOW_HOURS", help="Refuse a training that would take longer."
+        metavar="H", envvar="SAMDIFFSR_SLOW_HOURS", help="Refuse a training that would take more hours."
     ),
 ]
 File = Annotated[Path, path("The file to convert.")]
@@ -149,7 +150,7 @@ def check_formulation(
 
 @app.command("import-encoder", cls=Stage, rich_help_panel=TOPIC)
 def import_encoder(file: File, out: Out, threads: Threads = 1) -> None:
-    """Convert others' RRDB encoder."""
+    """Convert an RRDB encoder that others trained."""
     from samdiffsr.checkpoints.imports import import_encoder
 
     import_encoder(file, out)
@@ -163,7 +164,7 @@ def import_denoiser(
     recipe: RecipeText,
     threads: Threads = 1,
 ) -> None:
-    """Convert others' denoiser."""
+    """Convert a denoiser that others trained."""
     from samdiffsr.checkpoints.imports import import_denoiser
     from samdiffsr.models.recipe import ImportRecipe
 

@@ -16,40 +16,42 @@ app = typer.Typer()
 
 @app.command("upscale", cls=Stage, rich_help_panel=TOPIC)
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders of them.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Image files, or folders of them.")
+    ],
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="A file, or a folder/.")],
-    checkpoint: Annotated[Path, typer.Option(metavar="RUN", help="Model file, or its folder in results/.")],
-    encoder: Annotated[
-        Path | None, path("Default: the one it was trained with, looked for beside it.")
-    ] = None,
-    weights: Annotated[Literal["ema", "raw"], typer.Option(help="Averaged, or of the last step.")] = "ema",
+    checkpoint: Annotated[Path, typer.Option(metavar="RUN", help="Model file, or the folder of a run.")],
+    encoder: Annotated[Path | None, path("Its encoder; default: looked for beside it.")] = None,
+    weights: Annotated[
+        Literal["ema", "raw"], typer.Option(help="Averaged weights, or those of the last step.")
+    ] = "ema",
     steps: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Sampling steps; default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the noise.")] = 0,
     format: Annotated[
         Literal["png", "jpg", "tif", "webp", "bmp"] | None,
-        typer.Option(help="Of files in a folder; default: png."),
+        typer.Option(help="Format of files in a folder; default: png."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there; never an input.")
     ] = False,
     recursive: Annotated[
-        bool, typer.Option("--recursive", help="Enter the folders in folders; links are not followed.")
+        bool, typer.Option("--recursive", help="Enter folders inside folders; links are not followed.")
     ] = False,
-    pad: Annotated[
-        int, typer.Option(min=0, metavar="N", help="LR pixels reflected around it; a study has 0.")
-    ] = 1,
-    memory: Annotated[int, typer.Option(min=1, metavar="MB", help="For the network's maps.")] = 550,
+    pad: Annotated[int, typer.Option(min=0, metavar="N", help="LR pixels reflected around the image.")] = 1,
+    memory: Annotated[
+        int, typer.Option(min=1, metavar="MB", help="Memory for the network's feature maps.")
+    ] = 550,
     device: Device = "auto",
     precision: Annotated[
-        Literal["auto", "bf16", "float32"], typer.Option(help="Of the networks' arithmetic.")
+        Literal["auto", "bf16", "float32"], typer.Option(help="Arithmetic of the networks.")
     ] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="CPU threads; default: all.")
     ] = None,
 ) -> None:
-    """Enlarge images of your own by a trained model."""
+    """Enlarge images of your own with a trained model."""
     from samdiffsr.sampling.upscale.command import upscale_images
 
     upscale_images(
