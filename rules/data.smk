@@ -55,7 +55,7 @@ rule prepare_hr:
 
 
 rule prepare_lr:
-    """MATLAB's bicubic, by one scale factor."""
+    """By one scale factor: MATLAB's bicubic, another degradation, or the LR images that are given."""
     input:
         dated(stores.image_store(layout.hr("{dataset}"))),
     output:
@@ -73,6 +73,7 @@ rule prepare_lr:
     params:
         hr=ask(layout.hr),
         out=ask(layout.lr),
+        content=ask(arguments.lr_content),
         recipe=ask(recipes.lr_images),
         code=fingerprint("samdiffsr.data.prepare"),
     shell:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from samdiffsr.config.config import Config
 from samdiffsr.config.overlays import configured
-from samdiffsr.config.schema import Level, Run
+from samdiffsr.config.schema import Run
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Layout
@@ -164,16 +164,17 @@ class Study:
             raise UserError(f"{stem}: these images are not prepared yet; {self._make('data')}")
         return _ByName(Store(self.root / stem))
 
-    def masks(self, level: Level, scale: int = 4) -> Mapping[str, Regions]:
+    def masks(self, level: str, scale: int = 4) -> Mapping[str, Regions]:
         """The regions of the training images by name, read one at a time.
 
         Args:
-            level: high, medium or low. scale: at which masks that are found on LR images are looked at.
+            level: of the study, or a mask set that a variant names.
+            scale: at which masks that are found on LR images are looked at.
 
         Raises:
             UserError: the study has no such level, or its masks are not made yet.
         """
-        levels = self.config.chosen.masks
+        levels = self.config.levels
         if level not in levels:
             raise UserError(f"study {self.config.study!r}: no masks {level!r}; it has {', '.join(levels)}")
         stem = layout.regions(self.config.chosen.train_set, self.config.mask_name(levels[level], scale))

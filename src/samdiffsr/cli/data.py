@@ -147,7 +147,7 @@ def prepare_hr(
 ) -> None:
     """Pack a folder of images into an HR store."""
     from samdiffsr.data.manifest import expected_images
-    from samdiffsr.data.prepare import build_hr_store
+    from samdiffsr.data.prepare import build_empty_store, build_hr_store
     from samdiffsr.data.recipe import HrRecipe
 
     if (folder is None) == (recipe is None):
@@ -156,18 +156,27 @@ def prepare_hr(
         build_hr_store([folder], out)
         return
     told = HrRecipe.parse(recipe)
+    if told.reference == "none":
+        build_empty_store(out)
+        return
     expected = expected_images(told.folder, told.exclude)
     build_hr_store(told.folder, out, exclude=told.exclude, expected=expected)
 
 
 @app.command("prepare-lr", cls=Stage, rich_help_panel=TOPIC)
 def prepare_lr(hr: Hr, out: Out, recipe: RecipeText, threads: Threads = 1) -> None:
-    """Shrink an HR store into an LR store."""
-    from samdiffsr.data.prepare import build_lr_store
+    """Shrink an HR store into an LR store, or pack the LR images that there are."""
+    from samdiffsr.data.prepare import build_degraded_store, build_lr_store, pack_lr_store
     from samdiffsr.data.recipe import LrRecipe
 
     told = LrRecipe.parse(recipe)
-    build_lr_store(hr, out, told.scale, rounding=told.rounding)
+    if told.folder:
+        truth = told.reference == "hr"
+        pack_lr_store(told.folder, hr, out, told.scale, exclude=told.exclude, truth=truth)
+    elif told.degradation is not None:
+        build_degraded_store(hr, out, told.scale, told.degradation)
+    else:
+        build_lr_store(hr, out, told.scale, rounding=told.rounding)
 
 
 @app.command("export", cls=Stage, rich_help_panel=TOPIC)

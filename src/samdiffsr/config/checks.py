@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from samdiffsr.core.registry import similar
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, NamedMetric
 from samdiffsr.reporting.figures.spec import Figure, Metrics
 
@@ -30,6 +31,8 @@ def check_studies(config: Config) -> None:
     """Their data sets and masks are there."""
     for key, study in config.studies.items():
         _known(f"studies.{key}.train_set", study.train_set, config.datasets, "dataset")
+        if config.datasets[study.train_set].reference == "none":
+            raise ValueError(f"studies.{key}.train_set: {study.train_set!r} has no truth to train on")
         for name in study.test_sets:
             _known(f"studies.{key}.test_sets", name, config.datasets, "dataset")
         for level, name in study.masks.items():
@@ -63,9 +66,13 @@ def check_variant(config: Config, key: str) -> None:
         return
     _known(f"{where}.encoder", variant.encoder, study.encoders, f"encoder of study {config.study!r}")
     if variant.masks is not None:
-        _known(f"{where}.masks", variant.masks, study.masks, f"mask level of study {config.study!r}")
-        if variant.placebo and config.mask_sets[study.masks[variant.masks]].image == "lr":
+        names = {**study.masks, **config.mask_sets}
+        _known(f"{where}.masks", variant.masks, names, f"mask level of study {config.study!r}, nor mask set,")
+        own = study.masks.get(variant.masks, variant.masks)
+        if variant.placebo and config.mask_sets[own].image == "lr":
             raise ValueError(f"{where}.placebo: masks found on LR images have none")
+        if FORMULATIONS[variant.formulation].needs_masks and config.inference_masks is None:
+            raise ValueError(f"{where}.formulation: the study's masks need some found on LR images (`low`)")
     if variant.model_of is not None:
         _known(f"{where}.model_of", variant.model_of, config.variants, "variant")
         if _trained_as(config.variants[variant.model_of]) != _trained_as(variant, model_of=None):

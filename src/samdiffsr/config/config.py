@@ -19,7 +19,7 @@ from samdiffsr.core.layout import mask_name
 from samdiffsr.core.recipe import Name, Precision, Strict, problem
 from samdiffsr.core.registry import similar
 from samdiffsr.data.manifest import Entry, expected_images, images_digest
-from samdiffsr.data.recipe import Degradation
+from samdiffsr.data.recipe import Bicubic, Degradation, RealEsrgan
 from samdiffsr.diffusion.recipe import Diffusion
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import Metric, of_kind
@@ -57,7 +57,7 @@ class Config(Strict):
     """Hours above which a training is refused, unless `allow_slow`."""
     command_hours: Annotated[float, Field(gt=0)] = 24.0
     """Hours after which the command of another method is stopped, for each test set."""
-    degradation: Degradation = Degradation()
+    degradation: Degradation = Bicubic()
     """How LR images are made from HR images."""
     diffusion: Diffusion = Diffusion()
     """The diffusion process that all variants share."""
@@ -101,6 +101,20 @@ class Config(Strict):
     @property
     def chosen(self) -> Study:
         return self.studies[self.study]
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """Level -> mask set: the study's, then the mask sets that variants in tables name themselves."""
+        shown = (self.variants[name] for table in self.tables.values() for name in table.variants)
+        named = {variant.masks: variant.masks for variant in shown if variant.masks is not None}
+        return self.chosen.masks | {k: name for k, name in named.items() if k not in self.chosen.masks}
+
+    @property
+    def inference_masks(self) -> str | None:
+        """The mask set of networks that see masks at inference: one found on LR images."""
+        masks = self.chosen.masks
+        on_lr = (name for name in masks.values() if self.mask_sets[name].image == "lr")
+        return masks.get("low") or next(on_lr, None)
 
     def training(self, variant: str) -> Training:
         base = self.chosen.training.model_dump()
@@ -158,7 +172,7 @@ class Config(Strict):
         chosen = self.variants[variant]
         if chosen.masks is None:
             return None
-        own = self.chosen.masks[chosen.masks]
+        own = self.chosen.masks.get(chosen.masks, chosen.masks)
         return own if chosen.placebo is None else f"{own}_{chosen.placebo}"
 
     def mask_name(self, mask_set: str, scale: int) -> str:
@@ -167,6 +181,15 @@ class Config(Strict):
 
     def dataset_label(self, name: str) -> str:
         return self.datasets[name].label or name
+
+    def degradation_of(self, dataset: str) -> Bicubic | RealEsrgan | None:
+        """How a data set's LR images are made; None where they are given."""
+        spec = self.datasets[dataset]
+        return None if spec.lr or spec.reference == "none" else spec.degradation or self.degradation
+
+    def with_truth(self, datasets: Iterable[str]) -> list[str]:
+        """Those of `datasets` whose truth is known."""
+        return [name for name in datasets if self.datasets[name].reference == "hr"]
 
     def without(self, missing: dict[str, str]) -> Config:
         """The same without the test sets `missing` (name -> why); UserError if none is left."""

@@ -58,7 +58,7 @@ def _with_placebos(value: dict[str, Any]) -> dict[str, Any]:
         regions, level = variant.get("placebo"), variant.get("masks")
         for study in studies.values() if regions else ():
             levels = study.get("masks") if isinstance(study, dict) else None
-            own = levels.get(level) if isinstance(levels, dict) else None
+            own = levels.get(level, level) if isinstance(levels, dict) else None
             if own in sets:
                 segmenter = {"kind": "placebo", "regions": regions, "of": own}
                 made[f"{own}_{regions}"] = {"image": "hr", "segmenter": segmenter}

@@ -17,6 +17,7 @@ from samdiffsr.core.layout import run_name
 from samdiffsr.core.recipe import Name, NotNegative, Positive, Scale, Strict
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import sources
+from samdiffsr.data.recipe import Degradation, Reference
 from samdiffsr.diffusion.recipe import FormulationName
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.masks.recipe import Overlap, Position
@@ -25,7 +26,6 @@ from samdiffsr.sampling.adapters import ADAPTERS
 from samdiffsr.sampling.recipe import Adapter, Chain, Weights
 from samdiffsr.training.recipe import Training
 
-Level = Literal["high", "medium", "low"]
 OneOrMore = str | tuple[str, ...]  # as config.yaml may write it
 
 
@@ -42,8 +42,14 @@ class Dataset(Strict):
     """Name in `paper/published_tables.csv`. Empty: the paper does not use this data set."""
     exclude: tuple[str, ...] = ()
     """Images to leave out, by name without suffix; for example, because they are test images too."""
+    lr: tuple[str, ...] = ()
+    """Folder of LR images that belong to the HR images, by name; `{scale}` is the scale factor."""
+    reference: Reference = "hr"
+    """`none`: the folder holds LR images whose truth is not known."""
+    degradation: Degradation | None = None
+    """How this data set's LR images are made, where it is another way than that of all others."""
 
-    @field_validator("folder", "source", "exclude", mode="before", json_schema_input_type=OneOrMore)
+    @field_validator("folder", "source", "exclude", "lr", mode="before", json_schema_input_type=OneOrMore)
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -54,7 +60,18 @@ class Dataset(Strict):
         for name in self.source:
             if name not in known:
                 raise ValueError(f"source: no source {name!r}{similar(name, known)}")
+        if (self.lr or self.reference == "none") and self.source != ("local",):
+            raise ValueError("source: LR images that are given must be `local`")
+        if self.lr and self.degradation is not None:
+            raise ValueError("lr: LR images are either given or made (`degradation`)")
+        if self.reference == "none" and (self.lr or self.degradation is not None):
+            raise ValueError("reference: without a truth `folder` holds the LR images; leave out the rest")
         return self
+
+    def lr_folders(self, scale: int) -> tuple[str, ...]:
+        """Where LR images are given; none where they are made of HR images."""
+        folders = self.folder if self.reference == "none" else self.lr
+        return tuple(folder.replace("{scale}", str(scale)) for folder in folders)
 
 
 class Encoder(EncoderSize):
@@ -95,8 +112,8 @@ class Study(Strict):
     """Data sets to test on."""
     seeds: tuple[NotNegative, ...] = Field(min_length=1)
     """One training of each variant for each seed."""
-    masks: dict[Level, Name]
-    """The mask set that stands for each of the paper's levels of quality."""
+    masks: dict[Name, Name]
+    """Levels of masks, and the mask set that each stands for: the paper's high, medium and low, or others."""
     mask_shards: Positive = 1
     """Number of jobs that share the segmentation of one data set."""
     sample_shards: Positive = 1
@@ -165,8 +182,8 @@ class Variant(Strict):
     options: dict[str, float] = Field(default_factory=dict)
     """Options of the formulation, such as `gamma` of `scaled`."""
     # the structure encoding (paper 4.2)
-    masks: Level | None = None
-    """Quality of the region masks to train with: one of the study's `masks`. `null`: no masks take part."""
+    masks: Name | None = None
+    """Region masks to train with: a level of the study's `masks`, or a mask set. `null`: none."""
     placebo: Literal["other_image", "voronoi"] | None = None
     """Train with regions that say nothing about the image: another image's, or random convex ones."""
     position: Position = "rope"
@@ -207,7 +224,7 @@ class Variant(Strict):
             return self._possible_import(self.foreign)
         if self.kind == "denoiser" and bool(FORMULATIONS[self.formulation].e_sam) == (self.masks is None):
             if self.masks is None:
-                raise ValueError(f"formulation {self.formulation!r} needs masks: high, medium or low")
+                raise ValueError(f"formulation {self.formulation!r} needs masks: a level, or a mask set")
             raise ValueError(f"formulation {self.formulation!r} uses no masks: leave `masks` out")
         if self.placebo is not None and self.masks is None:
             raise ValueError("placebo: it stands in for masks; say which (`masks`)")

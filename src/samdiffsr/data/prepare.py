@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
 
 from samdiffsr.core.batch import Batch
 from samdiffsr.core.errors import UserError
+from samdiffsr.data.degradation.draw import drawn
+from samdiffsr.data.degradation.steps import carried_out
 from samdiffsr.data.images import chosen_images, look_into, read_rgb
 from samdiffsr.data.manifest import Entry, images_digest, pixels_sha256
+from samdiffsr.data.recipe import RealEsrgan
 from samdiffsr.data.resize import Rounding, crop_to_multiple, downscale
 from samdiffsr.data.store import Store, StoreWriter
 
@@ -69,6 +75,12 @@ def build_hr_store(
         store.meta = {**store.meta, "images_digest": images_digest(entries), "excluded": sorted(exclude)}
 
 
+def build_empty_store(out: str | Path) -> None:
+    """The HR store of a set whose truth is not known: it holds no image."""
+    with StoreWriter(Path(out), "uint8", kind="hr", reference="none", images_digest=images_digest(())):
+        pass
+
+
 def build_lr_store(hr: str | Path, out: str | Path, scale: int, *, rounding: Rounding = "end") -> None:
     """Shrink every image of the store `hr` by `scale` with MATLAB's bicubic into the store `out`.
 
@@ -87,8 +99,86 @@ def build_lr_store(hr: str | Path, out: str | Path, scale: int, *, rounding: Rou
         "hr_digest": source.digest,
     }
     with StoreWriter(Path(out), "uint8", **meta) as store:
-        for i, name in enumerate(source.names):
-            image = crop_to_multiple(source[i], 2 * scale)
-            if 0 in image.shape:
-                raise UserError(f"{hr}: image {name!r} is smaller than {2 * scale} pixels; leave it out")
+        for name, image in _cropped(source, scale):
             store.add(name, downscale(image, scale, rounding))
+
+
+def build_degraded_store(hr: str | Path, out: str | Path, scale: int, degradation: RealEsrgan) -> None:
+    """The same by Real-ESRGAN's blind degradation (`data.degradation`).
+
+    The store's meta holds the recipe, and `steps`: image -> every step with its parameters, from which
+    `carried_out` makes the same LR image again.
+    """
+    source = Store(Path(hr))
+    steps: dict[str, Any] = {}
+    made = {"made": degradation.model_dump(mode="json"), "hr_digest": source.digest}
+    with StoreWriter(Path(out), "uint8", kind="lr", scale=scale, **made) as store:
+        for name, image in _cropped(source, scale):
+            steps[name] = drawn(name, image.shape[:2], scale, degradation)
+            store.add(name, carried_out(image, steps[name]))
+        store.meta = {**store.meta, "steps": steps}
+
+
+def _cropped(source: Store, scale: int) -> Iterator[tuple[str, np.ndarray]]:
+    for i, name in enumerate(source.names):
+        image = crop_to_multiple(source[i], 2 * scale)
+        if 0 in image.shape:
+            raise UserError(f"{source.path}: image {name!r} is smaller than {2 * scale} pixels; leave it out")
+        yield name, image
+
+
+def pack_lr_store(
+    folders: Sequence[str | Path],
+    hr: str | Path,
+    out: str | Path,
+    scale: int,
+    *,
+    exclude: Sequence[str] = (),
+    truth: bool = True,
+) -> None:
+    """LR images as they are, out of folders, into the store `out`; each is cropped, top left, to even sides.
+
+    Args:
+        hr: the store of their truth: images of the same names, `scale` times as large.
+        exclude: stems of LR images that are left out.
+        truth: whether there is any; without it `hr` is empty and any LR image will do.
+
+    Raises UserError naming the file that has no partner or another size.
+    """
+    source = Store(Path(hr))
+    # an HR image may be left out because it has no LR image
+    found = chosen_images(folders, () if truth else exclude)
+    paths = {path.stem: path for path in found if path.stem not in exclude}
+    where = ", ".join(map(str, folders))
+    if truth:
+        for name in source.names:
+            if name not in paths:
+                raise UserError(
+                    f"{where}: no LR image is called {name!r}, as an HR image is; add or exclude it"
+                )
+        for name in sorted(paths.keys() - {*source.names}):
+            raise UserError(
+                f"{paths[name]}: no HR image is called {name!r}; rename the file or move it elsewhere"
+            )
+    made = {"made": {"kind": "given"}, "hr_digest": source.digest}
+    batch = Batch(len(paths), "images")
+    with StoreWriter(Path(out), "uint8", kind="lr", scale=scale, **made) as store:
+        for name, path in paths.items():
+            with batch.item(path):
+                image = read_rgb(path)
+                if truth:
+                    _check_size(path, image, source.shape(source.index(name)), scale)
+                small = crop_to_multiple(image, 2)
+                if 0 in small.shape:
+                    raise UserError(f"{path}: smaller than 2 pixels; leave it out")
+                store.add(name, small)
+        batch.finish()
+
+
+def _check_size(path: Path, image: np.ndarray, hr: tuple[int, ...], scale: int) -> None:
+    height, width = image.shape[:2]
+    if (height * scale, width * scale) != hr[:2]:
+        raise UserError(
+            f"{path}: {width}x{height}, and its HR image is {hr[1]}x{hr[0]}: not {scale} times as large; "
+            "replace one of them, or exclude both"
+        )

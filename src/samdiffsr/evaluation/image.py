@@ -23,6 +23,7 @@ from samdiffsr.evaluation import artifact as ldl
 from samdiffsr.evaluation import networks
 from samdiffsr.evaluation.metrics import METRICS, ImageMetric, NamedMetric, known
 from samdiffsr.evaluation.protocol import Protocol
+from samdiffsr.evaluation.scores import NO_TRUTH
 
 SSIM_WINDOW = 11
 _EPS = 1e-8  # pyiqa's: identical images score 80 dB, not infinity
@@ -33,14 +34,15 @@ class Pair:
     """A restored image on its truth.
 
     Args:
-        sr, hr: uint8 (H, W, 3) of equal shape, HR cropped by the protocol.
+        sr, hr: uint8 (H, W, 3) of equal shape, HR cropped by the protocol; None where there is no truth, for
+            metrics that do without.
         protocol: luma and border.
         lr: uint8 (H/scale, W/scale, 3), the image SR was made from; None if no metric asks for it.
         rounding: how LR was made from HR (`imresize`), so that lr_psnr repeats it.
     """
 
     sr: np.ndarray
-    hr: np.ndarray
+    hr: np.ndarray | None
     protocol: Protocol
     lr: np.ndarray | None = None
     scale: int = 1
@@ -138,36 +140,55 @@ class ImageMetrics:
 
 def score_image(
     sr: np.ndarray,
-    hr: np.ndarray,
+    hr: np.ndarray | None,
     lr: np.ndarray,
     scale: int,
     protocol: Protocol,
     metrics: ImageMetrics | Iterable[str],
-    rounding: str = "end",
+    rounding: str | None = "end",
 ) -> dict[str, float]:
     """Score one restored image: metric -> value, as the functions below define it.
 
     Args:
         sr: uint8 (H, W, 3), the restored image.
-        hr: uint8, the ground truth, (H, W, 3) after the protocol's crop.
+        hr: uint8, the ground truth, (H, W, 3) after the protocol's crop; None: there is none, and the
+            metrics that need it are left out.
         lr: uint8 (H/scale, W/scale, 3), the image SR was made from.
         scale: the SR factor.
         protocol: luma, border and crop. The border is removed for psnr_y, ssim_y and psnr_rgb only.
         metrics: an `ImageMetrics`; or names of weight-free metrics (built anew at each call: for one image).
-        rounding: how LR was made from HR (`imresize`), so that lr_psnr repeats it.
+        rounding: how LR was made from HR (`imresize`), so that lr_psnr repeats it; None: in another way, and
+            lr_psnr is left out.
 
     Raises UserError if the sizes do not fit each other.
     """
     if not isinstance(metrics, ImageMetrics):
         metrics = ImageMetrics(metrics)
-    sr, hr = protocol.align(sr, hr)
+    if hr is not None:
+        sr, hr = protocol.align(sr, hr)
     if tuple(n * scale for n in lr.shape[:2]) != sr.shape[:2]:
         raise UserError(
             f"{_size(sr)} and LR is {lr.shape[1]}x{lr.shape[0]}: not {scale} times "
             "larger; check that both belong to the same image and scale"
         )
-    pair = Pair(sr, hr, protocol, lr, scale, rounding)
-    return {name: metrics.measure(name, pair) for name in metrics.names}
+    pair = Pair(sr, hr, protocol, lr, scale, rounding or "end")
+    left_out = unfit(metrics.names, hr is not None, rounding is not None)
+    return {name: metrics.measure(name, pair) for name in metrics.names if name not in left_out}
+
+
+def unfit(names: Iterable[str], truth: bool, bicubic: bool) -> dict[str, str]:
+    """Those of these metrics that say nothing of an image, and why.
+
+    truth: whether its truth is known. bicubic: whether its LR image was made by MATLAB's bicubic.
+    """
+    found = {}
+    for name in names:
+        metric = METRICS[name]
+        if isinstance(metric, ImageMetric) and metric.truth and not truth:
+            found[name] = NO_TRUTH
+        elif metric.function is consistency and not bicubic:
+            found[name] = "the LR image was not made by MATLAB's bicubic"
+    return found
 
 
 # ---- the metrics ----

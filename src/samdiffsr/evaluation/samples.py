@@ -32,7 +32,7 @@ from samdiffsr.evaluation.image import mse_rgb
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.evaluation.recipe import SamplesRecipe
-from samdiffsr.evaluation.scores import IMAGE_COLUMNS
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS, NO_TRUTH
 from samdiffsr.sampling.sample_set import SampleSet
 
 log = logging.getLogger(__name__)
@@ -161,10 +161,12 @@ def score_samples(
     _only_the_sampling_seed_differs(sets)
     protocol, store = Protocol.for_scale(recipe.scale, recipe.border), Store(hr)
     rows: list[dict[str, Any]] = []
-    for name in store.names:
+    for name in store.names or sets[0].hashes:
         values, why = {}, "undefined for these images"
         samples = [sr for made in sets if (sr := made.read(name)) is not None]
-        if len(samples) < len(sets):
+        if name not in store.names:
+            why = NO_TRUTH
+        elif len(samples) < len(sets):
             why = f"{len(samples)} of {len(sets)} samples are here"
             log.warning(f"{dataset}/{name}: {why}; it is left out")
         else:

@@ -4,3 +4,5 @@ from __future__ import annotations
 
 IMAGE_COLUMNS = ("run", "weights", "dataset", "image", "metric", "value", "why_empty", "protocol")
 SET_COLUMNS = ("run", "weights", "dataset", "metric", "value", "sd", "n", "why_empty", "protocol")
+
+NO_TRUTH = "no ground truth"  # why a score is empty

@@ -29,7 +29,7 @@ from samdiffsr.evaluation.features import (
 from samdiffsr.evaluation.metrics import METRICS, SetMetric
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.evaluation.recipe import SetScoreRecipe
-from samdiffsr.evaluation.scores import SET_COLUMNS
+from samdiffsr.evaluation.scores import NO_TRUTH, SET_COLUMNS
 from samdiffsr.sampling.sample_set import SampleSet
 
 log = logging.getLogger(__name__)
@@ -220,6 +220,8 @@ class _Sets:
     def pair(self, extractor: str) -> tuple[Features, Features]:
         """Features of SR and of HR."""
         store, present = self._store, self._present
+        if not store.names:
+            raise _Empty(NO_TRUTH)
         if len(present) < 2:
             raise _Empty(f"a distance of sets needs at least 2 images, there are {len(present)}")
         if extractor == "patch299" and all(min(store.shape(store.index(n))[:2]) < 299 for n in present):

@@ -13,11 +13,11 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import as_cell, write_csv
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
-from samdiffsr.evaluation.image import ImageMetrics, Pair, mse_rgb, score_image
+from samdiffsr.evaluation.image import ImageMetrics, Pair, mse_rgb, score_image, unfit
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import PROTOCOLS, Protocol, lay
 from samdiffsr.evaluation.recipe import ProtocolRecipe, ScoreRecipe
-from samdiffsr.evaluation.scores import IMAGE_COLUMNS
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS, NO_TRUTH
 from samdiffsr.sampling.sample_set import SampleSet
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ def score(
     protocol = Protocol.for_scale(scale, recipe.border)
     hr_store, lr_store = Store(hr), Store(lr)
     metrics, reasons = ImageMetrics.available(recipe.metrics, weights, device)
+    bicubic = lr_store.meta.get("made") is None  # else another degradation's, or given
     for metric, reason in reasons.items():
         if recipe.missing_weights == "fail":
             raise UserError(reason)
@@ -64,18 +65,22 @@ def score(
         below: list[float] = []
         for name in lr_store.names:
             path = samples.path(name)
-            why, values = dict(reasons), {}
+            hr_image = hr_store[hr_store.index(name)] if name in hr_store.names else None
+            why, values = {**reasons, **unfit(recipe.metrics, hr_image is not None, bicubic)}, {}
             sr = samples.read(name)
             if sr is None:
                 why = dict.fromkeys(recipe.metrics, f"no image {path}")
                 log.warning(f"{path} is missing; it is left out")
             else:
-                truth = hr_store[hr_store.index(name)], lr_store[lr_store.index(name)]
+                truth = hr_image, lr_store[lr_store.index(name)]
                 try:
-                    values = score_image(sr, *truth, scale, protocol, metrics, recipe.rounding)
+                    values = score_image(
+                        sr, *truth, scale, protocol, metrics, recipe.rounding if bicubic else None
+                    )
                 except UserError as error:
                     raise UserError(f"{path}: {error}") from None
-                below.append(_below_bicubic(sr, *truth, scale, protocol))
+                if hr_image is not None:
+                    below.append(_below_bicubic(sr, hr_image, truth[1], scale, protocol))
             for metric in recipe.metrics:
                 value = values.get(metric)
                 if value is not None and math.isnan(value):  # artifact_excess of a perfect image
@@ -89,7 +94,7 @@ def score(
                         "metric": metric,
                         "value": "" if value is None else f"{value:.{METRICS[metric].digits}f}",
                         "why_empty": why.get(metric, "") if value is None else "",
-                        "protocol": protocol.name,
+                        "protocol": protocol.name if hr_image is not None else "",
                     }
                 )
         limit = recipe.stop_below_bicubic
@@ -133,12 +138,16 @@ def score_protocols(
             if sr is None:
                 log.warning(f"{path} is missing; it is left out")
                 continue
-            truth = np.asarray(store[store.index(image)])
+            truth = np.asarray(store[store.index(image)]) if image in store.names else None
             for name in recipe.protocols:
+                values: dict[str, float | None] = dict.fromkeys(PROTOCOL_METRICS)
+                words = ""
                 try:
-                    *images, protocol = lay(name, sr, truth, recipe.scale)
-                    pair = Pair(*protocol.align(*images), protocol)
-                    values = {metric: metrics.measure(metric, pair) for metric in PROTOCOL_METRICS}
+                    if truth is not None:
+                        *images, protocol = lay(name, sr, truth, recipe.scale)
+                        pair = Pair(*protocol.align(*images), protocol)
+                        values |= {metric: metrics.measure(metric, pair) for metric in PROTOCOL_METRICS}
+                        words = protocol.name + PROTOCOLS[name].note
                 except UserError as error:
                     raise UserError(f"{path}: {error}") from None
                 rows += [
@@ -148,9 +157,9 @@ def score_protocols(
                         "dataset": f"{dataset}/{name}",
                         "image": as_cell(image),
                         "metric": metric,
-                        "value": f"{value:.{METRICS[metric].digits}f}",
-                        "why_empty": "",
-                        "protocol": protocol.name + PROTOCOLS[name].note,
+                        "value": "" if value is None else f"{value:.{METRICS[metric].digits}f}",
+                        "why_empty": NO_TRUTH if value is None else "",
+                        "protocol": words,
                     }
                     for metric, value in values.items()
                 ]

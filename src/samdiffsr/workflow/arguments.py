@@ -47,6 +47,12 @@ def images_content(config: Config, dataset: str) -> str:
     return content(local, Path(layout.contents(dataset))) if local else ""
 
 
+def lr_content(config: Config, dataset: str, scale: int) -> str:
+    """Of LR images that are given, what they hold."""
+    given = stores.local_lr_images(config, dataset, scale)
+    return content(given, Path(layout.contents(f"{dataset}-lr-x{scale}"))) if given else ""
+
+
 def source_keys() -> list[str]:
     """What can be fetched as image sets."""
     return list(sources())

@@ -26,7 +26,7 @@ def needed_sources(config: Config) -> list[Source]:
 def needed_weights(config: Config) -> list[str]:
     """Keys of weights.yaml that the chosen study's masks and metrics use."""
     keys = set(weight_keys(config.asked(Metric)))
-    keys |= {config.mask_sets[name].segmenter.needed_weights for name in config.chosen.masks.values()} - {""}
+    keys |= {config.mask_sets[name].segmenter.needed_weights for name in config.levels.values()} - {""}
     return sorted(keys)
 
 
@@ -43,7 +43,8 @@ def missing_test_sets(config: Config, root: Path = Path()) -> dict[str, str]:
             if key in sources() and (why := _missing(sources()[key], config.mirror, root)):
                 found[name] = why
         if "local" in dataset.source:
-            for folder in dataset.folder:
+            given = [folder for folder in dataset.lr if "{scale}" not in folder]
+            for folder in (*dataset.folder, *given):
                 path = root / folder
                 if not path.is_dir() or not look_into(path).images:
                     found[name] = f"no images in {folder}"

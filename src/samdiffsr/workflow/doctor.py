@@ -196,7 +196,7 @@ def _masks(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Findi
     train_set, listing = config.chosen.train_set, read_listing(root)
     scales = sorted({table.scale for table in config.tables.values()})
     seen = set()
-    for mask_set in config.chosen.masks.values():
+    for mask_set in dict.fromkeys(config.levels.values()):
         on_hr = config.mask_sets[mask_set].image == "hr"
         for scale in scales:
             what = layout.regions(train_set, config.mask_name(mask_set, scale))

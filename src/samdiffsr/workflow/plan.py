@@ -153,9 +153,11 @@ def refuse_slow(config: Config, made: Iterable[tuple[str, str]], root: Path) -> 
 def dataset_pixels(config: Config, name: str, root: Path) -> tuple[int, int]:
     """(number of images, HR pixels) of a data set.
 
-    The pixels are guessed from its size on the disk where it is not here and has no manifest.
+    The pixels are guessed from its size on the disk where it is not here and has no manifest; of LR images
+    without a truth, as of scale factor 4.
     """
-    if (index := root / (layout.hr(name) + layout.STORE[0])).exists():
+    truth = config.datasets[name].reference == "hr"
+    if truth and (index := root / (layout.hr(name) + layout.STORE[0])).exists():
         shapes = [image["shape"] for image in read_json(index)["images"]]
         return len(shapes), sum(height * width for height, width, _ in shapes)
     expected = config.expected_images(name)
@@ -165,7 +167,7 @@ def dataset_pixels(config: Config, name: str, root: Path) -> tuple[int, int]:
     if "local" in dataset.source:
         images = chosen_images([root / folder for folder in dataset.folder], dataset.exclude)
         sizes = [image_size(path) for path in images]
-        return len(sizes), sum(width * height for width, height in sizes)
+        return len(sizes), sum(width * height for width, height in sizes) * (1 if truth else 16)
     rows = [sources()[key] for key in dataset.source]
     count = sum(take.count or 0 for row in rows for take in row.take)
     return count, int(sum(row.unpacked for row in rows) / PNG_BYTES)

@@ -23,8 +23,8 @@ def images(config: Config, dataset: str) -> str:
     return stages.dataset_recipe(config, dataset).text()
 
 
-def lr_images(config: Config, scale: int) -> str:
-    return stages.lr_recipe(config, scale).text()
+def lr_images(config: Config, dataset: str, scale: int) -> str:
+    return stages.lr_recipe(config, dataset, scale).text()
 
 
 def regions(config: Config, masks: str) -> str:
@@ -79,12 +79,12 @@ def sampling(
     return recipe.but(**{key: value for key, value in changes.items() if value is not None}).text()
 
 
-def scoring(config: Config, scale: int) -> str:
-    return stages.score_recipe(config, scale).text()
+def scoring(config: Config, dataset: str, scale: int) -> str:
+    return stages.score_recipe(config, scale, dataset).text()
 
 
-def step_scoring(config: Config, scale: int) -> str:
-    return stages.step_score_recipe(config, scale).text()
+def step_scoring(config: Config, dataset: str, scale: int) -> str:
+    return stages.step_score_recipe(config, scale, dataset).text()
 
 
 def samples_scoring(config: Config, scale: int) -> str:

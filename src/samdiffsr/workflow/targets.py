@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import get_args
 
 from samdiffsr.config.config import Config
-from samdiffsr.config.schema import Level
 from samdiffsr.core import layout
 from samdiffsr.core.layout import Layout, files
 from samdiffsr.reporting.figures.spec import Masks
@@ -30,15 +28,15 @@ def data(config: Config) -> list[str]:
 
 def training_masks(config: Config) -> list[str]:
     """File names of the training set's regions: every level, at every scale factor."""
-    levels = [config.chosen.masks[level] for level in get_args(Level) if level in config.chosen.masks]
-    return list(dict.fromkeys(config.mask_name(level, scale) for level in levels for scale in scales(config)))
+    sets = config.levels.values()
+    return list(dict.fromkeys(config.mask_name(name, scale) for name in sets for scale in scales(config)))
 
 
 def level_regions(config: Config) -> list[str]:
     """Stems of one region store a level, for figures of masks."""
     scale = 4 if 4 in scales(config) else scales(config)[0]
-    levels = [config.chosen.masks[level] for level in get_args(Level) if level in config.chosen.masks]
-    return [layout.regions(config.chosen.train_set, config.mask_name(level, scale)) for level in levels]
+    sets = dict.fromkeys(config.levels.values())
+    return [layout.regions(config.chosen.train_set, config.mask_name(name, scale)) for name in sets]
 
 
 def masks(config: Config) -> list[str]:

@@ -7,15 +7,14 @@ what config.yaml says of the figure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.tables import row_recipe
-from samdiffsr.config.schema import Level
 from samdiffsr.config.tables import Row as RowSpec
 from samdiffsr.reporting.figures import recipe
 from samdiffsr.reporting.figures.registry import KINDS
-from samdiffsr.reporting.figures.spec import Crop, Figure, OfRuns, Steps
+from samdiffsr.reporting.figures.spec import Artifacts, Crop, Figure, MaskGain, OfRuns, Steps
 
 
 def figure_recipe(config: Config, figure: str) -> recipe.FigureRecipe:
@@ -44,6 +43,8 @@ def _datasets(config: Config, spec: Any) -> list[str]:
     if crops := _crops(config, spec):
         return list(dict.fromkeys(crop.dataset for crop in crops))
     found = config.tested(spec.datasets)
+    if isinstance(spec, Artifacts | MaskGain):
+        found = config.with_truth(found)
     return found[:1] if isinstance(spec, Steps) else found
 
 
@@ -85,12 +86,11 @@ def _row(config: Config, variant: str, scale: int) -> recipe.FigureRow:
 
 
 def _levels(config: Config, spec: Any) -> tuple[recipe.LevelOfMasks, ...]:
-    masks = config.chosen.masks
-    return tuple(
-        recipe.LevelOfMasks(heading=level.capitalize(), masks=masks[level])
-        for level in get_args(Level)
-        if level in masks
-    )
+    own = config.chosen.masks  # a mask set that stands for itself keeps its name
+    headings: dict[str, str] = {}
+    for level, masks in config.levels.items():
+        headings.setdefault(masks, level.capitalize() if level in own else level)
+    return tuple(recipe.LevelOfMasks(heading=words, masks=masks) for masks, words in headings.items())
 
 
 def _published(config: Config, spec: Any) -> tuple[str, ...]:

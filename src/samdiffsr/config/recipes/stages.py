@@ -5,7 +5,7 @@ from __future__ import annotations
 from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.recipe import Scale
-from samdiffsr.data.recipe import HrRecipe, LrRecipe
+from samdiffsr.data.recipe import Bicubic, HrRecipe, LrRecipe, RealEsrgan
 from samdiffsr.evaluation.metrics import ImageMetric, SamplesMetric, SetMetric, of_kind
 from samdiffsr.evaluation.named import Definition
 from samdiffsr.evaluation.recipe import ProtocolRecipe, SamplesRecipe, ScoreRecipe, SetScoreRecipe
@@ -21,12 +21,24 @@ from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure
 def dataset_recipe(config: Config, dataset: str) -> HrRecipe:
     """HR images of one data set."""
     spec = config.datasets[dataset]
-    return HrRecipe(folder=spec.folder, exclude=spec.exclude, images=config.images_digest(dataset))
+    return HrRecipe(
+        folder=spec.folder,
+        exclude=spec.exclude,
+        images=config.images_digest(dataset),
+        reference=spec.reference,
+    )
 
 
-def lr_recipe(config: Config, scale: int) -> LrRecipe:
+def lr_recipe(config: Config, dataset: str, scale: int) -> LrRecipe:
     """LR images of one data set."""
-    return LrRecipe(scale=scale, **dict(config.degradation))
+    spec, made = config.datasets[dataset], config.degradation_of(dataset)
+    if isinstance(made, Bicubic):
+        return LrRecipe(scale=scale, rounding=made.rounding)
+    if isinstance(made, RealEsrgan):
+        return LrRecipe(scale=scale, degradation=made)
+    return LrRecipe(
+        scale=scale, folder=spec.lr_folders(scale), exclude=spec.exclude, reference=spec.reference
+    )
 
 
 def mask_recipe(config: Config, mask_set: str) -> MaskRecipe:
@@ -36,7 +48,7 @@ def mask_recipe(config: Config, mask_set: str) -> MaskRecipe:
 
 def statistics_recipe(config: Config, dataset: str, mask_set: str, scale: int) -> StatisticsRecipe:
     """Mask statistics of one data set, for the quality levels that the mask set stands for."""
-    levels = [level for level, name in config.chosen.masks.items() if name == mask_set]
+    levels = [level for level, name in config.levels.items() if name == mask_set]
     return StatisticsRecipe(
         study=config.study,
         level=" ".join(levels),
@@ -132,14 +144,15 @@ def sampling_recipe(config: Config, run: Run, weights: Weights) -> SamplingRecip
             )
 
 
-def score_recipe(config: Config, scale: int) -> ScoreRecipe:
-    """Scoring the images of one run on one data set."""
+def score_recipe(config: Config, scale: int, dataset: str | None = None) -> ScoreRecipe:
+    """Scoring the images of one run on one data set; None: on one that does as the others do."""
     metrics = config.asked(ImageMetric)
+    made = config.degradation if dataset is None else config.degradation_of(dataset)
     return ScoreRecipe(
         defined=_bare(config, metrics),
         scale=scale,
         metrics=metrics,
-        rounding=config.degradation.rounding,
+        rounding=made.rounding if isinstance(made, Bicubic) else "each_axis",
         missing_weights=config.missing_weights,
         stop_below_bicubic=config.stop_below_bicubic,
         border=config.protocol.border,
@@ -152,10 +165,10 @@ def step_metrics(config: Config) -> list[str]:
     return of_kind((metric for spec in specs for metric in spec.metrics), ImageMetric)
 
 
-def step_score_recipe(config: Config, scale: int) -> ScoreRecipe:
+def step_score_recipe(config: Config, scale: int, dataset: str | None = None) -> ScoreRecipe:
     """Scoring images of other numbers of steps, which may be as bad as they are."""
     metrics = step_metrics(config)
-    return score_recipe(config, scale).but(
+    return score_recipe(config, scale, dataset).but(
         defined=_bare(config, metrics), metrics=metrics, stop_below_bicubic=None
     )
 

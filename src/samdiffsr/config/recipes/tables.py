@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from samdiffsr.config.config import Config
 from samdiffsr.config.tables import Row as RowSpec
+from samdiffsr.data.recipe import RealEsrgan
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.protocol import PROTOCOLS
 from samdiffsr.reporting.tables.recipe import Column, LeftOut, Pair, Row, TableRecipe
@@ -52,8 +53,26 @@ def table_recipe(config: Config, table: str, absent: Absences | None = None) -> 
         ),
         rows=tuple(rows),
         differences=tuple(Pair(of=pair.of, minus=pair.minus) for pair in spec.differences),
-        notes=spec.notes,
+        notes=spec.notes + lr_words(config, sets),
     )
+
+
+def lr_words(config: Config, datasets: Iterable[str]) -> tuple[str, ...]:
+    """Sentences on the training set and on these, where LR images are no bicubic ones or the truth is not
+    known."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys((config.chosen.train_set, *datasets)):
+        made = config.degradation_of(name)
+        if config.datasets[name].reference == "none":
+            what = "No ground truth: metrics without reference alone, and the scores of all others are empty"
+        elif made is None:
+            what = "LR images that came with the HR images"
+        elif isinstance(made, RealEsrgan):
+            what = f"LR images by Real-ESRGAN's blind degradation, seed {made.seed}"
+        else:
+            continue
+        found.setdefault(what, []).append(config.dataset_label(name))
+    return tuple(f"{what}: {', '.join(labels)}." for what, labels in found.items())
 
 
 def row_recipe(
@@ -105,7 +124,7 @@ def _mask_words(config: Config, variant: str) -> str | None:
     if v.foreign is not None:
         return "its own"
     if FORMULATIONS[v.formulation].needs_masks:  # at inference, where HR is unknown
-        return f"{masks} in training, {config.chosen.masks['low']} at inference"
+        return f"{masks} in training, {config.inference_masks} at inference"
     return masks
 
 

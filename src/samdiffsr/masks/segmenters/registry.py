@@ -110,11 +110,11 @@ class Human(Settings):
 
 
 class Imported(Settings):
-    """Masks from files: COCO run lengths, one `<image>.json` an image (masks/rle.py)."""
+    """Masks from files, one an image: COCO run lengths, PNG label maps or npz (docs/study/masks.md)."""
 
     kind: Literal["imported"] = "imported"
     folder: str
-    """Folder of the JSON files."""
+    """Folder of the files."""
 
     @property
     def input_folder(self) -> str:

@@ -28,6 +28,7 @@ def draw(recipe: ArtifactsRecipe, inputs: Inputs) -> Page:
     places = [
         (dataset.name, name)
         for dataset in recipe.datasets
+        if samples.known(dataset.name)
         for name in samples.names(dataset.name)
         if not recipe.images or name in recipe.images
     ]

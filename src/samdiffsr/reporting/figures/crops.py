@@ -44,31 +44,45 @@ def draw(recipe: CropsRecipe, inputs: Inputs) -> Page:
     bands = figure.subfigures(len(chosen), 1, squeeze=False)[:, 0]
     missing = []
     for band, (dataset, name, box) in zip(bands, chosen, strict=True):
-        truth = samples.truth(dataset, name)
-        check_box(box, truth, f"{dataset}/{name}")
+        known = samples.known(dataset)
+        images = [samples.restored(row, dataset, name) for row in samples.rows]
+        whole = samples.truth(dataset, name) if known else _first(images, f"{dataset}/{name}")
+        check_box(box, whole, f"{dataset}/{name}")
         left, right = band.subfigures(1, 2, width_ratios=[1.35 * height, INCHES * columns])
         axes = left.subplots()
-        picture(axes, truth, f"HR: {name}")
+        picture(axes, whole, f"{'HR' if known else 'No truth'}: {name}")
         x, y, w, h = box
         for colour, wide in (("black", 2.6), (BOX, 1.3)):  # seen on any background
             axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=wide))
         grid = right.subplots(lines, columns, squeeze=False).ravel()
         for axis in grid[cells:]:
             axis.set_axis_off()
-        picture(grid[0], cut(truth, box), "HR\n")
-        for axis, row in zip(grid[1:], samples.rows, strict=False):
-            image = samples.restored(row, dataset, name)
+        if known:
+            picture(grid[0], cut(whole, box), "HR\n")
+        else:
+            grid[0].set_axis_off()
+        for axis, row, image in zip(grid[1:], samples.rows, images, strict=False):
             if image is None:
                 picture(axis, np.full((h, w, 3), 255, np.uint8), f"{row.label}\n")
                 axis.text(0.5, 0.5, "no image", ha="center", va="center", transform=axis.transAxes)
                 missing.append(row.label)
                 continue
             crop = cut(image, box)
-            picture(axis, crop, f"{row.label}\n{psnr_y(crop, cut(truth, box)):.2f} dB")
+            picture(
+                axis, crop, f"{row.label}\n" + (f"{psnr_y(crop, cut(whole, box)):.2f} dB" if known else "")
+            )
     notes.append("In dB: PSNR-Y of the crop, not of the image.")
     if missing:
         notes.append(f"Without an image here: {', '.join(dict.fromkeys(missing))}.")
     return Page(figure, notes)
+
+
+def _first(images: Iterable[np.ndarray | None], name: str) -> np.ndarray:
+    """The first image that there is."""
+    for image in images:
+        if image is not None:
+            return image
+    raise UserError(f"{name}: no method has restored it, and its truth is not known: nothing to show")
 
 
 def check_box(box: Box, image: np.ndarray, name: str) -> None:

@@ -32,8 +32,13 @@ class Samples:
         }
 
     def names(self, dataset: str) -> tuple[str, ...]:
-        """The data set's images."""
-        return self._truth[dataset].names
+        """The data set's images; of one without truth, those that some method has restored."""
+        made = (name for (*_, of), samples in self._made.items() if of == dataset for name in samples.hashes)
+        return self._truth[dataset].names or tuple(dict.fromkeys(made))
+
+    def known(self, dataset: str) -> bool:
+        """Whether the truth of a data set's images is known."""
+        return bool(self._truth[dataset].names)
 
     def truth(self, dataset: str, name: str) -> np.ndarray:
         """HR, uint8 (H, W, 3), cropped to the protocol's multiple."""
@@ -46,6 +51,8 @@ class Samples:
         made = self._made.get((row.runs[0], row.weights[0], dataset))
         if made is None or (image := made.read(name)) is None:
             return None
+        if not self.known(dataset):
+            return image
         try:
             return self._protocol.align(image, self.truth(dataset, name))[0]
         except UserError as error:

@@ -82,7 +82,8 @@ class Comparison:
             scores = read_scores([results / "scores" / run / f"{recipe.dataset}.csv"])
             mine = scores[(scores["weights"] == weights) & (scores["metric"] == "psnr_y")].dropna()
             self.values.append(dict(zip(mine["image"].map(from_cell), mine["number"], strict=True)))
-        there = [name for name in self.hr.names if any(samples.has(name) for samples in self.samples)]
+        every = self.hr.names or dict.fromkeys(name for samples in self.samples for name in samples.hashes)
+        there = [name for name in every if any(samples.has(name) for samples in self.samples)]
         self.names = by_spread(there, self.values)
 
     def picture(self, name: str, side: int) -> dict[str, Any]:
@@ -92,7 +93,8 @@ class Comparison:
         """
         images = [samples.read(name) for samples in self.samples]
         height, width = next(image.shape[:2] for image in images if image is not None)
-        images.append(self.hr[self.hr.index(name)][:height, :width])
+        truth = self.hr[self.hr.index(name)][:height, :width] if name in self.hr.names else None
+        images.append(truth)
         rows, columns = window([image for image in images if image is not None], side)
         cut_height, cut_width = rows.stop - rows.start, columns.stop - columns.start
         cut = ""

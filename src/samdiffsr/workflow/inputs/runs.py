@@ -106,7 +106,8 @@ def sampling(config: Config, variant: str, scale: int, seed: int, dataset: str) 
         found["baseline"] = baseline_networks(config, variant, dataset, scale)
     if FORMULATIONS[config.variants[variant].formulation].needs_masks:
         # there is no HR image at inference: its masks come from LR, whatever it was trained with
-        found |= structure(config, variant, dataset, config.chosen.masks["low"], scale)
+        assert config.inference_masks is not None  # config.yaml was checked
+        found |= structure(config, variant, dataset, config.inference_masks, scale)
     return found
 
 

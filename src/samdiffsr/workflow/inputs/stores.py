@@ -95,6 +95,15 @@ def local_images(config: Config, dataset: str) -> list[Path]:
         raise UserError(f"dataset {dataset}: {error}") from None
 
 
+def local_lr_images(config: Config, dataset: str, scale: int) -> list[Path]:
+    """The LR images of a data set that are given."""
+    try:
+        folders = config.datasets[dataset].lr_folders(scale)
+        return [path for folder in folders for path in list_images(folder)]
+    except UserError as error:
+        raise UserError(f"dataset {dataset}: {error}") from None
+
+
 def segmenter_of(config: Config, masks: str) -> Settings:
     """What config.yaml says of the segmenter that finds these regions."""
     mask_set, _ = layout.read_masks(masks)
