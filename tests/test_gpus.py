@@ -71,7 +71,8 @@ def test_nothing_to_choose(tmp_path: Path, gpus: int) -> None:
     [
         ({"processes": 0, "cpu_processes": 2, "threads": 2, "device": "auto"}, 0, 2, 1),
         ({"processes": 0, "cpu_processes": 2, "threads": 5, "device": "auto"}, 0, 2, 2),
-        ({"processes": 0, "cpu_processes": 2, "threads": 1, "device": "auto"}, 0, 1, 1),  # one core
+        # one core: the same bytes
+        ({"processes": 0, "cpu_processes": 2, "threads": 1, "device": "auto"}, 0, 2, 1),
         ({"processes": 0, "cpu_processes": 2, "threads": 2, "device": "auto"}, 1, 1, 2),  # would take the GPU
         ({"processes": 0, "cpu_processes": 2, "threads": 2, "device": "cpu"}, 1, 2, 1),
         ({"processes": 0, "threads": 2, "device": "auto"}, 0, 1, 2),  # a denoiser

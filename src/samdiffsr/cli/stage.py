@@ -41,14 +41,15 @@ class Stage(TyperCommand):
 def shared(given: dict[str, Any]) -> tuple[int, int | None]:
     """How many processes a command becomes, and the threads of each.
 
-    With `processes` 0, a training that takes no GPU shares its threads among `cpu_processes`.
+    With `processes` 0, a training that takes no GPU shares its threads among `cpu_processes`. Their number
+    decides the order of summation, so it does not depend on how many cores there are.
     """
     processes, threads = given.get("processes", 1), given["threads"]
     if processes:
         return processes, threads
     on_gpu = given["device"] != "cpu" and gpus_here() > 0
-    processes = 1 if on_gpu else min(given.get("cpu_processes", 1), threads)
-    return processes, threads // processes
+    processes = 1 if on_gpu else given.get("cpu_processes", 1)
+    return processes, max(1, threads // processes)
 
 
 def takes_several(param: Any) -> bool:

@@ -129,8 +129,8 @@ class Study(Strict):
     threads: Positive = 2
     """CPU threads for each training or sampling process."""
     encoder_processes: Positive = 1
-    """Processes that share each batch of an encoder's training, where there is no GPU and as far as there are
-    cores. While an encoder trains, its denoisers wait, and other cores would be idle."""
+    """Processes that share each batch of an encoder's training where there is no GPU. While an encoder
+    trains, its denoisers wait, and other cores would be idle."""
     gpus: NotNegative = 1
     """GPUs for each training, one process on each. With 0, jobs run side by side on the CPU's cores."""
     memory_mb: Positive = 3000

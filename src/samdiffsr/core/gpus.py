@@ -59,5 +59,7 @@ def become_several(processes: int, arguments: Sequence[str]) -> None:
     """Start `samdiffsr ARGUMENTS` over as so many processes under torchrun; returns where that is done."""
     if processes < 2 or "WORLD_SIZE" in os.environ or ranks().world > 1:
         return
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    # by number, since a laptop's own name may resolve to no address, which torchrun waits for
+    launch = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    launch += ["--nproc-per-node", str(processes)]
     os.execv(sys.executable, [sys.executable, *launch, "-m", "samdiffsr", *arguments])
