@@ -131,13 +131,16 @@ def dry_runs() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The workflow with the variants that the pages add."""
+    """The workflow with the variants and the mask sets that the pages add."""
     folder = tmp_path_factory.mktemp("commands")
     added: dict[str, Any] = {}
+    mask_sets: dict[str, Any] = {}
     for example in {example for command in COMMANDS for example in command.examples}:
-        variants = (yaml.safe_load(example) or {}).get("variants", {})
+        said = yaml.safe_load(example) or {}
+        variants = said.get("variants", {})
         added |= {name: variant for name, variant in variants.items() if "base" in variant}
-    (folder / "added.yaml").write_text(yaml.safe_dump({"variants": added}))
+        mask_sets |= said.get("mask_sets", {})
+    (folder / "added.yaml").write_text(yaml.safe_dump({"variants": added, "mask_sets": mask_sets}))
     return Workflow.new(folder / "repository", folder / "added.yaml")
 
 

@@ -262,7 +262,7 @@ def test_export_and_import_are_exact(tmp_path, images):
 
 def test_imported_masks_must_fit(tmp_path, images):
     imported = Imported(folder=str(tmp_path / "json"))
-    with pytest.raises(UserError, match=r"json: no \.json file"):
+    with pytest.raises(UserError, match=r"json: no \.json, \.png or \.npz file"):
         make_segmenter(imported)
     with RegionStoreWriter(tmp_path / "r") as writer:
         for i, shape in enumerate([(24, 24), (24, 32), (30, 24), (24, 100)]):
