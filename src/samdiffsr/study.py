@@ -3,7 +3,7 @@
     from samdiffsr import open_study
 
     study = open_study("demo")
-    study.scores()                            # a DataFrame, a row a value
+    study.scores()                            # a DataFrame, a row for each value
     study.tables()["table2"]                  # the table as printed
     sr = study.run("sam_diffsr").restore(lr)  # uint8 (h, w, 3) -> uint8 (scale h, scale w, 3)
     study.masks("high")["coffee"].labels      # uint16 (H, W), 0 where no mask is
@@ -51,9 +51,9 @@ def open_study(
     """A study of config.yaml, whose results lie under `root`.
 
     Args:
-        name: of the study; None: the one that config.yaml chooses.
+        name: the study's name; None: the one that config.yaml chooses.
         root: the repository's root, where config.yaml, data/, work/ and results/ are.
-        configfile: files laid over config.yaml, as with Snakemake's --configfile.
+        configfile: files merged over config.yaml, as with Snakemake's --configfile.
         results: the folder under `root` that holds the studies' results; results/kept has those that are
             under version control.
         settings: top-level settings instead of config.yaml's, e.g. device="cpu".
@@ -88,7 +88,7 @@ class Study:
         return pd.concat([pd.read_csv(path) for path in self._scored("*/*.csv")], ignore_index=True)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The tables that are made, name -> a row a method, cells as printed.
+        """The tables that are made, by name: a row for each method, cells as printed.
 
         Raises:
             UserError: none is made yet.
@@ -108,7 +108,11 @@ class Study:
         """One variant minus another, paired over images and seeds, as the tables claim it.
 
         Args:
-            metric: of single images. dataset: None: the study's first test set.
+            of: the variant whose gain is asked for.
+            minus: the variant that it is compared with.
+            metric: a metric of single images.
+            dataset: a test set; None: the study's first.
+            scale: the scale factor.
 
         Returns:
             mean, ci_low, ci_high, verdict, n_images, n_seeds and the other columns of a table's differences
@@ -150,7 +154,7 @@ class Study:
         """The images of a data set by name, uint8 (H, W, 3), RGB, read one at a time.
 
         Args:
-            scale: None: the HR images; 2, 4 or 8: the LR images of that scale factor.
+            scale: 2, 4 or 8: the LR images of that scale factor; None: the HR images.
 
         Raises:
             UserError: no such data set, or its images are not prepared yet.
@@ -168,8 +172,8 @@ class Study:
         """The regions of the training images by name, read one at a time.
 
         Args:
-            level: of the study, or a mask set that a variant names.
-            scale: at which masks that are found on LR images are looked at.
+            level: one of the study's levels, e.g. "high", or a mask set that a variant names.
+            scale: the scale factor of the LR images, for masks that are found on LR images.
 
         Raises:
             UserError: the study has no such level, or its masks are not made yet.
@@ -190,7 +194,8 @@ class Study:
         Patches that show a single region are set to 0 in a training that has `reduce`; here they are not.
 
         Args:
-            name: of the image. scale: at which masks that are found on LR images are looked at.
+            name: the image's name.
+            scale: the scale factor of the LR images, for masks that are found on LR images.
 
         Returns:
             float32 (H, W).
@@ -245,7 +250,7 @@ class StudyRun:
         return self.run.name
 
     def scores(self) -> pd.DataFrame:
-        """The rows of `Study.scores` that are this run's.
+        """This run's rows of `Study.scores`.
 
         Raises:
             UserError: it is not scored yet.
