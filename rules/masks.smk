@@ -83,7 +83,7 @@ if CHOSEN.mask_shards > 1:
 rule encode:
     """Paper equation (6)."""
     input:
-        dated(stores.region_store(layout.regions("{dataset}", "{masks}"))),
+        unpack(ask(stores.encoded)),
     output:
         layout.values("{dataset}", "{masks}", "{encoding}"),
     log:
@@ -98,10 +98,11 @@ rule encode:
         runtime=120,
     params:
         labels=ask(layout.regions),
+        images=ask(arguments.encoding_images),
         recipe=ask(recipes.encoding),
         code=ask(arguments.encoding_code),
     shell:
-        "python -m samdiffsr encode --labels {params.labels:q} --out {output:q} --recipe {params.recipe:q}"
+        "python -m samdiffsr encode --labels {params.labels:q} {params.images:q} --out {output:q} --recipe {params.recipe:q}"
         " > {log:q} 2>&1"
 
 

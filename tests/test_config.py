@@ -249,10 +249,11 @@ def test_the_runs_of_the_tables_are_shared(config: Config) -> None:
         and config.variants[row.variant].foreign is None
         for run in row.runs
     }
-    ours = ("step_", "released", "consistent", "srdiff_s", "placebo_")  # srdiff_small, srdiff_same_steps
+    # srdiff_s: srdiff_small, srdiff_same_steps
+    ours = ("step_", "released", "consistent", "srdiff_s", "placebo_", "scaled", "shift_")
     paper = {run for run in runs if not run.startswith(ours)}
     assert len(paper) == 10  # the denoisers for Tables 1 to 7, a seed
-    assert len(runs) == 10 + 13
+    assert len(runs) == 10 + 17
 
 
 def test_a_table_says_which_masks_were_used_at_inference(raw: dict[str, Any]) -> None:

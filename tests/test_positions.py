@@ -7,7 +7,6 @@ import pytest
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.masks.positions import position_map, rope_map
-from samdiffsr.masks.registry import POSITIONS
 
 
 @pytest.mark.parametrize(("length", "dim"), [(64, 48), (48, 64), (7, 4), (1, 10)])
@@ -59,7 +58,7 @@ def test_linear_and_cosine_span_their_ranges():
     assert (np.diff(cosine, axis=1) < 0).all()
 
 
-@pytest.mark.parametrize("kind", POSITIONS)
+@pytest.mark.parametrize("kind", ["rope", "cosine", "linear"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1), (33, 21)])
 def test_every_map_is_finite_float64_in_its_range(kind, size):
     low, high = {"rope": (-(2**0.5), 2**0.5), "cosine": (-1, 1), "linear": (0, 1)}[kind]

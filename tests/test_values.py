@@ -16,7 +16,7 @@ from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.reduce import is_informative, reduced
 from samdiffsr.masks.regions import Regions
-from samdiffsr.masks.registry import OVERLAPS, POSITIONS
+from samdiffsr.masks.registry import FEATURES, OVERLAPS, Feature
 
 quick = settings(max_examples=30, deadline=None)
 OPTIONS = [
@@ -116,7 +116,7 @@ def test_wrong_options_are_refused():
     for text, words in (
         ('{"overlap":"last"}', "overlap: overlap rule 'last' is none of sum, overwrite, smallest"),
         ('{"overlaps":"sum"}', "overlaps: unknown key"),
-        ('{"position":"sine"}', "position encoding 'sine' is none of rope, cosine, linear .did you mean"),
+        ('{"position":"sine"}', "region feature 'sine' is none of rope, cosine, linear, .*did you mean"),
         ('{"mean_over":"mask"}', "mean_over: input should be 'region' or 'image', not 'mask'"),
     ):
         with pytest.raises(UserError, match=words):
@@ -135,14 +135,14 @@ def rows(height, width, axis):
 def test_a_rule_and_a_map_are_added_by_one_entry_each():
     regions = Regions.from_masks([np.ones((2, 2), bool), np.eye(2, dtype=bool)])
     OVERLAPS.register("largest", f"{__name__}:largest")
-    POSITIONS.register("rows", f"{__name__}:rows")
+    FEATURES.register("rows", Feature(f"{__name__}:rows", "position", 0, 9))
     try:
         encoding = Encoding.parse('{"overlap":"largest","position":"rows"}')
         x = position_map(encoding.position, 2, 2)
         assert e_sam(regions, region_values(regions, x, encoding)).tolist() == [[0.5, 0.5], [0.5, 0.5]]
     finally:
         OVERLAPS.remove("largest")
-        POSITIONS.remove("rows")
+        FEATURES.remove("rows")
 
 
 # ---- reduce ----
@@ -163,7 +163,7 @@ def test_reduce_counts_areas_not_values():
 @quick
 @given(
     hnp.arrays(np.uint16, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.integers(0, 2)),
-    st.sampled_from(list(POSITIONS)),
+    st.sampled_from(["rope", "cosine", "linear"]),
     st.sampled_from([1, 3]),
 )
 def test_reduce_keeps_exactly_the_patches_of_several_areas(labels, position, scale):

@@ -112,9 +112,15 @@ def masks_gather(
 
 
 @app.command("encode", cls=Stage, rich_help_panel=TOPIC)
-def encode(labels: Labels, out: Out, recipe: RecipeText, threads: Threads = 1) -> None:
+def encode(
+    labels: Labels,
+    out: Out,
+    recipe: RecipeText,
+    images: Annotated[Path | None, path("Store of the HR images, where a feature needs them.")] = None,
+    threads: Threads = 1,
+) -> None:
     """Give every region its value (paper equation 6)."""
     from samdiffsr.masks.encode import encode
     from samdiffsr.masks.recipe import Encoding
 
-    encode(labels, out, Encoding.parse(recipe))
+    encode(labels, out, Encoding.parse(recipe), images)

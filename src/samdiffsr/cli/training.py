@@ -106,7 +106,7 @@ def train_denoiser(
     from samdiffsr.training.recipe import DenoiserRecipe
 
     told = DenoiserRecipe.parse(recipe)
-    check(told.formulation, **told.options)
+    check(told.formulation, told.region_features, **told.options)
     job = Job(
         state=state,
         out=out,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from samdiffsr.core.registry import similar
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, NamedMetric
+from samdiffsr.models.registry import SRDiffUNet
 from samdiffsr.reporting.figures.spec import Figure, Metrics
 
 if TYPE_CHECKING:
@@ -94,12 +95,13 @@ def _trained_as(variant: Variant, **changes: Any) -> dict[str, Any]:
 
 def check_patch(config: Config, variant: str, patch: int) -> None:
     """A patch is whole LR pixels and halves at every level of the U-Net, down to two pixels."""
-    halved = 2 ** (len(config.chosen.unet.mults) - 1)
+    backbone = config.variants[variant].backbone
+    halved = (backbone or SRDiffUNet(**dict(config.chosen.unet))).size_multiple
     multiple = math.lcm(halved, *config.scales(variant))
     if patch % multiple or patch < 2 * halved:
         raise ValueError(
             f"variants.{variant}: its training.patch {patch} must be a multiple of {multiple} (of the "
-            f"scale factors and the U-Net's levels), {2 * halved} or more"
+            f"scale factors and the network's levels), {2 * halved} or more"
         )
 
 

@@ -23,6 +23,7 @@ from samdiffsr.config.config import Config
 from samdiffsr.core.registry import Registry
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
+from samdiffsr.models.registry import BACKBONES
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.training.recipe import Training
 
@@ -31,7 +32,9 @@ def json_schema() -> dict[str, Any]:
     """The schema: every key of the file, with its type, choices, default and description."""
     figures = {name: kind.spec for name, kind in KINDS.items()}
     segmenters = {name: kind.settings for name, kind in SEGMENTERS.items()}
-    every: list[type[BaseModel]] = [Config, Training, *figures.values(), *segmenters.values()]
+    backbones = {name: backbone.settings for name, backbone in BACKBONES.items()}
+    kinds = [*figures.values(), *segmenters.values(), *backbones.values()]
+    every: list[type[BaseModel]] = [Config, Training, *kinds]
     models = list(dict.fromkeys(every))
     made, whole = models_json_schema([(model, "validation") for model in models], schema_generator=_Schema)
     refs: dict[type[BaseModel], JsonSchemaValue] = {model: made[model, "validation"] for model in models}
@@ -44,6 +47,8 @@ def json_schema() -> dict[str, Any]:
     segmenter = definitions["MaskRecipe"]["properties"]["segmenter"]
     del segmenter["$ref"]
     segmenter.update(_of_a_kind(segmenters, refs))
+    backbone = definitions["Variant"]["properties"]["backbone"]
+    backbone["anyOf"] = [_of_a_kind(backbones, refs), {"type": "null"}]
     definitions["Variant"]["properties"]["training"].update(refs[Training])
 
     inside_lists = json.dumps([items for d in definitions.values() for items in _items(d)])

@@ -20,8 +20,9 @@ from samdiffsr.data.catalogue import sources
 from samdiffsr.data.recipe import Degradation, Reference
 from samdiffsr.diffusion.recipe import FormulationName
 from samdiffsr.diffusion.registry import FORMULATIONS
-from samdiffsr.masks.recipe import Overlap, Position
-from samdiffsr.models.recipe import EncoderSize, UNet
+from samdiffsr.masks.recipe import Encoding, FeatureName, Overlap, Position
+from samdiffsr.models.recipe import EncoderSize
+from samdiffsr.models.registry import AnyBackbone, UNet
 from samdiffsr.sampling.adapters import ADAPTERS
 from samdiffsr.sampling.recipe import Adapter, Chain, Weights
 from samdiffsr.training.recipe import Training
@@ -176,6 +177,8 @@ class Variant(Strict):
     """Row in the published tables. Empty: the label."""
     encoder: Name = "default"
     """One of the study's `encoders`."""
+    backbone: AnyBackbone | None = None
+    """Architecture of the denoiser, with its arguments. `null`: SRDiff's, of the study's size `unet`."""
     # the diffusion (docs/method/formulations.md)
     formulation: FormulationName = "published"
     """How e_sam enters the noise: see docs/method/formulations.md."""
@@ -188,6 +191,8 @@ class Variant(Strict):
     """Train with regions that say nothing about the image: another image's, or random convex ones."""
     position: Position = "rope"
     """Position encoding that gives a region its value."""
+    features: tuple[FeatureName, ...] = ()
+    """Features of a region whose numbers are its values. Empty: its `position` alone."""
     rope_axis: Literal["width", "height"] = "width"
     """Sequence axis of the RoPE map. The released code: `height`."""
     mean_over: Literal["region", "image"] = "region"
@@ -226,11 +231,31 @@ class Variant(Strict):
             if self.masks is None:
                 raise ValueError(f"formulation {self.formulation!r} needs masks: a level, or a mask set")
             raise ValueError(f"formulation {self.formulation!r} uses no masks: leave `masks` out")
+        if self.kind == "denoiser" and self.masks is not None:
+            self._possible_features()
         if self.placebo is not None and self.masks is None:
             raise ValueError("placebo: it stands in for masks; say which (`masks`)")
         if self.kind != "denoiser" and self.masks is not None:
             raise ValueError(f"kind {self.kind!r} uses no masks")
         return self
+
+    def _possible_features(self) -> None:
+        arm, name = FORMULATIONS[self.formulation], self.formulation
+        encoding = Encoding(position=self.position, features=self.features)
+        numbers = encoding.channels
+        if self.features and self.position not in ("rope", *self.features):
+            raise ValueError(
+                f"position: {self.position!r} has no effect beside `features`; name it among them"
+            )
+        if arm.features and numbers not in arm.features:
+            takes = " or ".join(map(str, arm.features))
+            raise ValueError(
+                f"features: formulation {name!r} takes {takes} numbers a region, these are {numbers}"
+            )
+        if arm.needs_masks and encoding.sees_images:
+            raise ValueError(
+                f"features: formulation {name!r} needs them at inference too, where there is no HR image"
+            )
 
     def _possible_import(self, foreign: Foreign) -> Variant:
         needed = {"encoder": foreign.encoder, "denoiser": foreign.denoiser}.get(self.kind)

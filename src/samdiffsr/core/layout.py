@@ -36,7 +36,7 @@ CONSTRAINTS: dict[str, str] = {
     "seed": "[0-9]+",
     "weights": "ema|raw|none",
     "masks": f"{NAME}(?:-x[248])?",
-    "encoding": "[a-z_]+(?:-[a-z_]+)*",
+    "encoding": "[a-z][a-z0-9_]*(?:-[a-z][a-z0-9_]*)*",
     "part": "[0-9]+",
     "parts": "[0-9]+",
     # of what is read back, no wildcards of rules

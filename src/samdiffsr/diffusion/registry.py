@@ -20,6 +20,7 @@ class Arm:
         clip: the clipping rule that is valid for it; "wide" needs the largest |e_sam| of the training.
         biased: what is wrong with its samples although the network is perfect and knows e_sam, in a few
             words; empty: nothing is (`toy.check` finds out, and refuses a bias that is not declared).
+        features: how many numbers a region may have; empty: any number.
         known: e_sam is known at inference too, from masks of the LR image, and the sampler uses it.
     """
 
@@ -27,6 +28,7 @@ class Arm:
     e_sam: Literal["", "noise", "network"] = "noise"
     clip: Clip = "srdiff"
     biased: str = ""
+    features: tuple[int, ...] = (1, 3)
     known: bool = False
 
     @property
@@ -50,7 +52,7 @@ FORMULATIONS = Registry(
     "formulation",
     {
         "none": Arm(f"{_HERE}:plain", e_sam=""),
-        "condition": Arm(f"{_HERE}:plain", e_sam="network"),
+        "condition": Arm(f"{_HERE}:plain", e_sam="network", features=()),
         "published": Arm(f"{_HERE}:published", clip="wide"),
         "released": Arm(f"{_HERE}:released"),
         "released_nocoef": Arm(f"{_HERE}:released_nocoef", biased="mean is off by -0.27 e_sam"),

@@ -5,27 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 from samdiffsr.core.registry import load
-from samdiffsr.masks.registry import POSITIONS
+from samdiffsr.masks.registry import FEATURES
 
 
 def position_map(kind: str, height: int, width: int, *, rope_axis: str = "width") -> np.ndarray:
     """Position embedding map x_PE of an image.
 
     Args:
-        kind: one of POSITIONS: "rope" (the paper's), "cosine" or "linear" (its Table 5).
+        kind: a position among FEATURES: "rope" (the paper's), "cosine" or "linear" (its Table 5).
         height, width: of the image, in pixels.
         rope_axis: which image axis is RoPE's sequence; the other is its embedding. "width" is the paper's
             text, "height" what the released code computes. The other kinds have no such choice.
 
     Returns:
-        (height, width) float64, in [-sqrt(2), sqrt(2)] for rope, [-1, 1] for cosine, [0, 1] for linear.
+        (height, width) float64, `centre` (height, width, 2). Ranges: as the entry declares.
 
     Raises:
         UserError: an unknown kind.
     """
     if height < 1 or width < 1:
         raise ValueError(f"a position map of {height} x {width} pixels")
-    made: np.ndarray = load(POSITIONS[kind])(height, width, rope_axis)
+    made: np.ndarray = load(FEATURES[kind].code)(height, width, rope_axis)
     return made
 
 
@@ -69,6 +69,12 @@ def cosine(height: int, width: int, axis: str = "") -> np.ndarray:
     ramp (y and x as there), so that Table 5 compares functions and nothing else.
     """
     return (np.cos(np.pi * _unit(height))[:, None] + np.cos(np.pi * _unit(width))) / 2
+
+
+def centre(height: int, width: int, axis: str = "") -> np.ndarray:
+    """y and x from -1 to 1, (height, width, 2): their means are a region's centre of mass."""
+    y, x = np.meshgrid(2 * _unit(height) - 1, 2 * _unit(width) - 1, indexing="ij")
+    return np.stack([y, x], axis=-1)
 
 
 def _unit(n: int) -> np.ndarray:

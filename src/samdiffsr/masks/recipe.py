@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from samdiffsr.core.recipe import Positive, Recipe
-from samdiffsr.masks.registry import OVERLAPS, POSITIONS
+from samdiffsr.masks.registry import FEATURES, OVERLAPS, Feature, known_position
 from samdiffsr.masks.segmenters.registry import AnySegmenter
 
-Position = Annotated[str, AfterValidator(POSITIONS.known)]
+Position = Annotated[str, AfterValidator(known_position)]
+FeatureName = Annotated[str, AfterValidator(FEATURES.known)]
 Overlap = Annotated[str, AfterValidator(OVERLAPS.known)]
 
 
@@ -31,6 +32,7 @@ class Encoding(Recipe):
     Attributes:
         position, rope_axis: see `masks.positions`.
         mean_over, overlap, uncovered: see `masks.encode.region_values`.
+        features: what is known of a region, one after the other; empty: its position alone.
     """
 
     position: Position = "rope"
@@ -38,11 +40,29 @@ class Encoding(Recipe):
     mean_over: Literal["region", "image"] = "region"  # the released code: image
     overlap: Overlap = "sum"  # the released code: overwrite
     uncovered: Literal["zero", "own_region"] = "zero"
+    features: tuple[FeatureName, ...] = ()
+
+    later = ("features",)
+
+    @property
+    def named(self) -> dict[str, Feature]:
+        """The features by name, in their order."""
+        return {name: FEATURES[name] for name in self.features or (self.position,)}
+
+    @property
+    def channels(self) -> int:
+        """Numbers a region."""
+        return sum(feature.channels for feature in self.named.values())
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether a feature is one of the HR image's pixels."""
+        return any(feature.of == "pixels" for feature in self.named.values())
 
     @property
     def codes(self) -> list[str]:
         """Where the code of its choices is."""
-        return [POSITIONS[self.position], OVERLAPS[self.overlap]]
+        return [*(feature.code for feature in self.named.values()), OVERLAPS[self.overlap]]
 
 
 class StatisticsRecipe(Recipe):

@@ -217,9 +217,16 @@ def denoiser_rows(
         itemsize: bytes of one of their numbers.
 
     Raises:
-        UserError: not even the lowest band fits.
+        UserError: not even the lowest band fits, or the architecture knows no bands and the image does not.
     """
     row = width * unet.dim * itemsize  # bytes of one full-size map's row
+    if not unet.bands:
+        if memory is not None and (MAPS + 1) * height * row > memory:
+            raise UserError(
+                f"backbone {type(unet).__name__} sees the image as a whole and cannot be sampled in bands: "
+                f"{width}x{height} pixels need --memory {math.ceil((MAPS + 1) * height * row / 1e6)}"
+            )
+        return height
     most = quick_rows(height, row, device)
     if memory is None or (MAPS + 1) * height * row <= memory:
         return most

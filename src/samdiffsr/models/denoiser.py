@@ -6,24 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.registry import load
 from samdiffsr.diffusion.process import Process, formulation
 from samdiffsr.diffusion.recipe import Diffusion, FormulationName
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.diffusion.schedule import cosine_schedule
 from samdiffsr.models.model_file import ModelFile, open_model
 from samdiffsr.models.recipe import DenoiserNetwork
-from samdiffsr.models.unet import DenoisingUNet
+from samdiffsr.models.registry import BACKBONES, SRDiffUNet
+from samdiffsr.models.unet import Denoiser
 
 
-def build_denoiser(network: DenoiserNetwork, cond_channels: int) -> DenoisingUNet:
+def build_denoiser(network: DenoiserNetwork, cond_channels: int) -> Denoiser:
     """The network with fresh weights; `cond_channels` is the encoder's."""
-    return DenoisingUNet(
-        network.unet.dim,
-        network.unet.mults,
+    settings = network.backbone or SRDiffUNet(**dict(network.unet))
+    made: Denoiser = load(BACKBONES[settings.kind].code)(
+        settings,
         cond_channels,
         network.scale,
-        mask_channels=1 if FORMULATIONS[network.formulation].e_sam == "network" else 0,
+        mask_channels=network.region_features * (FORMULATIONS[network.formulation].e_sam == "network"),
     )
+    return made
 
 
 def build_formulation(
@@ -36,7 +39,7 @@ def build_formulation(
 
 def load_denoiser(
     path: str | Path, encoder: ModelFile, cond_channels: int, weights: str
-) -> tuple[DenoisingUNet, ModelFile]:
+) -> tuple[Denoiser, ModelFile]:
     """A trained denoiser, frozen, in evaluation mode.
 
     Raises:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from samdiffsr.core.recipe import Positive, Precision, Recipe, Scale, Strict
 from samdiffsr.diffusion.recipe import Diffusion, FormulationName
+from samdiffsr.models.registry import AnyBackbone, UNet
 
 
 class EncoderSize(Strict):
@@ -19,15 +20,6 @@ class EncoderSize(Strict):
     """Channels between the blocks."""
     growth: Positive = 32
     """Channels that each convolution inside a dense block adds."""
-
-
-class UNet(Strict):
-    """Denoiser size."""
-
-    dim: Annotated[int, Field(gt=0, multiple_of=2)] = 64
-    """Channels at full resolution."""
-    mults: tuple[Positive, ...] = (1, 2, 3, 4)
-    """Channels of each level, in multiples of `dim`. Each level has half the resolution of the one before."""
 
 
 class EncoderNetwork(Recipe, EncoderSize):
@@ -48,7 +40,10 @@ class DenoiserNetwork(Recipe):
     diffusion: Diffusion = Diffusion()
     options: dict[str, float] = Field(default_factory=dict)  # of the formulation's function
 
-    later = ("options",)
+    region_features: Positive = 1  # numbers a region
+    backbone: AnyBackbone | None = None  # None: SRDiff's U-Net of the size `unet`
+
+    later = ("options", "region_features", "backbone")
 
 
 class ImportRecipe(Recipe):

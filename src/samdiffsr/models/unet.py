@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from samdiffsr.core.errors import UserError
 from samdiffsr.models.mish import mish
 from samdiffsr.models.reflect import reflected
+from samdiffsr.models.registry import SRDiffUNet
 
 IMAGE_CHANNELS = 3
 
@@ -143,6 +145,8 @@ class DenoisingUNet(nn.Module):
         self.conv_last = ReflectConv(dim, dim)
         self.conv_out = nn.Conv2d(dim, IMAGE_CHANNELS, 1)
 
+    bands = True  # images can be sampled in bands of rows (bands.py)
+
     @property
     def size_multiple(self) -> int:
         """Height and width of x_t must be multiples of this (8 at four levels)."""
@@ -221,6 +225,31 @@ class DenoisingUNet(nn.Module):
             )
         if cond.shape[-2:] != x_t.shape[-2:]:
             raise ValueError(f"x_t is {height}x{width}, but cond is {cond.shape[-2]}x{cond.shape[-1]}")
+
+
+def from_settings(settings: SRDiffUNet, cond_channels: int, scale: int, mask_channels: int) -> DenoisingUNet:
+    """The network of these sizes."""
+    return DenoisingUNet(settings.dim, settings.mults, cond_channels, scale, mask_channels)
+
+
+class Denoiser(Protocol):
+    """What any architecture is called by; `DenoisingUNet` says it of each.
+
+    Attributes:
+        dim: channels of its largest maps. bands: whether `bands.BandedDenoiser` knows to divide it.
+    """
+
+    dim: int
+    scale: int
+    mask_channels: int
+    bands: bool
+
+    @property
+    def size_multiple(self) -> int: ...
+
+    def project(self, features: Tensor, mask: Tensor | None = None) -> Tensor: ...
+
+    def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor: ...
 
 
 def receptive_radius(levels: int) -> int:

@@ -23,7 +23,7 @@ from samdiffsr.masks.store import RegionStore
 from samdiffsr.models.denoiser import build_denoiser, build_formulation
 from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.rrdb import RRDBEncoder
-from samdiffsr.models.unet import DenoisingUNet
+from samdiffsr.models.unet import Denoiser
 from samdiffsr.training.encoder import pixel_loss
 from samdiffsr.training.job import Job
 from samdiffsr.training.patches import PatchSource
@@ -38,7 +38,7 @@ STREAMS = {"t": 0, "epsilon": 1}  # of the counter-based generator
 class Conditioned(nn.Module):
     """U-Net and the projection of its condition as one call, which DistributedDataParallel needs."""
 
-    def __init__(self, unet: DenoisingUNet) -> None:
+    def __init__(self, unet: Denoiser) -> None:
         super().__init__()
         self.unet = unet
 

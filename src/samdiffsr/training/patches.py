@@ -41,8 +41,8 @@ class PatchSource:
             up to (h * scale, w * scale).
         labels: region labels (H', W') over the same images, at least as large as what LR covers (the rest,
             right and below, is not used); None for patches without a structure map.
-        values: for each image the float32 structure value of every label, (number of labels,); None with no
-            labels.
+        values: for each image the float32 structure values of every label, (number of labels,) or (number of
+            labels, C); None with no labels.
         scale: HR pixels per LR pixel.
         patch: side of the HR patch, a multiple of `scale`.
         seed: with the sample index it decides everything.
@@ -81,6 +81,7 @@ class PatchSource:
             raise ValueError("labels and values come together or not at all")
         self.hr, self.lr, self.labels, self.scale, self.patch_size = hr, lr, labels, scale, patch
         self.values = None if values is None else [np.ascontiguousarray(v, np.float32) for v in values]
+        self._channels = 1 if not self.values or self.values[0].ndim == 1 else self.values[0].shape[1]
         self.seed, self.augment, self.sampling = seed, augment, sampling
         self.mask_crop, self.reduce = mask_crop, reduce
         self._check()
@@ -116,13 +117,13 @@ class PatchSource:
 
         Returns:
             "lr": uint8 (size, 3, patch / scale, patch / scale); "hr": uint8 (size, 3, patch, patch); and, if
-            there are labels, "e_sam": float32 (size, 1, patch, patch). The caller's own; the images lie in
+            there are labels, "e_sam": float32 (size, C, patch, patch). The caller's own; the images lie in
             memory channels last, as the stores and the networks have them.
         """
         p, s = self.patch_size, self.scale
         lr = np.empty((size, p // s, p // s, 3), np.uint8)
         hr = np.empty((size, p, p, 3), np.uint8)
-        e_sam = None if self.labels is None else np.empty((size, 1, p, p), np.float32)
+        e_sam = None if self.labels is None else np.empty((size, self._channels, p, p), np.float32)
         for b in range(size):
             place = self.place(start + b)
             i, y, x, symmetry = place
@@ -130,12 +131,13 @@ class PatchSource:
             y, x = y * s, x * s
             hr[b] = _turn(self.hr[i][y : y + p, x : x + p], symmetry)
             if e_sam is not None:
-                e_sam[b, 0] = _turn(self._structure(place), symmetry)
+                structure = _turn(self._structure(place), symmetry)
+                e_sam[b] = structure if structure.ndim == 2 else structure.transpose(2, 0, 1)
         out = {"lr": lr.transpose(0, 3, 1, 2), "hr": hr.transpose(0, 3, 1, 2)}
         return out if e_sam is None else out | {"e_sam": e_sam}
 
     def _structure(self, place: Place) -> np.ndarray:
-        """Structure map of a place before the symmetry: float32 (patch, patch)."""
+        """Structure map of a place before the symmetry: float32 (patch, patch) or (patch, patch, C)."""
         assert self.labels is not None
         assert self.values is not None
         i, y, x, _ = place
@@ -147,7 +149,7 @@ class PatchSource:
             # are multiples of the scale, so cutting once at the patch's LR corner is the same.
             labels = self.labels[i][y : y + p // s, x : x + p // s]
         try:
-            e_sam = self.values[i].take(labels)  # raises for a label beyond the values
+            e_sam = self.values[i].take(labels, axis=0)  # raises for a label beyond the values
         except IndexError:
             raise UserError(
                 f"{self.labels.path}: image {self.labels.names[i]!r} has label {int(labels.max())}, its "

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from samdiffsr.config.config import Config
 from samdiffsr.core import layout
+from samdiffsr.core.registry import module_of
 from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SamplesMetric, SetMetric, of_kind
 from samdiffsr.evaluation.named import WeightRow
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
+from samdiffsr.models.registry import BACKBONES
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.sampling.adapters import ADAPTERS
-from samdiffsr.workflow import recipes
 from samdiffsr.workflow.contents import content
 from samdiffsr.workflow.fingerprint import fingerprint, plugins, scoring_fingerprint
 from samdiffsr.workflow.inputs import figures, results, runs, stores
@@ -194,14 +195,19 @@ def source_content(config: Config, variant: str, dataset: str, scale: int) -> st
     return content(found, Path(layout.contents(f"{variant}-{dataset}-x{scale}"))) if found else ""
 
 
+def encoding_images(config: Config, dataset: str, encoding: str) -> list[str]:
+    """The store that features of pixels are taken from."""
+    return ["--images", layout.hr(dataset)] if stores.encoding_of(config, encoding).sees_images else []
+
+
 def encoding_code(config: Config, encoding: str) -> str:
     """Of the modules that make values of regions."""
-    return fingerprint("samdiffsr.masks.encode", *plugins(recipes.encoding_of(config, encoding).codes))
+    return fingerprint("samdiffsr.masks.encode", *plugins(stores.encoding_of(config, encoding).codes))
 
 
 def training_code(config: Config, variant: str) -> str:
     """Of the modules that train a variant's denoiser."""
-    return fingerprint("samdiffsr.training.denoiser", *plugins(_codes(config, variant)))
+    return fingerprint("samdiffsr.training.denoiser", *_modules(config, variant))
 
 
 def restoring_code(config: Config, variant: str) -> str:
@@ -209,12 +215,14 @@ def restoring_code(config: Config, variant: str) -> str:
     if variant in config.baselines:
         code = ADAPTERS[config.baselines[variant].adapter].code
         return fingerprint("samdiffsr.sampling.restorers", "samdiffsr.sampling.baselines", *plugins([code]))
-    return fingerprint("samdiffsr.sampling.restorers", *plugins(_codes(config, variant)))
+    return fingerprint("samdiffsr.sampling.restorers", *_modules(config, variant))
 
 
-def _codes(config: Config, variant: str) -> list[str]:
-    """Where the code of a variant's own choices is."""
-    return [FORMULATIONS[config.variants[variant].formulation].code]
+def _modules(config: Config, variant: str) -> tuple[str, ...]:
+    """The modules of a variant's own choices that the stages do not import for all."""
+    v = config.variants[variant]
+    backbone = [] if v.backbone is None else [BACKBONES[v.backbone.kind].code]
+    return (*map(module_of, backbone), *plugins([FORMULATIONS[v.formulation].code]))
 
 
 def sampling_gpu(config: Config, variant: str) -> int:

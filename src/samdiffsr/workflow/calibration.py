@@ -51,7 +51,7 @@ def calibrate(recipe: CalibrationRecipe, out: Path, device: str = "auto", thread
     """
     trained = recipe.timed
     if isinstance(trained, DenoiserRecipe):
-        trained = trained.but(structure=None, formulation="none")
+        trained = trained.but(structure=None, formulation="none", options={}, region_features=1)
     where, wanted = resolve_device(device), trained.training.batch
     with tempfile.TemporaryDirectory(prefix="samdiffsr-") as name:
         folder = Path(name)

@@ -94,7 +94,9 @@ def _costly(recipe: Costly) -> Costly:
     plain = type(training)(steps=1, batch=training.batch, patch=training.patch)
     recipe = recipe.but(seed=0, train_set="", training=plain)
     if isinstance(recipe, DenoiserRecipe):
-        recipe = recipe.but(encoder="", formulation="none", lr_divisor=255, structure=None)
+        recipe = recipe.but(
+            encoder="", formulation="none", options={}, region_features=1, lr_divisor=255, structure=None
+        )
     return recipe
 
 

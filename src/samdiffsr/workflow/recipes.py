@@ -6,16 +6,14 @@ from samdiffsr.checkpoints.released import models_of
 from samdiffsr.config.config import Config
 from samdiffsr.config.recipes import figures, report, stages, tables
 from samdiffsr.config.schema import Run
-from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import read_masks
 from samdiffsr.core.recipe import Scale
-from samdiffsr.masks.recipe import Encoding
 from samdiffsr.sampling.recipe import Weights
 from samdiffsr.workflow.availability import absences, all_absences
 from samdiffsr.workflow.inputs.figures import figure_of
 from samdiffsr.workflow.inputs.results import table_of
 from samdiffsr.workflow.inputs.runs import model, run_of
-from samdiffsr.workflow.inputs.stores import segmenter_of
+from samdiffsr.workflow.inputs.stores import encoding_of, segmenter_of
 
 
 def images(config: Config, dataset: str) -> str:
@@ -42,14 +40,6 @@ def mask_statistics(config: Config, dataset: str, masks: str) -> str:
 
 def encoding(config: Config, encoding: str) -> str:
     return encoding_of(config, encoding).text()
-
-
-def encoding_of(config: Config, encoding: str) -> Encoding:
-    """Variants with equal encodings share one."""
-    for variant in config.variants:
-        if stages.encoding_name(config, variant) == encoding:
-            return stages.encoding_recipe(config, variant)
-    raise UserError(f"no variant has the encoding {encoding!r}")
 
 
 def encoder(config: Config, encoder: str, scale: Scale, seed: int) -> str:

@@ -67,7 +67,8 @@ def encoding_recipe(config: Config, variant: str) -> Encoding:
 
 def encoding_name(config: Config, variant: str) -> str:
     """File name of an encoding: variants with equal encodings share it."""
-    return "-".join(value for _, value in encoding_recipe(config, variant))
+    chosen = dict(encoding_recipe(config, variant))
+    return "-".join((*(value for key, value in chosen.items() if key != "features"), *chosen["features"]))
 
 
 def encoder_recipe(config: Config, encoder: str, scale: Scale, seed: int) -> EncoderRecipe:
@@ -98,9 +99,11 @@ def denoiser_recipe(config: Config, run: Run) -> DenoiserRecipe:
         train_set=config.chosen.train_set,
         encoder=v.encoder,
         unet=config.chosen.unet,
+        backbone=v.backbone,
         diffusion=config.diffusion,
         formulation=v.formulation,
         options=v.options,
+        region_features=encoding_recipe(config, run.variant).channels if v.structured else 1,
         lr_divisor=v.lr_divisor,
         training=config.training(run.variant),
         precision=config.precision,

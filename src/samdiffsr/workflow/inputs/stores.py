@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from samdiffsr.config.config import Config
-from samdiffsr.config.recipes.stages import encoding_name
+from samdiffsr.config.recipes.stages import encoding_name, encoding_recipe
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import files
@@ -18,6 +18,7 @@ from samdiffsr.data.catalogue import sources, weights
 from samdiffsr.data.demo import PHOTOGRAPHS
 from samdiffsr.data.fetch import check_disk
 from samdiffsr.data.images import list_images
+from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.segmenters.registry import SEGMENTERS, Settings
 from samdiffsr.workflow.availability import needed_sources, needed_weights
 
@@ -161,6 +162,21 @@ def annotated(config: Config, dataset: str, masks: str) -> Files:
     bsds = "bsds500" in config.datasets[dataset].source
     labels: Files = {"labels": files(layout.regions(dataset, masks), layout.REGIONS)}
     return labels | ({"bsds": layout.source_stamp("bsds500")} if bsds else {})
+
+
+def encoded(config: Config, dataset: str, masks: str, encoding: str) -> Files:
+    """Regions, and the HR images where a feature is one of theirs."""
+    found: Files = {"labels": region_store(layout.regions(dataset, masks))}
+    sees = encoding_of(config, encoding).sees_images
+    return found | ({"images": image_store(layout.hr(dataset))} if sees else {})
+
+
+def encoding_of(config: Config, encoding: str) -> Encoding:
+    """Variants with equal encodings share one."""
+    for variant in config.variants:
+        if encoding_name(config, variant) == encoding:
+            return encoding_recipe(config, variant)
+    raise UserError(f"no variant has the encoding {encoding!r}")
 
 
 def structure(config: Config, variant: str, dataset: str, mask_set: str, scale: int) -> Files:
