@@ -48,7 +48,7 @@ def json_schema() -> dict[str, Any]:
     del segmenter["$ref"]
     segmenter.update(_of_a_kind(segmenters, refs))
     backbone = definitions["Variant"]["properties"]["backbone"]
-    backbone["anyOf"] = [_of_a_kind(backbones, refs), {"type": "null"}]
+    backbone["anyOf"] = [*_of_a_kind(backbones, refs)["anyOf"], {"type": "null"}]
     definitions["Variant"]["properties"]["training"].update(refs[Training])
 
     inside_lists = json.dumps([items for d in definitions.values() for items in _items(d)])

@@ -43,6 +43,7 @@ class SRDiffUNet(Settings, UNet):
     """SRDiff's U-Net, of a size of its own."""
 
     kind: Literal["unet"] = "unet"
+    """Name of the architecture."""
 
     @property
     def size_multiple(self) -> int:
@@ -53,6 +54,7 @@ class DiffusersUNet(Settings):
     """`UNet2DModel` of the library diffusers, with group normalisation and, where wanted, attention."""
 
     kind: Literal["diffusers_unet"] = "diffusers_unet"
+    """Name of the architecture."""
     channels: tuple[Positive, ...] = (64, 128, 192, 256)
     """Channels of each level (`block_out_channels`). Each level has half the resolution of the one before."""
     layers: Positive = 2
