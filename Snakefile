@@ -37,7 +37,8 @@ onstart:
             for job in workflow.dag.needrun_jobs()
             for path in job.output
         ]
-        ask(refuse_slow, made=made, root=Path())({})
+        for refuse in (beforehand.refuse, refuse_slow):
+            ask(refuse, made=made, root=Path())({})
 
 
 localrules:

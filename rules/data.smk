@@ -82,7 +82,8 @@ rule prepare_lr:
 
 
 rule overlap:
-    """No test image may be a training image, whole, cropped or rescaled; fails naming the one that is."""
+    """No test image may be a training image, whole, cropped or rescaled, or too small to be scored; fails naming
+    the one that is."""
     input:
         dated(stores.truths(CONFIG)),
     output:
@@ -102,15 +103,18 @@ rule overlap:
         tests=arguments.named_stores(CHOSEN.test_sets),
         cache=layout.OVERLAPS,
         recipe=recipes.images(CONFIG, TRAIN),
-        code=fingerprint("samdiffsr.data.overlap"),
+        scores=recipes.scorings(CONFIG),
+        code=fingerprint("samdiffsr.data.overlap", "samdiffsr.evaluation.fits"),
     shell:
         "python -m samdiffsr overlap --train {params.train:q} --test {params.tests:q} --cache {params.cache:q}"
-        " --out {output:q} --recipe {params.recipe:q} > {log:q} 2>&1"
+        " --out {output:q} --recipe {params.recipe:q} --scores {params.scores:q} > {log:q} 2>&1"
 
 
+# what all trainings wait for; with `missing_weights: fail` they wait for the metrics' networks too
 use rule overlap as check_split with:
     input:
         dated(stores.undated(stores.truths(CONFIG))),
+        weights=dated(results.weights_that_must_be(CONFIG)),
     output:
         LAYOUT.split(),
     log:

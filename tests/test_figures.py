@@ -44,6 +44,7 @@ from samdiffsr.reporting.figures import (
     noise,
     published,
     rules,
+    split,
     steps,
     style,
 )
@@ -723,3 +724,27 @@ def test_every_shipped_figure_has_a_recipe_that_its_module_takes(root: Path) -> 
 def test_a_recipe_that_is_none_is_refused(text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         read_recipe(text)
+
+
+def test_the_error_of_a_sample_split(tmp_path: Path) -> None:
+    """A bar's two parts are the means of the files, over images and then seeds."""
+    rows = (_row("srdiff", runs=("srdiff-x4-s0", "srdiff-x4-s1")), _row("sam_diffsr"), _row("released"))
+    values = {
+        "srdiff-x4-s0": ([40.0, 60.0], [10.0, 30.0]),
+        "srdiff-x4-s1": ([70.0, 50.0], [25.0, 15.0]),
+        "sam_diffsr-x4-s0": ([30.0, 50.0], [40.0, 20.0]),
+    }
+    scores = [
+        _scores(tmp_path / f"{run}.csv", run, {"mean_error": mean, "sample_variance": variance})
+        for run, (mean, variance) in values.items()
+    ]
+    page = split.draw(_recipe("split", rows=rows), {"scores": scores})
+    (axes,) = _axes(page)
+    bars = [(bar.get_x(), bar.get_width()) for bar in axes.patches]
+    assert bars == [(0, 55), (0, 40), (55, 20), (40, 30)]
+    assert [text.get_text() for text in axes.texts] == ["75.0", "70.0"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["SRDIFF", "SAM_DIFFSR"]
+    hatches = [bar.get_hatch() for bar in axes.patches]
+    assert hatches[0] == hatches[1] != hatches[2] == hatches[3]
+    nothing = split.draw(_recipe("split", rows=rows[2:]), {"scores": scores})
+    assert "No scores of several samples" in _words(nothing)

@@ -202,13 +202,26 @@ def overlap(
     cache: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Folder that keeps what was found.")
     ] = None,
+    scores: Annotated[
+        list[str] | None,
+        typer.Option(metavar="JSON...", help="How images are scored: each must be large enough."),
+    ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Find test images among the training images."""
+    """Find test images among the training images, and those too small to be scored."""
     from samdiffsr.data.overlap import Found, check_split
     from samdiffsr.data.recipe import HrRecipe
+    from samdiffsr.data.store import Store
+    from samdiffsr.evaluation.fits import too_small
+    from samdiffsr.evaluation.recipe import ScoreRecipe
     from samdiffsr.workflow.fingerprint import fingerprint
 
+    for name, place in test:
+        store = Store(place)
+        sizes = [(image, *store.shape(i)[:2]) for i, image in enumerate(store.names)]
+        for text in scores or ():
+            if why := too_small(sizes, ScoreRecipe.parse(text)):
+                raise UserError(f"test set {name}: {why}")
     told = HrRecipe(folder=()) if recipe is None else HrRecipe.parse(recipe)
     found = Found(cache, fingerprint("samdiffsr.data.overlap"))
     check_split(out, train, test, [Path(f) for f in told.folder], told.exclude, found)

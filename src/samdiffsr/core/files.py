@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,23 @@ DENIED = (errno.EACCES, errno.EROFS, errno.EPERM)
 # Names of temporary files: .<name>.part-<machine>-<process>-<random digits><suffix>
 _LEFT = re.compile(r"\..*\.part-(?:(?P<host>\w{1,20})-)?(?P<pid>\d+)(?:-[0-9a-f]{8})?(?:\.[^.]{1,15})?")
 DAY = 86400.0  # seconds
+
+
+def no_room(need: int, folder: Path, what: str) -> str:
+    """That `need` bytes do not fit on the disk of `folder`, which need not exist; empty if they do.
+
+    what: what needs them, e.g. "study 'paper'".
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free >= need:
+        return ""
+    return (
+        f"{what} needs {need / 1e9:.1f} GB on the disk of {place}, {free / 1e9:.1f} GB are free; "
+        f"make room, or let {folder.name}/ be a link to a larger disk"
+    )
 
 
 @contextlib.contextmanager

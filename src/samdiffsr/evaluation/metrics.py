@@ -65,9 +65,11 @@ class ImageMetric(Metric):
     """A metric of one image: function(pair: image.Pair, metrics: image.ImageMetrics) -> float.
 
     truth: whether it compares with the ground truth; the others do without.
+    least: pixels a side that it needs inside the protocol's border.
     """
 
     truth: bool = True
+    least: int = 1
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ _IMAGE, _SAMPLES, _SET, _COST = (
 
 _ENTRIES: dict[str, Metric] = {
     "psnr_y": ImageMetric("PSNR-Y", f"{_IMAGE}:psnr_y", 2, +1, "dB", published="psnr"),
-    "ssim_y": ImageMetric("SSIM-Y", f"{_IMAGE}:ssim_y", 4, +1, published="ssim"),
+    "ssim_y": ImageMetric("SSIM-Y", f"{_IMAGE}:ssim_y", 4, +1, published="ssim", least=11),
     "psnr_rgb": ImageMetric("PSNR-RGB", f"{_IMAGE}:psnr_rgb", 2, +1, "dB"),
     "lr_psnr": ImageMetric("LR-PSNR", f"{_IMAGE}:consistency", 2, +1, "dB", truth=False),
     # the paper does not say which of the two it used
@@ -136,9 +138,11 @@ _ENTRIES: dict[str, Metric] = {
         "MANIQA (KonIQ)", f"{_IMAGE}:maniqa_koniq", 4, +1, published="maniqa", weights=("maniqa_koniq",),
         truth=False,
     ),
-    "lpips": ImageMetric("LPIPS", f"{_IMAGE}:lpips", 4, -1, weights=("alexnet", "lpips_alex")),
-    "artifact": ImageMetric("Artifact", f"{_IMAGE}:artifact", 4, -1, ratio=True, published="artifact"),
-    "artifact_excess": ImageMetric("Artifact excess", f"{_IMAGE}:artifact_excess", 1, -1),
+    "lpips": ImageMetric("LPIPS", f"{_IMAGE}:lpips", 4, -1, weights=("alexnet", "lpips_alex"), least=31),
+    "artifact": ImageMetric(
+        "Artifact", f"{_IMAGE}:artifact", 4, -1, ratio=True, published="artifact", least=4
+    ),
+    "artifact_excess": ImageMetric("Artifact excess", f"{_IMAGE}:artifact_excess", 1, -1, least=4),
     "sample_error": SamplesMetric("Error of a sample", f"{_SAMPLES}:sample_error", 2, -1, "grey levels^2"),
     "mean_error": SamplesMetric("Error of the mean", f"{_SAMPLES}:mean_error", 2, -1, "grey levels^2"),
     "sample_variance": SamplesMetric(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from samdiffsr.core.device import resolve_device, resolve_precision, set_precision
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import atomic_path, write_json
+from samdiffsr.core.files import atomic_path, no_room, write_json
 from samdiffsr.core.machine import device_name, peak_bytes
 from samdiffsr.core.progress import Progress, progress_bar
 from samdiffsr.core.randomness import prepare_torch
@@ -26,7 +26,7 @@ from samdiffsr.models.model_file import save_model
 from samdiffsr.training.batches import ahead, on_device
 from samdiffsr.training.job import Interrupted, Job, learning_rate, side_files, too_slow
 from samdiffsr.training.launch import launch, stop_signals
-from samdiffsr.training.state import StateFolder
+from samdiffsr.training.state import KEEP, StateFolder
 from samdiffsr.training.step import Batch, Step, Task, compiles
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class Trainer:
     def run(self) -> None:
         """All steps that are left, then the model file."""
         self.restore()
+        self.check_room()
         last, every = self.training.steps, max(1, self.training.steps // POINTS)
         self.first, self.began = self.done, time.perf_counter()
         steps = range(self.done, last)
@@ -113,6 +114,17 @@ class Trainer:
         self.check()
         if self.fabric.is_global_zero:
             self.finish()
+
+    def check_room(self) -> None:
+        """Refuse to begin what the disk cannot hold: the states (weights, mean, two moments), the model."""
+        size = sum(tensor.nbytes for tensor in self.step.mean.values())
+        need = 4 * size * (KEEP + 1) + 2 * size
+        if (
+            self.done == 0
+            and self.fabric.is_global_zero
+            and (why := no_room(need, self.job.state, self.name))
+        ):
+            raise UserError(why)
 
     def samples(self, step: int) -> range:
         """The global sample indices of this process's share of the step after `step` steps."""

@@ -18,6 +18,7 @@ from samdiffsr.config.config import Config
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import leftovers, read_json
+from samdiffsr.core.layout import Layout
 from samdiffsr.data.catalogue import Source, weights
 from samdiffsr.data.fetch import in_mirror
 from samdiffsr.data.images import chosen_images, look_into
@@ -25,9 +26,10 @@ from samdiffsr.data.manifest import images_digest, read_manifest
 from samdiffsr.data.verify import read_stamp, taken_files, verify_source
 from samdiffsr.data.weights import MissingWeights, verify
 from samdiffsr.workflow.availability import needed_sources, needed_weights
+from samdiffsr.workflow.beforehand import no_room_for_samples, unfit
 from samdiffsr.workflow.configuration import Call
 
-State = Literal["present", "missing", "stale", "unverifiable"]
+State = Literal["present", "missing", "stale", "unverifiable", "unfit"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def examine(
     """
     call = call or Call.of(config)
     found: list[Finding] = []
-    for part in (_data, _weights, _stores, _masks, _models, _dvc):
+    for part in (_data, _weights, _stores, _masks, _models, _later, _dvc):
         try:
             found += part(config, root, deep, call)
         except UserError as error:  # a damaged file is a finding too
@@ -82,8 +84,8 @@ def report(findings: list[Finding]) -> str:
 
 
 def healthy(findings: list[Finding]) -> bool:
-    """Whether nothing is missing or stale."""
-    return not any(f.state in ("missing", "stale") for f in findings)
+    """Whether nothing is missing, stale or unfit."""
+    return not any(f.state in ("missing", "stale", "unfit") for f in findings)
 
 
 def _data(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
@@ -254,6 +256,24 @@ def _models(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Find
                 )
             else:
                 yield Finding("present", str(path))
+
+
+def _later(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
+    """What would fail after the trainings."""
+    for dataset, why in unfit(config, root).items():
+        yield Finding("unfit", f"test set {dataset}", why)
+    places = Layout(config.study)
+    manifests = [
+        places.samples(run.name, weights, dataset) + layout.SAMPLES[0]
+        for table in config.tables
+        for variant in config.tables[table].variants
+        for run in config.runs(variant, config.tables[table].scale)
+        for weights in config.weights(variant)
+        for dataset in config.table_datasets(table)
+    ]
+    absent = [("sample", path) for path in dict.fromkeys(manifests) if not (root / path).exists()]
+    if why := no_room_for_samples(config, absent, root):
+        yield Finding("unfit", layout.SHOWN, why)
 
 
 def _absent(path: Path, other: Path, run: str, config: Config, root: Path, call: Call) -> Finding:

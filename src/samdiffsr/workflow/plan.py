@@ -27,11 +27,11 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_json
 from samdiffsr.core.layout import Kind, Layout
 from samdiffsr.data.catalogue import sources, weights
-from samdiffsr.data.images import chosen_images, image_size
 from samdiffsr.evaluation.decision import needed_words
 from samdiffsr.training.job import COMPILING, too_slow, worth_compiling
 from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
 from samdiffsr.training.state import saved_steps
+from samdiffsr.workflow.beforehand import PNG_BYTES, image_sizes, unfit
 from samdiffsr.workflow.fingerprint import fingerprint
 from samdiffsr.workflow.jobs import Job, jobs_of
 
@@ -43,7 +43,6 @@ Costly = TypeVar("Costly", EncoderRecipe, DenoiserRecipe)
 # it needs no calibration: the paper's networks do 25 000 pixels a second on two cores.
 PIXELS_PER_SECOND = 4_000
 KINDS: dict[str, Kind] = {"train_encoder": "encoders", "train_denoiser": "runs"}  # by the rules that train
-PNG_BYTES = 1.65  # of a photograph, a pixel
 
 
 @dataclass(frozen=True)
@@ -158,18 +157,9 @@ def dataset_pixels(config: Config, name: str, root: Path) -> tuple[int, int]:
     The pixels are guessed from its size on the disk where it is not here and has no manifest; of LR images
     without a truth, as of scale factor 4.
     """
-    truth = config.datasets[name].reference == "hr"
-    if truth and (index := root / (layout.hr(name) + layout.STORE[0])).exists():
-        shapes = [image["shape"] for image in read_json(index)["images"]]
-        return len(shapes), sum(height * width for height, width, _ in shapes)
-    expected = config.expected_images(name)
-    if expected is not None:
-        return len(expected), sum(entry.width * entry.height for entry in expected)
+    if (sizes := image_sizes(config, name, root)) is not None:
+        return len(sizes), sum(height * width for _, height, width in sizes)
     dataset = config.datasets[name]
-    if "local" in dataset.source:
-        images = chosen_images([root / folder for folder in dataset.folder], dataset.exclude)
-        sizes = [image_size(path) for path in images]
-        return len(sizes), sum(width * height for width, height in sizes) * (1 if truth else 16)
     rows = [sources()[key] for key in dataset.source]
     count = sum(take.count or 0 for row in rows for take in row.take)
     return count, int(sum(row.unpacked for row in rows) / PNG_BYTES)
@@ -227,7 +217,12 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
     lines.append(f"masks      {_count(job for job, _ in masks)}{': ' + ', '.join(names) if names else ''}")
 
     disk = download + png + _disk(config, jobs, [cost["model_bytes"] for cost in costs.values()], root)
-    lines.append(f"disk       about {_size(disk)}; {_size(shutil.disk_usage(root).free)} are free")
+    free = shutil.disk_usage(root).free
+    lines.append(
+        f"disk       about {_size(disk)}; {_size(free)} are free{': TOO LITTLE' if disk > free else ''}"
+    )
+    if trainings:
+        lines += [f"refused    test set {name}: {why}" for name, why in unfit(config, root).items()]
     peak = max((cost["peak_bytes"] for cost in costs.values()), default=0)
     if peak:
         lines.append(

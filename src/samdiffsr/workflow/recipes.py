@@ -9,6 +9,7 @@ from samdiffsr.config.schema import Run
 from samdiffsr.core.layout import read_masks
 from samdiffsr.core.recipe import Scale
 from samdiffsr.sampling.recipe import Weights
+from samdiffsr.workflow import beforehand
 from samdiffsr.workflow.availability import absences, all_absences
 from samdiffsr.workflow.inputs.figures import figure_of
 from samdiffsr.workflow.inputs.results import table_of
@@ -71,6 +72,11 @@ def sampling(
 
 def scoring(config: Config, dataset: str, scale: int) -> str:
     return stages.score_recipe(config, scale, dataset).text()
+
+
+def scorings(config: Config) -> list[str]:
+    """Of every scale factor."""
+    return [recipe.text() for recipe in beforehand.scorings(config)]
 
 
 def step_scoring(config: Config, dataset: str, scale: int) -> str:

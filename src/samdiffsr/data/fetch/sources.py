@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import atomic_path, explained
+from samdiffsr.core.files import atomic_path, explained, no_room
 from samdiffsr.core.locks import Lock, locked
 from samdiffsr.data.catalogue import Source, WeightFile
 from samdiffsr.data.fetch.download import DiskFault, Patience, Refused, Wanted, download
@@ -173,16 +173,8 @@ def fetch_weights(
 
 def check_disk(need: int, folder: Path, what: str) -> None:
     """UserError if the disk of `folder` has fewer than `need` bytes left."""
-    place = folder
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < need:
-        raise UserError(
-            f"{what} needs {need / 1e9:.1f} GB on the disk of {place.resolve()}, "
-            f"{free / 1e9:.1f} GB are free; "
-            "make room, or let data/ be a link to a larger disk"
-        )
+    if why := no_room(need, folder, what):
+        raise UserError(why)
 
 
 def source_version(source: Source) -> str:

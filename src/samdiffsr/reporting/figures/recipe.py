@@ -122,6 +122,10 @@ class PublishedRecipe(OfRuns):
     pairs: tuple[ClaimedPair, ...]
 
 
+class SplitRecipe(OfImages):
+    """Rows and scores are a table's."""
+
+
 class MaskGainRecipe(OfImages):
     metric: str
     qualities: tuple[str, ...]

@@ -142,6 +142,15 @@ class Published(Figure):
     """Metric to show."""
 
 
+class Split(Figure):
+    """The squared error of several samples, split into that of their mean and their variance."""
+
+    tables: tuple[Name, ...] = Field(min_length=1, max_length=1)
+    """The table with `samples` whose scores are shown; it must ask for `mean_error` and `sample_variance`."""
+    datasets: tuple[Name, ...] = ()
+    """Data sets to show, of those that the study tests on. If it tests on none of them: all its test sets."""
+
+
 class MaskGain(OfImages):
     """Gain over a control, against properties of the masks."""
 

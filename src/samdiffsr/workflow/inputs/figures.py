@@ -20,9 +20,10 @@ from samdiffsr.reporting.figures.spec import (
     Noise,
     Published,
     Rules,
+    Split,
     Steps,
 )
-from samdiffsr.workflow.inputs.results import scores
+from samdiffsr.workflow.inputs.results import scores, table_scores
 from samdiffsr.workflow.inputs.stores import Files, image_store, region_store, structure
 from samdiffsr.workflow.targets import level_regions
 
@@ -63,6 +64,8 @@ def figure(config: Config, figure: str) -> Files:
             "tables": [place.table(name, "tidy") for name in spec.tables],
             "differences": [place.table(name, "differences") for name in spec.tables],
         } | PUBLISHED
+    if isinstance(spec, Split):
+        return {"scores": table_scores(config, spec.tables[0])}
     if isinstance(spec, MaskGain):
         return {
             "scores": [

@@ -14,7 +14,7 @@ from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Layout, files
 from samdiffsr.data.catalogue import weights
-from samdiffsr.evaluation.metrics import CostMetric, ImageMetric, SetMetric, of_kind, weight_keys
+from samdiffsr.evaluation.metrics import CostMetric, ImageMetric, Metric, SetMetric, of_kind, weight_keys
 from samdiffsr.workflow.availability import absences, all_absences
 from samdiffsr.workflow.inputs.runs import model, run_of
 from samdiffsr.workflow.inputs.stores import Files, undated
@@ -68,6 +68,11 @@ def image_metric_weights(config: Config) -> list[str]:
 
 def set_metric_weights(config: Config) -> list[str]:
     return weight_files(config, config.asked(SetMetric))
+
+
+def weights_that_must_be(config: Config) -> list[str]:
+    """Weights without which scoring fails: with `missing_weights: fail`, all that metrics use."""
+    return weight_files(config, config.asked(Metric)) if config.missing_weights == "fail" else []
 
 
 def step_metric_weights(config: Config) -> list[str]:

@@ -1,0 +1,29 @@
+"""Whether images are large enough to be scored: found out from their sizes, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from samdiffsr.evaluation.metrics import METRICS, ImageMetric
+from samdiffsr.evaluation.protocol import Protocol
+from samdiffsr.evaluation.recipe import ScoreRecipe
+
+Sized = tuple[str, int, int]  # an image's name, its height and width in pixels
+
+
+def too_small(images: Iterable[Sized], recipe: ScoreRecipe) -> str:
+    """Which of the images of a test set a metric of `recipe` cannot score, and what to do; empty if none."""
+    protocol = Protocol.for_scale(recipe.scale, recipe.border)
+    needs = {name: METRICS[name] for name in recipe.metrics}
+    for image, height, width in images:
+        side = min(n - n % protocol.multiple for n in (height, width))
+        for name, metric in needs.items():
+            assert isinstance(metric, ImageMetric)
+            if side < metric.least + 2 * protocol.border:
+                border = f" inside a border of {protocol.border}" if protocol.border else ""
+                return (
+                    f"image {image!r} is {width}x{height}, too small for {name}, which needs {metric.least} "
+                    f"pixels a side{border} after the crop to multiples of {protocol.multiple}; leave the "
+                    "image out (`exclude`) or the metric"
+                )
+    return ""

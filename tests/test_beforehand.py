@@ -1,0 +1,155 @@
+"""What would fail after the trainings is found before: images too small to score, no room, no weights."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+import yaml
+from PIL import Image
+
+from samdiffsr.cli.app import main
+from samdiffsr.config.config import Config
+from samdiffsr.config.load import load_config
+from samdiffsr.core.errors import UserError
+from samdiffsr.data.prepare import build_lr_store
+from samdiffsr.data.store import StoreWriter
+from samdiffsr.evaluation.fits import too_small
+from samdiffsr.evaluation.image import ImageMetrics, Pair
+from samdiffsr.evaluation.metrics import METRICS, ImageMetric, of_kind
+from samdiffsr.evaluation.protocol import Protocol
+from samdiffsr.evaluation.recipe import ScoreRecipe
+from samdiffsr.training.encoder import train_encoder
+from samdiffsr.training.job import Job
+from samdiffsr.workflow import beforehand, doctor
+from samdiffsr.workflow.inputs.results import weights_that_must_be
+from tests.world import RECIPES
+
+TRAINED = ("train_denoiser", "results/demo/runs/srdiff-x4-s0/model.safetensors")
+SAMPLED = ("sample", "results/demo/samples/srdiff-x4-s0/ema/mine.json")
+
+
+def own(root: Path, **top: Any) -> Config:
+    """The demo with a test set of the user's own, in data/mine."""
+    raw = yaml.safe_load((root / "config.yaml").read_text()) | top
+    raw["datasets"]["mine"] = {"folder": "data/mine", "source": "local"}
+    raw["studies"]["demo"]["test_sets"] = ["mine"]
+    return load_config(raw)
+
+
+def photograph(folder: Path, width: int, height: int, name: str = "a") -> None:
+    place = folder / "data/mine"
+    place.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(place / f"{name}.png")
+
+
+@pytest.mark.parametrize("name", [n for n in of_kind(METRICS, ImageMetric) if not METRICS[n].weights])
+def test_what_a_metric_needs_is_what_it_can_do_with(name: str) -> None:
+    metric = METRICS[name]
+    assert isinstance(metric, ImageMetric)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+
+    def measured(side: int) -> float:
+        sr, hr = images[:, :side, :side]
+        lr = images[0, : max(1, side // 4), : max(1, side // 4)]
+        return ImageMetrics([name]).measure(name, Pair(sr, hr, Protocol(multiple=1), lr, 4))
+
+    if name != "lr_psnr":  # of whole LR pixels
+        assert np.isfinite(measured(metric.least))
+    if metric.least > 1:
+        with pytest.raises((UserError, ValueError)):
+            measured(metric.least - 1)
+
+
+def test_alexnets_maps_end_below_what_lpips_needs() -> None:
+    lpips = METRICS["lpips"]
+    assert isinstance(lpips, ImageMetric)
+    layers = torchvision.models.alexnet(weights=None).features[:12]
+    assert layers(torch.zeros(1, 3, lpips.least, lpips.least)).shape[2:] == (1, 1)
+    with pytest.raises(RuntimeError, match="Output size is too small"):
+        layers(torch.zeros(1, 3, lpips.least - 1, lpips.least - 1))
+
+
+def test_the_crop_and_the_border_count() -> None:
+    recipe = ScoreRecipe(scale=4, metrics=("psnr_y", "ssim_y"))
+    assert not too_small([("a", 16, 16)], recipe)
+    assert not too_small([("a", 21, 40)], recipe.but(border=2))
+    for height, border in ((15, 0), (16, 3)):  # 15 is cropped to 8
+        why = too_small([("whole", 64, 64), ("thin", height, 40)], recipe.but(border=border))
+        assert f"image 'thin' is 40x{height}, too small for ssim_y, which needs 11 pixels" in why
+    assert "too small for psnr_y, which needs 1 pixel" in too_small([("a", 16, 16)], recipe.but(border=8))
+
+
+def test_nothing_is_trained_where_an_image_is_too_small_to_score(root: Path, tmp_path: Path) -> None:
+    config = own(root)
+    photograph(tmp_path, 64, 64)
+    beforehand.refuse(config, [TRAINED], tmp_path)
+    assert not [f for f in doctor.examine(config, tmp_path) if f.state == "unfit"]
+    photograph(tmp_path, 64, 10, "thin")
+    with pytest.raises(UserError, match="test set mine: image 'thin' is 64x10, too small for ssim_y"):
+        beforehand.refuse(config, [TRAINED], tmp_path)
+    beforehand.refuse(config, [SAMPLED], tmp_path)  # trains nothing
+    findings = doctor.examine(config, tmp_path)
+    assert [f.what for f in findings if f.state == "unfit"] == ["test set mine"]
+    assert not doctor.healthy(findings)
+
+
+def test_a_network_that_is_left_out_needs_no_size(root: Path, tmp_path: Path) -> None:
+    photograph(tmp_path, 24, 24)
+    assert beforehand.unfit(own(root), tmp_path) == {}
+    assert "too small for lpips" in beforehand.unfit(own(root, missing_weights="fail"), tmp_path)["mine"]
+
+
+def test_the_job_that_trainings_wait_for_measures_images_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, side in (("train", 64), ("test", 10)):
+        with StoreWriter(tmp_path / name, kind="hr") as store:
+            store.add("a", np.zeros((side, side, 3), np.uint8))
+    recipe = ScoreRecipe(scale=4, metrics=("ssim_y",)).text()
+    command = ["overlap", "--train", f"train={tmp_path / 'train'}", "--test", f"mine={tmp_path / 'test'}"]
+    with pytest.raises(SystemExit):
+        main([*command, "--out", str(tmp_path / "o.csv"), "--scores", recipe])
+    assert "test set mine: image 'a' is 10x10, too small for ssim_y" in capsys.readouterr().err
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_trainings_wait_for_weights_without_which_scoring_fails(root: Path) -> None:
+    assert weights_that_must_be(own(root)) == []
+    wanted = weights_that_must_be(own(root, missing_weights="fail"))
+    assert {"weights/LPIPS_v0.1_alex-df73285e.pth", "weights/MANIQA_PIPAL-ae6d356b.pth"} < set(wanted)
+
+
+def test_nothing_is_trained_whose_images_would_not_fit_on_the_disk(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = own(root)
+    photograph(tmp_path, 200, 100)
+    need = beforehand.samples_bytes(config, [SAMPLED, TRAINED], tmp_path)
+    assert need == int(1.65 * 200 * 100)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=need))
+    beforehand.refuse(config, [SAMPLED, TRAINED], tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=need - 1))
+    with pytest.raises(UserError, match="make room, or let results/ be a link to a larger disk"):
+        beforehand.refuse(config, [SAMPLED, TRAINED], tmp_path)
+    assert [f.what for f in doctor.examine(config, tmp_path) if f.state == "unfit"] == ["results"]
+
+
+def test_a_training_that_the_disk_cannot_hold_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StoreWriter(tmp_path / "hr", kind="hr") as store:
+        store.add("a", np.zeros((64, 64, 3), np.uint8))
+    build_lr_store(tmp_path / "hr", tmp_path / "lr", 4)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=1000))
+    job = Job(state=tmp_path / "state", out=tmp_path / "model.safetensors", device="cpu")
+    with pytest.raises(UserError, match=r"encoder needs .* GB on the disk of .*; make room"):
+        train_encoder(job, RECIPES["encoder"], tmp_path / "hr", tmp_path / "lr")
+    assert not job.out.exists()
