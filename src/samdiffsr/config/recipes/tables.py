@@ -64,7 +64,7 @@ def lr_words(config: Config, datasets: Iterable[str]) -> tuple[str, ...]:
     for name in dict.fromkeys((config.chosen.train_set, *datasets)):
         made = config.degradation_of(name)
         if config.datasets[name].reference == "none":
-            what = "No ground truth: metrics without reference alone, and the scores of all others are empty"
+            what = "No ground truth, so that metrics without reference alone are measured"
         elif made is None:
             what = "LR images that came with the HR images"
         elif isinstance(made, RealEsrgan):
