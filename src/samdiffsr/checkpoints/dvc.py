@@ -54,7 +54,7 @@ def runs_named(config: Config, name: str) -> list[Run]:
             f"no run or table is called {name!r}; there are {', '.join(config.tables)} and the runs {known}"
         )
     variant, scale, seed = found
-    return [Run(variant=variant, scale=scale, seed=seed)]  # type: ignore[arg-type]
+    return [Run(variant=variant, scale=scale, seed=seed)]
 
 
 def release(

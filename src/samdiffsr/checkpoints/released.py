@@ -17,6 +17,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_json
 from samdiffsr.core.layout import REGIONS, STORE, Kind, Layout, hr, regions, run_name
 from samdiffsr.models.model_info import model_info
+from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe
 
 # Keys of a recipe that say how a machine computed and not what.
 MACHINE = ("precision",)
@@ -73,6 +74,7 @@ def check_model(path: Path, config: Config, kind: Kind, run: Run, root: Path = P
         UserError: names the file and the first thing that differs.
     """
     info = model_info(root / path)
+    recipe: EncoderRecipe | DenoiserRecipe
     if kind == "encoders":
         recipe = encoder_recipe(config, config.variants[run.variant].encoder, run.scale, run.seed)
     else:

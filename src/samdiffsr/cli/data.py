@@ -152,10 +152,10 @@ def prepare_hr(
 
     if (folder is None) == (recipe is None):
         raise typer.BadParameter("give one of the two", param_hint=["--folder", "--recipe"])
-    if recipe is None:
+    if folder is not None:
         build_hr_store([folder], out)
         return
-    told = HrRecipe.parse(recipe)
+    told = HrRecipe.parse(recipe or "")
     if told.reference == "none":
         build_empty_store(out)
         return
@@ -218,7 +218,7 @@ def overlap(
 
     for name, place in test:
         store = Store(place)
-        sizes = [(image, *store.shape(i)[:2]) for i, image in enumerate(store.names)]
+        sizes = [(image, store.shape(i)[0], store.shape(i)[1]) for i, image in enumerate(store.names)]
         for text in scores or ():
             if why := too_small(sizes, ScoreRecipe.parse(text)):
                 raise UserError(f"test set {name}: {why}")

@@ -82,7 +82,9 @@ class Topics(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         topics: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
-            topics.setdefault(command.rich_help_panel, []).append((name, command.get_short_help_str(70)))
+            topics.setdefault(getattr(command, "rich_help_panel", ""), []).append(
+                (name, command.get_short_help_str(70))
+            )
         width = max(map(len, self.commands))
         for topic, rows in topics.items():
             with formatter.section(topic):

@@ -18,6 +18,7 @@ import numpy as np
 from samdiffsr.core.errors import UserError
 from samdiffsr.data import catalogue
 from samdiffsr.data.catalogue import WeightFile
+from samdiffsr.data.resize import Rounding
 from samdiffsr.data.weights import MissingWeights, verify
 from samdiffsr.evaluation import artifact as ldl
 from samdiffsr.evaluation import networks
@@ -46,22 +47,28 @@ class Pair:
     protocol: Protocol
     lr: np.ndarray | None = None
     scale: int = 1
-    rounding: str = "end"
+    rounding: Rounding = "end"
+
+    @property
+    def truth(self) -> np.ndarray:
+        """HR, which metrics that compare with it are given always."""
+        assert self.hr is not None
+        return self.hr
 
     @cached_property
     def color(self) -> str:
         """The luma of this pair: gray images may have their own (`Protocol.gray_full_range`)."""
-        return "yiq" if self.protocol.gray_full_range and _is_gray(self.hr) else self.protocol.color
+        return "yiq" if self.protocol.gray_full_range and _is_gray(self.truth) else self.protocol.color
 
     @cached_property
     def inner(self) -> tuple[np.ndarray, np.ndarray]:
         """Both images without the protocol's border."""
-        return self.protocol.inside(self.sr, self.hr)
+        return self.protocol.inside(self.sr, self.truth)
 
     @cached_property
     def artifact(self) -> float:
         """`artifact.artifact_score`, computed once for the two metrics that use it."""
-        return ldl.artifact_score(self.sr, self.hr)
+        return ldl.artifact_score(self.sr, self.truth)
 
 
 class ImageMetrics:
@@ -145,7 +152,7 @@ def score_image(
     scale: int,
     protocol: Protocol,
     metrics: ImageMetrics | Iterable[str],
-    rounding: str | None = "end",
+    rounding: Rounding | None = "end",
 ) -> dict[str, float]:
     """Score one restored image: metric -> value, as the functions below define it.
 
@@ -233,7 +240,7 @@ def artifact(pair: Pair, metrics: ImageMetrics) -> float:
 
 def artifact_excess(pair: Pair, metrics: ImageMetrics) -> float:
     """`artifact.artifact_excess`: NaN for identical images."""
-    return ldl.artifact_excess(pair.artifact, mse_rgb(pair.sr, pair.hr))
+    return ldl.artifact_excess(pair.artifact, mse_rgb(pair.sr, pair.truth))
 
 
 def lpips(pair: Pair, metrics: ImageMetrics) -> float:
@@ -242,7 +249,7 @@ def lpips(pair: Pair, metrics: ImageMetrics) -> float:
     metric = metrics.once(
         "lpips", lambda: networks.build_lpips(files["alexnet"], files["lpips_alex"], metrics.device)
     )
-    return networks.value(metric, pair.sr, pair.hr)
+    return networks.value(metric, pair.sr, pair.truth)
 
 
 def maniqa_pipal(pair: Pair, metrics: ImageMetrics) -> float:
@@ -278,7 +285,7 @@ def mse_rgb(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.square(a.astype(np.int32) - b).mean(dtype=np.float64)) / 255**2
 
 
-def lr_psnr(sr: np.ndarray, lr: np.ndarray, scale: int, rounding: str = "end") -> float:
+def lr_psnr(sr: np.ndarray, lr: np.ndarray, scale: int, rounding: Rounding = "end") -> float:
     """Consistency with the input: PSNR (dB, RGB) between SR made small again (MATLAB bicubic, uint8) and LR.
 
     SRDiff's "LR-PSNR". Same epsilon as pyiqa's PSNR, so a perfect match is 80.0 dB.

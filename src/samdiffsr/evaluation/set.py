@@ -65,8 +65,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     b = (b - mu_b) / np.sqrt(len(b) - 1)
     traces = np.square(a).sum() + np.square(b).sum()
     # R of a QR decomposition has the same Gram matrix: never more than D rows go into the SVD
-    a, b = (np.linalg.qr(x, mode="r") if x.shape[0] > x.shape[1] else x for x in (a, b))
-    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    r_a, r_b = (np.linalg.qr(x, mode="r") if x.shape[0] > x.shape[1] else x for x in (a, b))
+    cross = np.linalg.svd(np.asarray(r_a) @ np.asarray(r_b).T, compute_uv=False).sum()
     # it cannot be negative; rounding makes it so for equal sets
     return max(0.0, float(np.square(mu_a - mu_b).sum() + traces - 2 * cross))
 

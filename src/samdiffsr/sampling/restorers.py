@@ -71,7 +71,7 @@ def encoder_restorer(
     set_precision(precision)
     encoder, _ = load_encoder(path, weights)
     maps = _maps(device, precision)
-    encoder.to(device, maps, memory_format=torch.channels_last)
+    encoder.to(device, maps).to(memory_format=torch.channels_last)
 
     def restore(lr: np.ndarray, name: str) -> np.ndarray:
         small = (_to_tensor(lr, device).float() / 255).to(maps)
@@ -115,8 +115,8 @@ def denoiser_restorer(
     if arm.needs_masks and structure is None:
         raise UserError(f"{path}: its images are not drawn without region masks; give --labels and --values")
     maps = _maps(device, precision)
-    encoder.to(device, maps, memory_format=torch.channels_last)
-    unet.to(device, maps, memory_format=torch.channels_last)
+    encoder.to(device, maps).to(memory_format=torch.channels_last)
+    unet.to(device, maps).to(memory_format=torch.channels_last)
     if device.type == "cpu":
         quicken(unet)
     most = torch.cuda.get_device_properties(device).total_memory // 2 if device.type == "cuda" else None

@@ -143,6 +143,12 @@ class Trainer:
             return here
         return bool(self.fabric.all_reduce(torch.tensor(float(here)), reduce_op="sum"))
 
+    def mean_of_all(self, values: Tensor) -> Tensor:
+        """The mean over all processes."""
+        mean = self.fabric.all_reduce(values, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
+
     def judge_pace(self) -> None:
         """Refuse a training that would take too long, as soon as that can be told."""
         if self.job.slow_hours is None:
@@ -155,14 +161,14 @@ class Trainer:
         elif taken == TIMED:
             pace = (time.perf_counter() - self.warm) / (TIMED - WARM_UP)
             hours = (self.training.steps - self.done) * pace / 3600
-            if float(self.fabric.all_reduce(torch.tensor(hours), reduce_op="mean")) > self.job.slow_hours:
+            if float(self.mean_of_all(torch.tensor(hours))) > self.job.slow_hours:
                 raise too_slow(self.name, hours, device_name(self.fabric.device))
 
     def settle(self) -> None:
         """Stop at a loss that is not finite; let every process hold the mean over all of them."""
         if not self.window:
             return
-        values = self.fabric.all_reduce(torch.stack(self.window), reduce_op="mean")
+        values = self.mean_of_all(torch.stack(self.window))
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
             raise UserError(

@@ -156,11 +156,15 @@ def fitted(metadata: Metadata, mode: str, kind: Format) -> tuple[Metadata, list[
         metadata = replace(metadata, icc_profile=None)
     pixel = np.zeros((1, 1, 1 if mode[0] == "L" else 3), np.uint8)
     alpha = np.zeros((1, 1), np.uint8) if "A" in mode else None
-    parts = {"exif": (metadata.exif, {}), "icc_profile": (metadata.icc_profile, None)}
+    parts: dict[str, tuple[Any, Any]] = {
+        "exif": (metadata.exif, {}),
+        "icc_profile": (metadata.icc_profile, None),
+    }
     for without in ([], ["icc_profile"], ["exif"], ["exif", "icc_profile"]):
         if any(parts[name][0] == parts[name][1] for name in without):
             continue
-        tried = replace(metadata, **{name: parts[name][1] for name in without})
+        left_out: dict[str, Any] = {name: parts[name][1] for name in without}
+        tried = replace(metadata, **left_out)
         if _can_be_written(Picture(pixel, alpha, tried), kind):
             break
     names = {"exif": "EXIF", "icc_profile": "a colour profile"}
