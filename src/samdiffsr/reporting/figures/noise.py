@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store
 from samdiffsr.diffusion.process import formulation
 from samdiffsr.diffusion.schedule import cosine_schedule
@@ -27,7 +28,7 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
         inputs: hr, labels, values.
 
     Raises:
-        UserError: no such image.
+        UserError: no such image, or a variant whose regions have several numbers.
     """
     row = recipe.rows[0]
     schedule = cosine_schedule(recipe.diffusion.steps, recipe.diffusion.s, recipe.diffusion.beta_max)
@@ -39,6 +40,8 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
     i_regions = regions.index(store.names[i])
     labels = regions.labels[i_regions]
     values = load_values(inputs["values"][0], regions)[i_regions]
+    if values.ndim > 1:
+        raise UserError(f"figure of {row.label!r}: its regions have several numbers, and it shows one")
     e_sam = values[labels]
     share = np.bincount(labels.ravel(), minlength=len(values)) / labels.size
     shift = (process.m / (1 - schedule.alpha_bar).sqrt()).numpy()  # per unit of e_sam, in standard deviations
