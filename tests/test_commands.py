@@ -35,8 +35,6 @@ PAGES = [
 ELSEWHERE = {
     "git": "needs a remote repository",
     "cd": "the shell's",
-    "for": "the shell's",
-    "mkdir": "the shell's",
     "source": "the shell's",
     "pip": "installs packages: test_packaging.py builds and installs the wheel",
     "dvc": "needs a remote: test_colleague.py",

@@ -110,7 +110,10 @@ def test_two_variants_are_compared_as_a_table_does(study: Study) -> None:
         (folder / run / "demo_test.csv").write_text(HEAD + "".join(rows))
     found = study.compare("rrdb", "bicubic")
     assert (found["mean"], found["n_images"], found["verdict"]) == (1.0, 2, "not decided")
-    assert found["words"] == "+1.00 dB, 1 seed, 2 images: too few images to claim anything"
+    assert (
+        found["words"]
+        == "+1.00 dB, 1 seed, 2 images: too few images to claim anything, and too few seeds to decide"
+    )
     with pytest.raises(UserError, match=r"srdiff-x4-s0/demo_test\.csv: not scored yet"):
         study.compare("srdiff", "bicubic")
     with pytest.raises(UserError, match="metric 'psnr' is none of"):
