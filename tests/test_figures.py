@@ -394,6 +394,17 @@ def test_training_curves_and_their_spread(tmp_path: Path) -> None:
     assert "nothing was trained" in _words(curves.draw(_recipe("curves", "srdiff", curves=[]), {}))
 
 
+def test_validations_have_a_panel_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    path.write_text("step,loss,lr,psnr\n10,0.5,1,\n15,,,24.5\n20,0.4,1,\n30,0.3,1,25.5\n")
+    listed = [{"panel": "denoiser, L2 loss", "label": "SRDiff", "folder": "runs", "name": "0"}]
+    page = curves.draw(_recipe("curves", "srdiff", curves=listed), {"curves": [path]})
+    losses, quality = _axes(page)
+    assert [list(v) for v in losses.lines[0].get_data()] == [[10, 20, 30], [0.5, 0.4, 0.3]]
+    assert [list(v) for v in quality.lines[0].get_data()] == [[15, 30], [24.5, 25.5]]
+    assert quality.get_ylabel() == "PSNR of test patches (dB)"
+
+
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(1, 9))
 def test_a_running_mean_stays_between_the_extremes(values: list[float], width: int) -> None:
     smooth = curves.running_mean(pd.Series(values), width)

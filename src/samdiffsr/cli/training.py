@@ -40,6 +40,9 @@ SlowHours = Annotated[
         metavar="H", envvar="SAMDIFFSR_SLOW_HOURS", help="Refuse a training that would take more hours."
     ),
 ]
+Watch = Annotated[
+    str, typer.Option(metavar="JSON", envvar="SAMDIFFSR_WATCH", help="What to show while it trains.")
+]
 File = Annotated[Path, path("The file to convert.")]
 
 
@@ -58,12 +61,13 @@ def train_encoder(
     workers: Workers = 0,
     save_every: SaveEvery = 500,
     slow_hours: SlowHours = float("inf"),
+    watch: Watch = "{}",
     threads: Threads = 1,
 ) -> None:
     """Pretrain the RRDB encoder."""
     from samdiffsr.training.encoder import train_encoder
     from samdiffsr.training.job import Job
-    from samdiffsr.training.recipe import EncoderRecipe
+    from samdiffsr.training.recipe import EncoderRecipe, WatchRecipe
 
     told = EncoderRecipe.parse(recipe)
     job = Job(
@@ -76,6 +80,7 @@ def train_encoder(
         save_every=save_every,
         slow_hours=slow_hours,
         compile=compile,
+        watch=WatchRecipe.parse(watch, "--watch"),
     )
     train_encoder(job, told, hr, lr, name)
 
@@ -97,13 +102,14 @@ def train_denoiser(
     workers: Workers = 0,
     save_every: SaveEvery = 500,
     slow_hours: SlowHours = float("inf"),
+    watch: Watch = "{}",
     threads: Threads = 1,
 ) -> None:
     """Train a denoiser."""
     from samdiffsr.diffusion.toy import check
     from samdiffsr.training.denoiser import train_denoiser
     from samdiffsr.training.job import Job
-    from samdiffsr.training.recipe import DenoiserRecipe
+    from samdiffsr.training.recipe import DenoiserRecipe, WatchRecipe
 
     told = DenoiserRecipe.parse(recipe)
     check(told.formulation, told.region_features, **told.options)
@@ -117,6 +123,7 @@ def train_denoiser(
         save_every=save_every,
         slow_hours=slow_hours,
         compile=compile,
+        watch=WatchRecipe.parse(watch, "--watch"),
     )
     train_denoiser(job, told, hr, lr, encoder, labels, values, name)
 

@@ -27,7 +27,7 @@ from samdiffsr.evaluation.named import Definition, Definitions
 from samdiffsr.masks.recipe import MaskRecipe
 from samdiffsr.reporting.figures.registry import AnyFigure
 from samdiffsr.sampling.recipe import Chain
-from samdiffsr.training.recipe import Training
+from samdiffsr.training.recipe import Training, Watching
 
 
 class Config(Strict):
@@ -57,6 +57,8 @@ class Config(Strict):
     """Hours above which a training is refused, unless `allow_slow`."""
     command_hours: Annotated[float, Field(gt=0)] = 24.0
     """Hours after which the command of another method is stopped, for each test set."""
+    watch: Watching = Watching()
+    """What a training shows while it runs."""
     degradation: Degradation = Bicubic()
     """How LR images are made from HR images."""
     diffusion: Diffusion = Diffusion()

@@ -234,6 +234,10 @@ class Layout:
         """Folder of the states that a stopped training goes on from."""
         return f"work/{self.study}/train/{_apart(kind, name)}"
 
+    def tensorboard(self) -> str:
+        """Folder of TensorBoard's event files, a folder a training."""
+        return f"work/{self.study}/tensorboard"
+
     def released(self, kind: Kind, name: str) -> str:
         """What `samdiffsr release` makes of a model."""
         return f"checkpoints/{self.study}/{_apart(kind, name)}.safetensors"

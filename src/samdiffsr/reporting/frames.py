@@ -33,14 +33,22 @@ def read(paths: Iterable[Path], columns: Sequence[str], what: str) -> pd.DataFra
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns), dtype=str)
 
 
-def read_numbers(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
-    """These columns of a CSV file, as numbers; UserError names a file that has them not."""
+def read_numbers(
+    path: Path, columns: Sequence[str], what: str, *, optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """These columns of a CSV file, as numbers; UserError names a file that has them not.
+
+    optional: columns that are all NaN where the file has them not. Where it has, any cell may be empty, NaN.
+    """
     rows = _rows(path, what)
     for column in columns:
         if column not in rows:
             raise UserError(f"{path}: has no column {column!r}; delete it and run again")
+    if set(optional) & set(rows):
+        rows = rows.replace("", "nan")
+    rows = rows.assign(**{column: "nan" for column in optional if column not in rows})
     try:
-        return rows[list(columns)].astype(float)
+        return rows[[*columns, *optional]].astype(float)
     except ValueError as error:
         raise UserError(f"{path}: not {what} ({error}); delete it and run again") from None
 

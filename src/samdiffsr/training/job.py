@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.training.recipe import Training
+from samdiffsr.training.recipe import Training, WatchRecipe
 
 COMPILED_FROM = 20_000  # steps: compiling takes about two minutes on a GPU and saves some ms a step
 COMPILING = 111  # seconds, on an H200
@@ -31,6 +31,7 @@ class Job:
         slow_hours: a training that would take longer is refused after its first steps; None: never.
         compile: let torch.compile turn the networks into code for this device: the same up to rounding.
             true | false | auto: on a GPU, where the training is long enough to pay for it.
+        watch: what is shown of the training while it runs.
     """
 
     state: Path
@@ -42,6 +43,7 @@ class Job:
     save_every: int = 500
     slow_hours: float | None = None
     compile: Literal["auto", "true", "false"] = "auto"
+    watch: WatchRecipe = field(default_factory=WatchRecipe)
 
 
 def learning_rate(step: int, training: Training) -> float:

@@ -7,11 +7,13 @@ bit for bit on the CPU, and the number of processes changes nothing but the orde
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import logging
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +28,10 @@ from samdiffsr.models.model_file import save_model
 from samdiffsr.training.batches import ahead, on_device
 from samdiffsr.training.job import Interrupted, Job, learning_rate, side_files, too_slow
 from samdiffsr.training.launch import launch, stop_signals
+from samdiffsr.training.recipe import WatchRecipe
 from samdiffsr.training.state import KEEP, StateFolder
 from samdiffsr.training.step import Batch, Step, Task, compiles
+from samdiffsr.training.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +70,8 @@ class Trainer:
                 f"{self.name}: batch {self.training.batch} cannot be shared by {self.world} processes evenly"
             )
         self.compiled = compiles(job.compile, device, self.training.steps, self.name)
+        told = job.watch if self.fabric.is_global_zero else WatchRecipe()
+        self.watch = Watch(told, task, self.fabric.device, self.fabric.autocast, job.state.name)
         self.step = Step(task, self.fabric, self.precision, self.compiled)
         identity = {
             "recipe": task.recipe.model_dump(mode="json"),
@@ -76,6 +82,7 @@ class Trainer:
         self.done = 0  # steps
         self.seconds = 0.0  # of earlier processes
         self.curve: list[tuple[int, float, float]] = []  # (step, mean loss since the last point, lr)
+        self.validated: list[tuple[int, float]] = []  # (step, PSNR in dB)
         self.window: list[Tensor] = []  # losses since then; they stay on the device until `settle`
 
     def run(self) -> None:
@@ -84,9 +91,11 @@ class Trainer:
         self.check_room()
         last, every = self.training.steps, max(1, self.training.steps // POINTS)
         self.first, self.began = self.done, time.perf_counter()
+        self.watch.begin(self.done)
         steps = range(self.done, last)
         with (
             stop_signals() as stopped,
+            contextlib.closing(self.watch),
             ahead(self.task.cut, self.samples, steps, self.job.workers) as batches,
             progress_bar(
                 self.name, unit="step", start=self.done, quiet=not self.fabric.is_global_zero
@@ -98,6 +107,8 @@ class Trainer:
                 if self.done % every == 0 or self.done == last:
                     self.settle()
                     self.log(show)
+                if self.watch.due(self.done, last):
+                    self.validated.append((self.done, self.watch.validate(self.done, self.step.mean)))
                 show.at(self.done, last)
                 self.on_step(self.done)
                 if self.done == last:
@@ -182,7 +193,8 @@ class Trainer:
         mean = float(torch.stack(self.window).mean())
         self.window = []
         self.curve.append((self.done, mean, learning_rate(self.done - 1, self.training)))
-        speed = (self.done - self.first) / (time.perf_counter() - self.began)
+        speed = (self.done - self.first) / (time.perf_counter() - self.began - self.watch.seconds)
+        self.watch.point(*self.curve[-1], speed)
         last, loss = self.training.steps, f"loss {mean:.5f}"
         line = f"{self.name}: step {self.done}/{last}  {loss}  {speed:.1f} steps/s"
         show.at(self.done, last, note=loss, line=line)
@@ -200,6 +212,7 @@ class Trainer:
         self.done, state = found
         self.step.load(state)
         self.curve = [tuple(point) for point in state["curve"]]
+        self.validated = [tuple(point) for point in state.get("validated", ())]
         self.window = list(state["window"].to(self.fabric.device))
         self.seconds = state["seconds"]
         log.info(f"{self.name}: goes on after {self.done} of {self.training.steps} steps")
@@ -213,9 +226,14 @@ class Trainer:
         state = self.step.state() | {
             "curve": self.curve,
             "window": torch.stack(self.window) if self.window else torch.empty(0),
-            "seconds": self.seconds + time.perf_counter() - self.began,
+            "validated": self.validated,
+            "seconds": self.trained_for(),
         }
         self.states.save(self.done, state)
+
+    def trained_for(self) -> float:
+        """Seconds, of this process and earlier ones, without those of validations."""
+        return self.seconds + time.perf_counter() - self.began - self.watch.seconds
 
     def check(self) -> None:
         """Stop before what this process holds is written, if it is worth nothing or another's to write."""
@@ -238,13 +256,12 @@ class Trainer:
         curve_path, timing_path = side_files(out)
         with atomic_path(curve_path) as part, open(part, "w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["step", "loss", "lr"])
-            writer.writerows((s, f"{m:.6g}", f"{r:.6g}") for s, m, r in self.curve)
+            writer.writerows(curve_rows(self.curve, self.validated))
         write_json(
             timing_path,
             {
                 "steps": self.training.steps,
-                "seconds": round(self.seconds + time.perf_counter() - self.began, 3),
+                "seconds": round(self.trained_for(), 3),
                 "device": device_name(device),
                 "processes": self.world,
                 "threads": torch.get_num_threads(),
@@ -262,3 +279,16 @@ class Trainer:
         }
         save_model(out, self.step.net.state_dict(), self.step.mean, info)
         self.states.clear()
+
+
+def curve_rows(
+    curve: Sequence[tuple[int, float, float]], validated: Sequence[tuple[int, float]]
+) -> list[list[Any]]:
+    """The training curve as CSV rows with a head; `psnr` is a column only where something was validated."""
+    losses = {step: [f"{loss:.6g}", f"{lr:.6g}"] for step, loss, lr in curve}
+    if not validated:
+        return [["step", "loss", "lr"], *([step, *values] for step, values in losses.items())]
+    psnr = {step: f"{value:.6g}" for step, value in validated}
+    steps = sorted(losses.keys() | psnr.keys())
+    rows = ([step, *losses.get(step, ["", ""]), psnr.get(step, "")] for step in steps)
+    return [["step", "loss", "lr", "psnr"], *rows]

@@ -11,6 +11,7 @@ from typing import Any
 from samdiffsr.config.config import Config
 from samdiffsr.config.load import load_config
 from samdiffsr.config.reading import read_mapping
+from samdiffsr.config.recipes.stages import watch_recipe
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.plugins import VARIABLE
 from samdiffsr.workflow.availability import with_present_test_sets
@@ -57,7 +58,8 @@ def environment(config: Config) -> dict[str, str]:
     hours = {"SAMDIFFSR_SLOW_HOURS": slow, "SAMDIFFSR_COMMAND_HOURS": str(config.command_hours)}
     processes = {"SAMDIFFSR_ENCODER_PROCESSES": str(config.chosen.encoder_processes)}
     plugins = {VARIABLE: " ".join(config.plugins)} if config.plugins else {}
-    return {**hours, **mirror, **processes, **plugins}
+    watch = {"SAMDIFFSR_WATCH": watch_recipe(config).text()}
+    return {**hours, **mirror, **processes, **plugins, **watch}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
+from samdiffsr.core.layout import Layout, hr
 from samdiffsr.core.recipe import Scale
 from samdiffsr.data.recipe import Bicubic, HrRecipe, LrRecipe, RealEsrgan
 from samdiffsr.evaluation.metrics import ImageMetric, SamplesMetric, SetMetric, of_kind
@@ -15,7 +16,7 @@ from samdiffsr.reporting.figures.spec import Steps
 from samdiffsr.sampling.recipe import BaselineRecipe, BicubicRecipe, SamplingRecipe, Weights
 from samdiffsr.sampling.recipe import DenoiserRecipe as SampledDenoiser
 from samdiffsr.sampling.recipe import EncoderRecipe as SampledEncoder
-from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure
+from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure, WatchRecipe
 
 
 def dataset_recipe(config: Config, dataset: str) -> HrRecipe:
@@ -108,6 +109,21 @@ def denoiser_recipe(config: Config, run: Run) -> DenoiserRecipe:
         training=config.training(run.variant),
         precision=config.precision,
         structure=structure,
+    )
+
+
+def watch_recipe(config: Config) -> WatchRecipe:
+    """What every training of the study shows while it runs."""
+    watch = config.watch
+    if not watch.validate_every and not watch.tensorboard:
+        return WatchRecipe()
+    return WatchRecipe(
+        every=watch.validate_every,
+        patches=watch.patches,
+        hr=hr(config.chosen.test_sets[0]),
+        rounding=config.degradation.rounding,
+        steps=config.chosen.sampling.steps,
+        tensorboard=Layout(config.study).tensorboard() if watch.tensorboard else "",
     )
 
 
