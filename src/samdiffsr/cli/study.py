@@ -18,6 +18,7 @@ from samdiffsr.cli.options import (
     Settings,
     StudyName,
     Threads,
+    path,
     say,
 )
 from samdiffsr.cli.stage import Stage
@@ -44,8 +45,8 @@ def doctor(
     from samdiffsr.workflow.configuration import Call
     from samdiffsr.workflow.doctor import examine, healthy, remove_leftovers, report
 
-    for path in remove_leftovers(root):
-        say(f"removed {path}: a killed process left it")
+    for left in remove_leftovers(root):
+        say(f"removed {left}: a killed process left it")
     chosen = configured(config, configfile, settings, study=study, mirror=mirror)
     call = Call.of(chosen, _files(config, configfile), settings or ())
     findings = examine(chosen, root, deep=deep, call=call)
@@ -118,16 +119,70 @@ def release(
     remote: Annotated[
         str | None, typer.Option(metavar="NAME", help="DVC remote for them; default: the clone's.")
     ] = None,
+    hub: Annotated[
+        Path | None, path("Instead, a folder as the Hugging Face hub has it; several runs: one in it each.")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Of --hub: store weights in 16 bits.")] = False,
+    licence: Annotated[str, typer.Option(metavar="ID", help="Of --hub: the weights' licence.")] = "mit",
+    licence_file: Annotated[Path | None, path("Its text; default: the repository's LICENSE.")] = None,
     threads: Threads = 1,
 ) -> None:
     """Copy trained models to checkpoints/ and put them under DVC."""
-    from samdiffsr.checkpoints.dvc import release
+    from samdiffsr.checkpoints.dvc import release, runs_named
+    from samdiffsr.checkpoints.hub import write
     from samdiffsr.config.overlays import configured
 
     if not runs and not every:
         raise UserError("name the runs to release, e.g. sam_diffsr-x4-s0, or a table, or give --all")
     chosen = configured(config, configfile, settings, study=study, mirror=mirror)
-    release(chosen, runs or [], root, dvc=not no_dvc, remote=remote)
+    if hub is None:
+        release(chosen, runs or [], root, dvc=not no_dvc, remote=remote)
+        return
+    found = {run.name: run for name in runs or chosen.tables for run in runs_named(chosen, name)}
+    for name, run in found.items():
+        place = hub if len(found) == 1 else hub / name
+        write(chosen, run, place, root, half=half, licence=licence, licence_file=licence_file)
+
+
+@app.command("import-hub", cls=Stage, rich_help_panel=TOPIC)
+def import_hub(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="That `release --hub` wrote.")],
+    config: ConfigFile = CONFIG,
+    configfile: Overlays = None,
+    study: StudyName = None,
+    mirror: Mirror = None,
+    settings: Settings = None,
+    root: Root = Path(),
+    threads: Threads = 1,
+) -> None:
+    """Put the models of a released folder under checkpoints/."""
+    from samdiffsr.checkpoints.hub import take
+    from samdiffsr.config.overlays import configured
+
+    take(configured(config, configfile, settings, study=study, mirror=mirror), folder, root)
+
+
+@app.command("export-record", cls=Stage, rich_help_panel=TOPIC)
+def export_record(
+    out: Annotated[Path, path("A new folder.")],
+    config: ConfigFile = CONFIG,
+    configfile: Overlays = None,
+    study: StudyName = None,
+    mirror: Mirror = None,
+    settings: Settings = None,
+    root: Root = Path(),
+    masks: Annotated[bool, typer.Option("--masks", help="With the region masks themselves.")] = False,
+    licence: Annotated[
+        str, typer.Option(metavar="URL", help="Of the record: an address, or an SPDX identifier.")
+    ] = "https://spdx.org/licenses/MIT",
+    threads: Threads = 1,
+) -> None:
+    """Write a study as an RO-Crate, its masks described in Croissant."""
+    from samdiffsr.checkpoints.record import export
+    from samdiffsr.config.overlays import configured
+
+    chosen = configured(config, configfile, settings, study=study, mirror=mirror)
+    export(chosen, out, root, masks=masks, licence=licence)
 
 
 @app.command("track", cls=Stage, rich_help_panel=TOPIC)

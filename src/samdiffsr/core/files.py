@@ -80,6 +80,34 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 part.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(folder: str | Path) -> Iterator[Path]:
+    """Yield a new temporary folder beside `folder`; rename it so if the block succeeds, else remove it.
+
+    Raises UserError naming `folder`: it is there already, or cannot be written, as of `atomic_path`.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise UserError(f"{folder}: is there already; name another folder, or remove it")
+    part: Path | None = None
+    try:
+        folders = _make_folder(folder.parent)
+        part = _temporary(folder)
+        part.mkdir()
+        yield part
+        sync(path for path in part.rglob("*") if path.is_file())
+        os.rename(part, folder)
+        for place in folders:
+            _fsync(place)
+    except OSError as error:
+        if error.errno in FULL + DENIED:
+            raise UserError(explained(error, folder)) from error
+        raise
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
 def _make_folder(folder: Path) -> list[Path]:
     """Make a folder; returns those that hold a new entry once a file is in it."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
