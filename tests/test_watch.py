@@ -22,7 +22,7 @@ from samdiffsr.sampling import restorers
 from samdiffsr.sampling.recipe import Draw
 from samdiffsr.training import trainer as loop
 from samdiffsr.training import watch as watching
-from samdiffsr.training.recipe import WatchRecipe
+from samdiffsr.training.watching import WatchRecipe
 from samdiffsr.workflow.configuration import environment
 from samdiffsr.workflow.fingerprint import NEUTRAL, _closure
 from tests.training import STEPS, denoiser_recipe, encoder_recipe, train
@@ -136,7 +136,7 @@ def test_what_cannot_be_validated_is_said_before_the_first_step(
 def test_test_images_smaller_than_a_patch_are_named(data: Path) -> None:
     with pytest.raises(UserError, match=r"hr: no image is as large as a patch of 64 pixels"):
         watching.patches(_watch(data), 4, 64)
-    hr, lr = watching.patches(_watch(data, patches=5), 4, 40)
+    hr, lr = watching.patches(_watch(data, patches=5, degradation={"kind": "real_esrgan"}), 4, 40)
     assert (hr.shape, lr.shape) == ((2, 3, 40, 40), (2, 3, 10, 10))  # two images, two patches
 
 
@@ -189,4 +189,6 @@ def test_who_begins_to_watch_trains_nothing_again(root: Path) -> None:
     assert told.tensorboard == "work/demo/tensorboard"
     assert watch_recipe(plain) == WatchRecipe()
     modules = _closure(("samdiffsr.training.denoiser",), NEUTRAL)
-    assert not modules & {"samdiffsr.training.watch", "samdiffsr.diffusion.sampler"}
+    assert not modules & {
+        f"samdiffsr.{name}" for name in ("training.watch", "diffusion.sampler", "data.recipe")
+    }

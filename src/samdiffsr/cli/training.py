@@ -67,7 +67,8 @@ def train_encoder(
     """Pretrain the RRDB encoder."""
     from samdiffsr.training.encoder import train_encoder
     from samdiffsr.training.job import Job
-    from samdiffsr.training.recipe import EncoderRecipe, WatchRecipe
+    from samdiffsr.training.recipe import EncoderRecipe
+    from samdiffsr.training.watching import WatchRecipe
 
     told = EncoderRecipe.parse(recipe)
     job = Job(
@@ -109,7 +110,8 @@ def train_denoiser(
     from samdiffsr.diffusion.toy import check
     from samdiffsr.training.denoiser import train_denoiser
     from samdiffsr.training.job import Job
-    from samdiffsr.training.recipe import DenoiserRecipe, WatchRecipe
+    from samdiffsr.training.recipe import DenoiserRecipe
+    from samdiffsr.training.watching import WatchRecipe
 
     told = DenoiserRecipe.parse(recipe)
     check(told.formulation, told.region_features, **told.options)

@@ -27,7 +27,8 @@ from samdiffsr.evaluation.named import Definition, Definitions
 from samdiffsr.masks.recipe import MaskRecipe
 from samdiffsr.reporting.figures.registry import AnyFigure
 from samdiffsr.sampling.recipe import Chain
-from samdiffsr.training.recipe import Training, Watching
+from samdiffsr.training.recipe import Training
+from samdiffsr.training.watching import Watching
 
 
 class Config(Strict):

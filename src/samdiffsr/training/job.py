@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.training.recipe import Training, WatchRecipe
+from samdiffsr.training.recipe import Training
+from samdiffsr.training.watching import WatchRecipe
 
 COMPILED_FROM = 20_000  # steps: compiling takes about two minutes on a GPU and saves some ms a step
 COMPILING = 111  # seconds, on an H200

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from samdiffsr.core.recipe import NotNegative, Positive, Precision, Recipe, Strict
-from samdiffsr.data.resize import Rounding
 from samdiffsr.masks.recipe import Encoding
 from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork
 
@@ -37,35 +36,6 @@ class Training(Strict):
     """Decay of the averaged weights."""
     clip_grad: Annotated[float, Field(ge=0)] = 0.0
     """Largest norm of the gradient. 0: no limit."""
-
-
-class Watching(Strict):
-    """What a training shows while it runs. It decides no weights, and a change trains nothing again."""
-
-    validate_every: NotNegative = 0
-    """Steps between two validations, which put the PSNR of a few test patches into the curve. 0: none."""
-    patches: Positive = 4
-    """Patches of a validation, from the first test set."""
-    tensorboard: bool = False
-    """Write TensorBoard's event files to work/STUDY/tensorboard/. Needs the extra `tensorboard`."""
-
-
-class WatchRecipe(Recipe):
-    """The same, as a training is told it.
-
-    Attributes:
-        every: steps between two validations; 0: none.
-        hr: store of the images whose patches are restored. rounding: as the LR images are made.
-        steps: of the sampling; None: all.
-        tensorboard: a folder; empty: none.
-    """
-
-    every: NotNegative = 0
-    patches: Positive = 4
-    hr: str = ""
-    rounding: Rounding = "each_axis"
-    steps: Positive | None = None
-    tensorboard: str = ""
 
 
 class Structure(Encoding):

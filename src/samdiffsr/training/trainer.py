@@ -28,10 +28,10 @@ from samdiffsr.models.model_file import save_model
 from samdiffsr.training.batches import ahead, on_device
 from samdiffsr.training.job import Interrupted, Job, learning_rate, side_files, too_slow
 from samdiffsr.training.launch import launch, stop_signals
-from samdiffsr.training.recipe import WatchRecipe
 from samdiffsr.training.state import KEEP, StateFolder
 from samdiffsr.training.step import Batch, Step, Task, compiles
 from samdiffsr.training.watch import Watch
+from samdiffsr.training.watching import WatchRecipe
 
 log = logging.getLogger(__name__)
 

@@ -21,12 +21,16 @@ from torch import Tensor
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.extras import optional
 from samdiffsr.core.randomness import sample_generator
+from samdiffsr.data.degradation.draw import drawn
+from samdiffsr.data.degradation.steps import carried_out
+from samdiffsr.data.recipe import Bicubic, Degradation
 from samdiffsr.data.resize import downscale, upsampled
 from samdiffsr.data.store import Store
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.diffusion.sampler import chain, sample
-from samdiffsr.training.recipe import DenoiserRecipe, WatchRecipe
+from samdiffsr.training.recipe import DenoiserRecipe
 from samdiffsr.training.step import Task
+from samdiffsr.training.watching import WatchRecipe
 
 log = logging.getLogger(__name__)
 
@@ -150,12 +154,19 @@ def patches(told: WatchRecipe, scale: int, patch: int) -> tuple[Tensor, Tensor]:
             f"{path}: no image is as large as a patch of {patch} pixels; set watch.validate_every: 0"
         )
     count = min(told.patches, len(large))
-    hr = []
+    hr, lr = [], []
     for k in range(count):
-        image = store[large[math.floor((k + 0.5) * len(large) / count)]]
-        top, left = ((side - patch) // 2 for side in image.shape[:2])
-        hr.append(np.ascontiguousarray(image[top : top + patch, left : left + patch]))
-    lr = [downscale(image, scale, told.rounding) for image in hr]
+        i = large[math.floor((k + 0.5) * len(large) / count)]
+        top, left = ((side - patch) // 2 for side in store.shape(i)[:2])
+        hr.append(np.ascontiguousarray(store[i][top : top + patch, left : left + patch]))
+        lr.append(_shrunk(hr[-1], store.names[i], scale, told.degradation))
     stacks = (np.stack(images).transpose(0, 3, 1, 2) for images in (hr, lr))
     first, second = (torch.from_numpy(np.ascontiguousarray(stack)) for stack in stacks)
     return first, second
+
+
+def _shrunk(image: np.ndarray, name: str, scale: int, degradation: Degradation) -> np.ndarray:
+    """The LR patch of an HR patch."""
+    if isinstance(degradation, Bicubic):
+        return downscale(image, scale, degradation.rounding)
+    return carried_out(image, drawn(name, image.shape[:2], scale, degradation))

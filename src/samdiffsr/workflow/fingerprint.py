@@ -24,9 +24,8 @@ ROOT = Path(__file__).parents[1]
 # What stages import and what decides no number: words, records, files, who gets which GPU. What a recipe says
 # counts by its text, and a registry by its entries.
 WORDS = "errors extras files gpus layout locks logging machine plugins progress recipe registry"
-NEUTRAL = frozenset(
-    {PACKAGE, f"{PACKAGE}.training.watch", *(f"{PACKAGE}.core.{name}" for name in WORDS.split())}
-)
+WATCHING = {f"{PACKAGE}.training.{name}" for name in ("watch", "watching")}
+NEUTRAL = frozenset({PACKAGE, *WATCHING, *(f"{PACKAGE}.core.{name}" for name in WORDS.split())})
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
+from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Layout, hr
 from samdiffsr.core.recipe import Scale
 from samdiffsr.data.recipe import Bicubic, HrRecipe, LrRecipe, RealEsrgan
@@ -16,7 +17,8 @@ from samdiffsr.reporting.figures.spec import Steps
 from samdiffsr.sampling.recipe import BaselineRecipe, BicubicRecipe, SamplingRecipe, Weights
 from samdiffsr.sampling.recipe import DenoiserRecipe as SampledDenoiser
 from samdiffsr.sampling.recipe import EncoderRecipe as SampledEncoder
-from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure, WatchRecipe
+from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe, Structure
+from samdiffsr.training.watching import WatchRecipe
 
 
 def dataset_recipe(config: Config, dataset: str) -> HrRecipe:
@@ -117,11 +119,15 @@ def watch_recipe(config: Config) -> WatchRecipe:
     watch = config.watch
     if not watch.validate_every and not watch.tensorboard:
         return WatchRecipe()
+    made = {name: config.degradation_of(name) for name in config.chosen.test_sets}
+    tested, degradation = next(((name, way) for name, way in made.items() if way), ("", None))
+    if watch.validate_every and degradation is None:
+        raise UserError("watch.validate_every: of no test set are LR images made here; set it to 0")
     return WatchRecipe(
         every=watch.validate_every,
         patches=watch.patches,
-        hr=hr(config.chosen.test_sets[0]),
-        rounding=config.degradation.rounding,
+        hr=hr(tested) if tested else "",
+        degradation=degradation or Bicubic(),
         steps=config.chosen.sampling.steps,
         tensorboard=Layout(config.study).tensorboard() if watch.tensorboard else "",
     )
