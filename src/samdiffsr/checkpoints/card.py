@@ -110,7 +110,8 @@ def _scores(config: Config, run: Run, root: Path) -> list[dict[str, Any]]:
     measured = read_scores(path for path in paths if path.exists())
     measured = measured[measured["weights"] == config.weights(run.variant)[0]].dropna(subset=["number"])
     rows = []
-    for (dataset, key), cell in measured.groupby(["dataset", "metric"], sort=False):
+    for where, cell in measured.groupby(["dataset", "metric"], sort=False):
+        dataset, key = map(str, where)
         metric = METRICS[key]
         values = cell["number"] * metric.factor
         rows.append(

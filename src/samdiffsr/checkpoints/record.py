@@ -95,8 +95,7 @@ def _mask_sets(config: Config, root: Path) -> list[str]:
 
 def _crate(rocrate: Any, config: Config, part: Path, licence: str, found: list[Path], root: Path) -> None:
     """The crate's metadata, of all files that lie in `part`."""
-    from rocrate.model.contextentity import ContextEntity
-
+    ContextEntity = optional("rocrate.model.contextentity", EXTRA).ContextEntity
     crate = rocrate.ROCrate()
     crate.name = f"SAM-DiffSR, study {config.study}"
     crate.description = config.chosen.about

@@ -65,7 +65,8 @@ class Watch:
                 log.warning(f"{task.name}: needs masks at inference, so it is not validated")
                 self.every = 0
             else:
-                chain(task.loss.process, steps=told.steps, start=task.loss.process.first_t)
+                process = self._loss.process
+                chain(process, steps=told.steps, start=process.first_t)
         if self.every:
             self.net = copy.deepcopy(task.net).eval().requires_grad_(False)
             self.hr, self.lr = (
@@ -112,20 +113,30 @@ class Watch:
         if self._writer is not None:
             self._writer.close()
 
+    @property
+    def _loss(self) -> Any:
+        """A denoiser's loss (`training.denoiser.NoiseLoss`), which holds its process and its encoder."""
+        return self.task.loss
+
+    @property
+    def _net(self) -> Any:
+        """The copy, as a denoiser."""
+        return self.net
+
     def _restored(self) -> Tensor:
         """float (N, 3, patch, patch), 1 is white."""
         recipe, small = self.task.recipe, self.lr.float() / 255
         if not isinstance(recipe, DenoiserRecipe):
             return self.net(small)
-        loss = self.task.loss
-        condition = self.net.project(loss.frozen.features(small), None)
+        loss, net = self._loss, self._net
+        condition = net.project(loss.frozen.features(small), None)
         up = upsampled(self.lr, recipe.scale, recipe.lr_divisor)
 
         def noise(i: int) -> Tensor:
             return torch.randn(up.shape, generator=sample_generator(SEED, i, self.device), device=self.device)
 
         x_0 = sample(
-            lambda x_t, t: self.net(x_t, t, condition),
+            lambda x_t, t: net(x_t, t, condition),
             noise(loss.process.schedule.T),
             loss.process.schedule,
             loss.process,
