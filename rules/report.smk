@@ -7,6 +7,7 @@ rule report_page:
         differences=LAYOUT.differences(),
         figures=targets.figures_as(CONFIG, ".png"),
         hr=dated(stores.truths(CONFIG)),
+        overlaps=split.before_page(CONFIG),
     output:
         LAYOUT.report(),
     log:
@@ -22,12 +23,13 @@ rule report_page:
     params:
         results=lambda wc: LAYOUT.results,
         stores=lambda wc: layout.STORES,
+        overlaps=lambda wc, input: ["--overlaps", *input.overlaps] if input.overlaps else [],
         recipe=ask(recipes.page),
         code=fingerprint("samdiffsr.reporting.page.page"),
     shell:
         "python -m samdiffsr report --tidy {input.tidy:q} --differences {input.differences:q}"
         " --figures {input.figures:q} --results {params.results:q} --stores {params.stores:q}"
-        " --out {output:q} --recipe {params.recipe:q} > {log:q} 2>&1"
+        " {params.overlaps:q} --out {output:q} --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 use rule show_table as show_report with:

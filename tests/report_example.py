@@ -14,6 +14,7 @@ from samdiffsr.config.recipes.report import report_recipe
 from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core.files import sha256_file, write_csv, write_json
 from samdiffsr.data.images import write_png
+from samdiffsr.data.overlap import COLUMNS as OVERLAP_COLUMNS
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.evaluation.scores import IMAGE_COLUMNS as COLUMNS
 from samdiffsr.reporting.page.page import report
@@ -91,8 +92,23 @@ def make_example(folder: Path, config: Config | None = None) -> Path:
     figures = [results / "figure7.png", results / "figure8.png"]  # the second is not drawn
     Image.fromarray(_picture(rng, 600, 2400)).save(figures[0])
     page_recipe = report_recipe(config).model_copy(update={"figures": {"figure7": f"Masks {EVIL}"}})
-    report(page_recipe, [tidy], claimed, figures, results, stores, page)
+    overlaps = results / "overlaps.csv"
+    write_csv(overlaps, OVERLAP_COLUMNS, [overlap(image_a=f"left_{EVIL}", left_out="yes")])
+    report(page_recipe, [tidy], claimed, figures, results, stores, page, overlaps)
     return page
+
+
+def overlap(**changes: str) -> dict[str, str]:
+    """A row of `overlaps.csv`."""
+    row = {"kind": "train-test", "set_a": "train", "image_a": "one", "set_b": "set", "image_b": "image3"}
+    row |= {
+        "relation": "a part of it",
+        "scale": "1.0",
+        "box_a": "0 0 9 9",
+        "share_a": "0.5",
+        "share_b": "1.0",
+    }
+    return row | {"correlation": "0.96", "votes": "9", "left_out": "no"} | changes
 
 
 def _run(results: Path, variant: str, truth: dict[str, np.ndarray], rng: np.random.Generator) -> Path:

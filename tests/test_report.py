@@ -24,10 +24,13 @@ from samdiffsr.cli.app import main
 from samdiffsr.config.load import load_config
 from samdiffsr.config.recipes.report import comparisons, report_recipe
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import write_csv
 from samdiffsr.data.images import read_rgb, write_png
+from samdiffsr.data.overlap import COLUMNS as OVERLAP_COLUMNS
 from samdiffsr.reporting.page.images import Comparison, by_spread, data_uri, window
 from samdiffsr.reporting.page.origin import commit
-from tests.report_example import EVIL, NAMES, example_config, make_example
+from samdiffsr.reporting.page.overlaps import LISTED, overlaps_view
+from tests.report_example import EVIL, NAMES, example_config, make_example, overlap
 
 
 class Page(HTMLParser):
@@ -79,7 +82,7 @@ def test_what_users_wrote_is_text_and_never_markup(page: Page) -> None:
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
     assert [a.get("type") for a in scripts] == ["application/json", None]  # one comparison, the page's own
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    assert page.text.count(EVIL) >= 6  # study, title, row, words, note, caption
+    assert page.text.count(EVIL) >= 7  # study, title, row, words, note, caption, training image
     assert EVIL in page.comparisons[0]["methods"][2]
     assert not any("style" in attributes for _, attributes in page.elements)  # the policy would stop it
 
@@ -146,6 +149,7 @@ def test_a_study_without_images_and_figures_still_has_a_page(example: Path, tmp_
         "there are no images",
         "No table claims",
         "No trained model took part",
+        "the training and test images were not compared",
     ):
         assert words in Page(page).text
 
@@ -254,6 +258,28 @@ def test_how_it_was_made(page: Page, example: Path) -> None:
         "Seeds 0",
     ):
         assert part in text
+
+
+def test_the_page_says_which_sets_were_compared_and_what_was_found(page: Page) -> None:
+    found = f"left_{EVIL} and image3: a part of it (correlation 0.96), left out of training"
+    assert f"Compared Images Found train and set 8 and 8 {found}" in page.text
+
+
+def test_every_test_set_is_named_and_test_sets_that_share_a_photograph(tmp_path: Path) -> None:
+    many = [overlap(set_b="many", image_b=f"i{i}", left_out="yes") for i in range(LISTED + 2)]
+    shared = overlap(kind="test-test", set_a="set", image_a="'=1", set_b="many", left_out="")
+    write_csv(tmp_path / "overlaps.csv", OVERLAP_COLUMNS, [*many, shared])
+    images = {"train": 400, "set": 5, "many": 14, "blind": 0}
+    view = overlaps_view(tmp_path / "overlaps.csv", images, "train", ("set", "many", "blind"))
+    assert view is not None
+    rows = {row["sets"]: row for row in view["rows"]}
+    assert list(rows) == ["train and set", "train and many", "train and blind", "set and many"]
+    assert [row["images"] for row in view["rows"]] == ["400 and 5", "400 and 14", "400 and 0", "5 and 14"]
+    assert rows["train and set"]["pairs"] == []
+    assert rows["train and set"]["none"] == "nothing in common"
+    assert (len(rows["train and many"]["pairs"]), rows["train and many"]["more"]) == (LISTED, 2)
+    assert rows["train and blind"]["none"] == "not compared: blind has no HR images"
+    assert rows["set and many"]["pairs"] == ["=1 and image3: a part of it (correlation 0.96)"]
 
 
 def test_the_commit_is_that_of_the_folder_and_says_what_was_not_committed(tmp_path: Path) -> None:

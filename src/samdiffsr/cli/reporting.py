@@ -83,13 +83,17 @@ def report(
     recipe: RecipeText,
     tidy: Annotated[list[Path] | None, paths("Tidy tables.")] = None,
     figures: Annotated[list[Path] | None, paths("PNG files.")] = None,
+    overlaps: Annotated[
+        Path | None, path("What the sets have in common, CSV; default: not compared.")
+    ] = None,
     threads: Threads = 1,
 ) -> None:
     """Make the page that shows a study: tables, images, figures, origin."""
     from samdiffsr.reporting.page.page import report
     from samdiffsr.reporting.page.recipe import ReportRecipe
 
-    report(ReportRecipe.parse(recipe), tidy or [], differences, figures or [], results, stores, out)
+    told = ReportRecipe.parse(recipe)
+    report(told, tidy or [], differences, figures or [], results, stores, out, overlaps)
 
 
 @app.command("findings", cls=Stage, rich_help_panel=TOPIC)

@@ -22,6 +22,7 @@ from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.frames import read
 from samdiffsr.reporting.page.images import comparisons, data_uri
 from samdiffsr.reporting.page.origin import origin
+from samdiffsr.reporting.page.overlaps import overlaps_view
 from samdiffsr.reporting.page.recipe import ReportRecipe
 from samdiffsr.reporting.tables.conditions import claims, conditions
 from samdiffsr.reporting.tables.differences import COLUMNS as DIFFERENCE_COLUMNS
@@ -43,6 +44,7 @@ def report(
     results: Path,
     stores: Path,
     out: Path,
+    overlaps: Path | None = None,
 ) -> None:
     """Write the page.
 
@@ -51,6 +53,7 @@ def report(
         differences: the CSV of all tables' differences.
         figures: PNG files, `<name>.png`; one that is not there is named on the page.
         results, stores: folders results/<study> and work/stores.
+        overlaps: the study's `overlaps.csv`; None: its sets were not compared.
 
     Raises:
         UserError: a file that is damaged, or not what its name says.
@@ -67,6 +70,8 @@ def report(
         for table in recipe.tables
     ]
     protocols = sorted({*rows["protocol"][rows["metric"].isin(["psnr_y", "ssim_y"])]} - {""})
+    made_from = origin(recipe, results, stores, protocols)
+    images = {row["name"]: row["images"] for row in made_from["datasets"]}
     page = render(
         study=recipe.study,
         about=recipe.about,
@@ -74,7 +79,8 @@ def report(
         tables=tables,
         figures=[figure_view(path, recipe.figures.get(path.stem, "")) for path in figures],
         comparisons=comparisons(recipe.comparisons, results, stores, recipe.limits),
-        origin=origin(recipe, results, stores, protocols),
+        origin=made_from,
+        overlaps=overlaps_view(overlaps, images, recipe.train_set, recipe.test_sets),
     )
     write_text(out, page)
     log.info(f"{out}: {out.stat().st_size / 1e6:.1f} MB")

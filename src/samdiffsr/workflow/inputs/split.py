@@ -47,6 +47,11 @@ def with_variants(config: Config, *variants: str) -> list[str]:
     return [Layout(config.study).overlaps()] if needed else []
 
 
+def before_page(config: Config) -> list[str]:
+    """The page shows what was found."""
+    return with_variants(config, *(variant for table in config.tables.values() for variant in table.variants))
+
+
 def _trained_here(config: Config, variant: str) -> bool:
     spec = config.variants.get(variant)
     ours = spec is not None and spec.foreign is None and not config.trivial(variant)
