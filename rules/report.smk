@@ -23,7 +23,7 @@ rule report_page:
     params:
         results=lambda wc: LAYOUT.results,
         stores=lambda wc: layout.STORES,
-        overlaps=lambda wc, input: ["--overlaps", *input.overlaps] if input.overlaps else [],
+        overlaps=ask(arguments.overlaps),
         recipe=ask(recipes.page),
         code=fingerprint("samdiffsr.reporting.page.page"),
     shell:

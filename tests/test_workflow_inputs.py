@@ -144,9 +144,10 @@ def test_what_is_trained_here_waits_for_the_split(config: Config, raw: dict[str,
     assert split.before_table(config, "table2") == [PLACE.overlaps()]
     assert targets.variant(config, "mask_low")[-1] == PLACE.overlaps()
     assert split.before_page(config) == [PLACE.overlaps()]
+    assert arguments.overlaps(config) == ["--overlaps", PLACE.overlaps()]
     released = load_config({**raw, "checkpoint_source": "released"})
     assert split.before_scores(released, "srdiff") == split.before_table(released, "table2") == []
-    assert split.before_page(released) == []
+    assert split.before_page(released) == arguments.overlaps(released) == []
 
 
 def test_a_table_of_scores_that_came_alone_needs_no_images(config: Config) -> None:

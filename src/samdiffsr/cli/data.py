@@ -10,16 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from samdiffsr.cli.options import (
-    ConfigFile,
     Hr,
-    Mirror,
     Out,
-    Overlays,
     RecipeText,
     Root,
-    Settings,
-    StudyName,
+    StudyOptions,
     Threads,
+    grouped,
     named,
     path,
     say,
@@ -40,34 +37,30 @@ def demo_data(out: Out, threads: Threads = 1) -> None:
 
 
 @app.command("fetch", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def fetch(
+    *,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: what the study needs.")
     ] = None,
-    config: ConfigFile = Path("config.yaml"),
-    configfile: Overlays = None,
-    study: StudyName = None,
-    mirror: Mirror = None,
-    settings: Settings = None,
-    root: Root = Path(),
+    study: StudyOptions,
     row: Annotated[
         str | None, typer.Option(metavar="JSON", help="A weight file that config.yaml declares.")
     ] = None,
     threads: Threads = 1,
 ) -> None:
     """Fetch image sets and weights."""
-    from samdiffsr.config.overlays import configured
     from samdiffsr.evaluation.named import WeightRow
     from samdiffsr.workflow.availability import needed_sources, needed_weights
 
     if row is not None:
         WeightRow.model_validate_json(row).declare()
-    wanted = list(names or ())
-    if not names or study:
-        chosen = configured(config, configfile, settings, study=study, mirror=mirror)
+    wanted, mirror = list(names or ()), study.mirror
+    if not names or study.study:
+        chosen = study.read()
         wanted += [source.key for source in needed_sources(chosen)] + needed_weights(chosen)
         mirror = mirror or chosen.mirror
-    _fetch_all(wanted, root, mirror or os.environ.get("SAMDIFFSR_MIRROR"))
+    _fetch_all(wanted, study.root, mirror or os.environ.get("SAMDIFFSR_MIRROR"))
 
 
 def _fetch_all(names: Sequence[str], root: Path, mirror: str | None) -> None:

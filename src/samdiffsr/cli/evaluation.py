@@ -12,12 +12,12 @@ from samdiffsr.cli.options import (
     Device,
     Hr,
     Lr,
-    Manifests,
     Out,
-    RecipeText,
     Run,
+    Sampled,
     Threads,
     device_of,
+    grouped,
     path,
     paths,
 )
@@ -28,14 +28,12 @@ app = typer.Typer()
 
 
 @app.command("score", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def score(
     hr: Hr,
     lr: Lr,
     out: Out,
-    manifests: Manifests,
-    run: Run,
-    dataset: Dataset,
-    recipe: RecipeText,
+    of: Sampled,
     weights: Annotated[Path | None, path("Folder of the metrics' weight files.")] = None,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -45,19 +43,17 @@ def score(
     from samdiffsr.evaluation.stages import score
 
     where = device_of(device) if weights else "cpu"
-    score(run, dataset, manifests, hr, lr, out, ScoreRecipe.parse(recipe), weights, device=where)
+    score(of.run, of.dataset, of.manifests, hr, lr, out, ScoreRecipe.parse(of.recipe), weights, device=where)
 
 
 @app.command("score-sets", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def score_sets(
     hr: Hr,
     out: Out,
     cache: Annotated[Path, path("Folder that keeps what was computed for the truth.")],
     weights: Annotated[Path, path("Folder of the metrics' weight files.")],
-    manifests: Manifests,
-    run: Run,
-    dataset: Dataset,
-    recipe: RecipeText,
+    of: Sampled,
     device: Device = "cpu",
     threads: Threads = 1,
 ) -> None:
@@ -65,43 +61,29 @@ def score_sets(
     from samdiffsr.evaluation.recipe import SetScoreRecipe
     from samdiffsr.evaluation.set import score_sets
 
-    told = SetScoreRecipe.parse(recipe)
+    told = SetScoreRecipe.parse(of.recipe)
     where = device_of(device)
-    score_sets(run, dataset, manifests, hr, out, told, cache, weights, device=where)
+    score_sets(of.run, of.dataset, of.manifests, hr, out, told, cache, weights, device=where)
 
 
 @app.command("score-protocols", cls=Stage, rich_help_panel=TOPIC)
-def score_protocols(
-    hr: Hr,
-    out: Out,
-    manifests: Manifests,
-    run: Run,
-    dataset: Dataset,
-    recipe: RecipeText,
-    threads: Threads = 1,
-) -> None:
+@grouped
+def score_protocols(hr: Hr, out: Out, of: Sampled, threads: Threads = 1) -> None:
     """Score restored images under several protocols."""
     from samdiffsr.evaluation.recipe import ProtocolRecipe
     from samdiffsr.evaluation.stages import score_protocols
 
-    score_protocols(run, dataset, manifests, hr, out, ProtocolRecipe.parse(recipe))
+    score_protocols(of.run, of.dataset, of.manifests, hr, out, ProtocolRecipe.parse(of.recipe))
 
 
 @app.command("score-samples", cls=Stage, rich_help_panel=TOPIC)
-def score_samples(
-    hr: Hr,
-    out: Out,
-    manifests: Manifests,
-    run: Run,
-    dataset: Dataset,
-    recipe: RecipeText,
-    threads: Threads = 1,
-) -> None:
+@grouped
+def score_samples(hr: Hr, out: Out, of: Sampled, threads: Threads = 1) -> None:
     """Split the error of several samples into noise and the rest."""
     from samdiffsr.evaluation.recipe import SamplesRecipe
     from samdiffsr.evaluation.samples import score_samples
 
-    score_samples(run, dataset, manifests, hr, out, SamplesRecipe.parse(recipe))
+    score_samples(of.run, of.dataset, of.manifests, hr, out, SamplesRecipe.parse(of.recipe))
 
 
 @app.command("cost", cls=Stage, rich_help_panel=TOPIC)

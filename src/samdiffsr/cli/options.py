@@ -1,11 +1,21 @@
-"""The types of options that several stages share. Nothing here imports a heavy package."""
+"""Options that several stages share, alone and in groups. Nothing here imports a heavy package."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from samdiffsr.config.config import Config
+    from samdiffsr.workflow.configuration import Call
+
+CONFIG = Path("config.yaml")
 
 
 def path(about: str | None = None) -> Any:
@@ -62,7 +72,6 @@ Manifests = Annotated[list[Path], paths("Manifests of the sampled images.")]
 Run = Annotated[str, typer.Option(metavar="RUN", help="The run's name, e.g. sam_diffsr-x4-s0.")]
 Dataset = Annotated[str, typer.Option(metavar="NAME", help="The test set's name.")]
 
-# The options by which a command chooses a study; config.overlays.configured takes them.
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="PATH", help="The configuration file.")]
 Overlays = Annotated[
     list[Path] | None,
@@ -80,6 +89,74 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="A top-level setting, e.g. device=cpu; may be repeated."),
 ]
 Root = Annotated[Path, path("The repository's root.")]
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes groups of options (dataclasses), as Typer reads it: each as its fields."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for name, given in inspect.signature(command, eval_str=True).parameters.items():
+        if is_dataclass(given.annotation):
+            groups[name] = given.annotation
+            parameters += _options_of(given.annotation)
+        else:
+            parameters.append(given.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def called(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return called
+
+
+def _options_of(group: Any) -> list[inspect.Parameter]:
+    types = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=types[field.name],
+        )
+        for field in fields(group)
+    ]
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What a command is told about the study that it is for."""
+
+    config: ConfigFile = CONFIG
+    configfile: Overlays = None
+    study: StudyName = None
+    mirror: Mirror = None
+    settings: Settings = None
+    root: Root = Path()
+
+    def read(self) -> Config:
+        from samdiffsr.config.overlays import configured
+
+        return configured(self.config, self.configfile, self.settings, study=self.study, mirror=self.mirror)
+
+    def call(self, config: Config) -> Call:
+        """How others are told of the same configuration, which was read."""
+        from samdiffsr.workflow.configuration import Call
+
+        over = [str(path) for path in [self.config, *(self.configfile or ())] if path != CONFIG]
+        return Call.of(config, over, self.settings or ())
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The images that are scored, and how."""
+
+    manifests: Manifests
+    run: Run
+    dataset: Dataset
+    recipe: RecipeText
 
 
 def say(line: str) -> None:

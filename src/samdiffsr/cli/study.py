@@ -8,16 +8,13 @@ from typing import Annotated
 import typer
 
 from samdiffsr.cli.options import (
-    ConfigFile,
     Device,
-    Mirror,
     Out,
-    Overlays,
     RecipeText,
     Root,
-    Settings,
-    StudyName,
+    StudyOptions,
     Threads,
+    grouped,
     path,
     say,
 )
@@ -25,63 +22,43 @@ from samdiffsr.cli.stage import Stage
 from samdiffsr.core.errors import UserError
 
 TOPIC = "A study"
-CONFIG = Path("config.yaml")
 app = typer.Typer()
 
 
 @app.command("doctor", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def doctor(
-    config: ConfigFile = CONFIG,
-    configfile: Overlays = None,
-    study: StudyName = None,
-    mirror: Mirror = None,
-    settings: Settings = None,
-    root: Root = Path(),
+    study: StudyOptions,
     deep: Annotated[bool, typer.Option("--deep", help="Decode and hash every file.")] = False,
     threads: Threads = 1,
 ) -> None:
     """Say what the study needs, what is missing and how to get it."""
-    from samdiffsr.config.overlays import configured
-    from samdiffsr.workflow.configuration import Call
     from samdiffsr.workflow.doctor import examine, healthy, remove_leftovers, report
 
-    for left in remove_leftovers(root):
+    for left in remove_leftovers(study.root):
         say(f"removed {left}: a killed process left it")
-    chosen = configured(config, configfile, settings, study=study, mirror=mirror)
-    call = Call.of(chosen, _files(config, configfile), settings or ())
-    findings = examine(chosen, root, deep=deep, call=call)
+    chosen = study.read()
+    findings = examine(chosen, study.root, deep=deep, call=study.call(chosen))
     say(report(findings))
     if not healthy(findings):
         raise typer.Exit(1)
 
 
 @app.command("plan", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def plan(
+    *,
     targets: Annotated[list[str] | None, typer.Argument(metavar="[TARGET]...", help="Default: all.")] = None,
-    config: ConfigFile = CONFIG,
-    configfile: Overlays = None,
-    study: StudyName = None,
-    mirror: Mirror = None,
-    settings: Settings = None,
-    root: Root = Path(),
+    study: StudyOptions,
     threads: Threads = 1,
 ) -> None:
     """Say what a target will cost on this machine."""
-    from samdiffsr.config.overlays import configured
     from samdiffsr.workflow.availability import with_present_test_sets
-    from samdiffsr.workflow.configuration import Call
     from samdiffsr.workflow.plan import plan
 
-    chosen = configured(config, configfile, settings, study=study, mirror=mirror)
-    chosen = with_present_test_sets(chosen, root)
-    call = Call.of(chosen, _files(config, configfile), settings or ())
-    for line in plan(chosen, targets or ["all"], call.options(), root):
+    chosen = with_present_test_sets(study.read(), study.root)
+    for line in plan(chosen, targets or ["all"], study.call(chosen).options(), study.root):
         say(line)
-
-
-def _files(config: Path, overlays: list[Path] | None) -> list[str]:
-    """What is laid over the repository's config.yaml."""
-    return [str(path) for path in [config, *(overlays or ())] if path != CONFIG]
 
 
 @app.command("schema", cls=Stage, rich_help_panel=TOPIC)
@@ -103,17 +80,14 @@ def calibrate(out: Out, recipe: RecipeText, device: Device = "auto", threads: Th
 
 
 @app.command("release", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def release(
+    *,
     runs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[RUN]...", help="A run, e.g. sam_diffsr-x4-s0, or a table for its runs."),
     ] = None,
-    config: ConfigFile = CONFIG,
-    configfile: Overlays = None,
-    study: StudyName = None,
-    mirror: Mirror = None,
-    settings: Settings = None,
-    root: Root = Path(),
+    study: StudyOptions,
     every: Annotated[bool, typer.Option("--all", help="Every run of the study's tables.")] = False,
     no_dvc: Annotated[bool, typer.Option("--no-dvc", help="Copy without DVC.")] = False,
     remote: Annotated[
@@ -130,47 +104,37 @@ def release(
     """Copy trained models to checkpoints/ and put them under DVC."""
     from samdiffsr.checkpoints.dvc import release, runs_named
     from samdiffsr.checkpoints.hub import write
-    from samdiffsr.config.overlays import configured
 
     if not runs and not every:
         raise UserError("name the runs to release, e.g. sam_diffsr-x4-s0, or a table, or give --all")
-    chosen = configured(config, configfile, settings, study=study, mirror=mirror)
+    chosen = study.read()
     if hub is None:
-        release(chosen, runs or [], root, dvc=not no_dvc, remote=remote)
+        release(chosen, runs or [], study.root, dvc=not no_dvc, remote=remote)
         return
     found = {run.name: run for name in runs or chosen.tables for run in runs_named(chosen, name)}
     for name, run in found.items():
         place = hub if len(found) == 1 else hub / name
-        write(chosen, run, place, root, half=half, licence=licence, licence_file=licence_file)
+        write(chosen, run, place, study.root, half=half, licence=licence, licence_file=licence_file)
 
 
 @app.command("import-hub", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def import_hub(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="That `release --hub` wrote.")],
-    config: ConfigFile = CONFIG,
-    configfile: Overlays = None,
-    study: StudyName = None,
-    mirror: Mirror = None,
-    settings: Settings = None,
-    root: Root = Path(),
+    study: StudyOptions,
     threads: Threads = 1,
 ) -> None:
     """Put the models of a released folder under checkpoints/."""
     from samdiffsr.checkpoints.hub import take
-    from samdiffsr.config.overlays import configured
 
-    take(configured(config, configfile, settings, study=study, mirror=mirror), folder, root)
+    take(study.read(), folder, study.root)
 
 
 @app.command("export-record", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def export_record(
     out: Annotated[Path, path("A new folder.")],
-    config: ConfigFile = CONFIG,
-    configfile: Overlays = None,
-    study: StudyName = None,
-    mirror: Mirror = None,
-    settings: Settings = None,
-    root: Root = Path(),
+    study: StudyOptions,
     masks: Annotated[bool, typer.Option("--masks", help="With the region masks themselves.")] = False,
     licence: Annotated[
         str, typer.Option(metavar="URL", help="Of the record: an address, or an SPDX identifier.")
@@ -179,10 +143,8 @@ def export_record(
 ) -> None:
     """Write a study as an RO-Crate, its masks described in Croissant."""
     from samdiffsr.checkpoints.record import export
-    from samdiffsr.config.overlays import configured
 
-    chosen = configured(config, configfile, settings, study=study, mirror=mirror)
-    export(chosen, out, root, masks=masks, licence=licence)
+    export(study.read(), out, study.root, masks=masks, licence=licence)
 
 
 @app.command("track", cls=Stage, rich_help_panel=TOPIC)

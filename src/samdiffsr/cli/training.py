@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from samdiffsr.cli.options import Device, Hr, Lr, Out, RecipeText, Threads, path
+from samdiffsr.cli.options import Device, Hr, Lr, Out, RecipeText, Threads, grouped, path
 from samdiffsr.cli.stage import Stage
+
+if TYPE_CHECKING:
+    from samdiffsr.training.job import Job
+    from samdiffsr.training.recipe import Precision
 
 TOPIC = "Models"
 app = typer.Typer()
@@ -46,48 +51,70 @@ Watch = Annotated[
 File = Annotated[Path, path("The file to convert.")]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a training runs."""
+
+    compile: Compile = "auto"
+    name: Name = "training"
+    device: Device = "auto"
+    processes: Processes = 1
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a training takes and shows while it runs."""
+
+    workers: Workers = 0
+    save_every: SaveEvery = 500
+    slow_hours: SlowHours = float("inf")
+    watch: Watch = "{}"
+    threads: Threads = 1
+
+
+def _job(precision: Precision, state: Path, out: Path, place: Place, pace: Pace) -> Job:
+    from samdiffsr.training.job import Job
+    from samdiffsr.training.watching import WatchRecipe
+
+    return Job(
+        state=state,
+        out=out,
+        device=place.device,
+        precision=precision,
+        threads=pace.threads,
+        workers=pace.workers,
+        save_every=pace.save_every,
+        slow_hours=pace.slow_hours,
+        compile=place.compile,
+        watch=WatchRecipe.parse(pace.watch, "--watch"),
+    )
+
+
 @app.command("train-encoder", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def train_encoder(
+    *,
     hr: Hr,
     lr: Lr,
     state: State,
     out: Out,
     recipe: RecipeText,
-    compile: Compile = "auto",
-    name: Name = "training",
-    device: Device = "auto",
-    processes: Processes = 1,
+    place: Place,
     cpu_processes: CpuProcesses = 1,
-    workers: Workers = 0,
-    save_every: SaveEvery = 500,
-    slow_hours: SlowHours = float("inf"),
-    watch: Watch = "{}",
-    threads: Threads = 1,
+    pace: Pace,
 ) -> None:
     """Pretrain the RRDB encoder."""
     from samdiffsr.training.encoder import train_encoder
-    from samdiffsr.training.job import Job
     from samdiffsr.training.recipe import EncoderRecipe
-    from samdiffsr.training.watching import WatchRecipe
 
     told = EncoderRecipe.parse(recipe)
-    job = Job(
-        state=state,
-        out=out,
-        device=device,
-        precision=told.precision,
-        threads=threads,
-        workers=workers,
-        save_every=save_every,
-        slow_hours=slow_hours,
-        compile=compile,
-        watch=WatchRecipe.parse(watch, "--watch"),
-    )
-    train_encoder(job, told, hr, lr, name)
+    train_encoder(_job(told.precision, state, out, place, pace), told, hr, lr, place.name)
 
 
 @app.command("train-denoiser", cls=Stage, rich_help_panel=TOPIC)
+@grouped
 def train_denoiser(
+    *,
     hr: Hr,
     lr: Lr,
     encoder: Annotated[Path, path("The trained encoder.")],
@@ -96,38 +123,18 @@ def train_denoiser(
     recipe: RecipeText,
     labels: Annotated[Path | None, path("Store of regions.")] = None,
     values: Annotated[Path | None, path("The regions' values.")] = None,
-    compile: Compile = "auto",
-    name: Name = "training",
-    device: Device = "auto",
-    processes: Processes = 1,
-    workers: Workers = 0,
-    save_every: SaveEvery = 500,
-    slow_hours: SlowHours = float("inf"),
-    watch: Watch = "{}",
-    threads: Threads = 1,
+    place: Place,
+    pace: Pace,
 ) -> None:
     """Train a denoiser."""
     from samdiffsr.diffusion.toy import check
     from samdiffsr.training.denoiser import train_denoiser
-    from samdiffsr.training.job import Job
     from samdiffsr.training.recipe import DenoiserRecipe
-    from samdiffsr.training.watching import WatchRecipe
 
     told = DenoiserRecipe.parse(recipe)
     check(told.formulation, told.region_features, **told.options)
-    job = Job(
-        state=state,
-        out=out,
-        device=device,
-        precision=told.precision,
-        threads=threads,
-        workers=workers,
-        save_every=save_every,
-        slow_hours=slow_hours,
-        compile=compile,
-        watch=WatchRecipe.parse(watch, "--watch"),
-    )
-    train_denoiser(job, told, hr, lr, encoder, labels, values, name)
+    job = _job(told.precision, state, out, place, pace)
+    train_denoiser(job, told, hr, lr, encoder, labels, values, place.name)
 
 
 @app.command("check-formulation", cls=Stage, rich_help_panel=TOPIC)

@@ -23,7 +23,7 @@ from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.sampling.adapters import ADAPTERS
 from samdiffsr.workflow.contents import content
 from samdiffsr.workflow.fingerprint import fingerprint, plugins, scoring_fingerprint
-from samdiffsr.workflow.inputs import figures, results, runs, stores
+from samdiffsr.workflow.inputs import figures, results, runs, split, stores
 from samdiffsr.workflow.inputs.stores import Files
 
 MASKS_MB = {True: 16000, False: 2000}  # SAM's largest network with 64 prompts on a 2K image; a few label maps
@@ -292,6 +292,12 @@ def figure(config: Config, figure: str) -> list[str]:
 def figure_code(config: Config, figure: str) -> str:
     kind = figures.figure_of(config, figure).kind
     return fingerprint("samdiffsr.reporting.figures.draw", KINDS[kind].module)
+
+
+def overlaps(config: Config) -> list[str]:
+    """What the page says of them."""
+    found = split.before_page(config)
+    return ["--overlaps", *found] if found else []
 
 
 # ---- how Snakemake's report lists a file ----
