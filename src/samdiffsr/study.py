@@ -7,7 +7,7 @@
     study.tables()["table2"]                  # the table as printed
     sr = study.run("sam_diffsr").restore(lr)  # uint8 (h, w, 3) -> uint8 (scale h, scale w, 3)
     study.masks("high")["coffee"].labels      # uint16 (H, W), 0 where no mask is
-    study.e_sam("sam_diffsr", "coffee")       # float32 (H, W), what a training adds to the noise
+    study.e_sam("sam_diffsr", "coffee")       # float32 (H, W), or (H, W, C) of C numbers
     study.compare("sam_diffsr", "srdiff")     # the difference, its interval, and both in words
 
 Nothing is computed but what is asked for, and nothing is written. Paths are those of `samdiffsr.core.layout`.
@@ -198,7 +198,7 @@ class Study:
             scale: the scale factor of the LR images, for masks that are found on LR images.
 
         Returns:
-            float32 (H, W).
+            float32 (H, W), or (H, W, C) where a region has C numbers.
 
         Raises:
             UserError: no such variant or image, the variant has no masks, or they are not encoded yet.
