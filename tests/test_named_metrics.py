@@ -112,6 +112,10 @@ def test_what_only_a_table_shows_scores_nothing_again(raw: dict[str, Any]) -> No
         ({"psnr_y": {"pyiqa": "psnr"}}, r"metrics: 'psnr_y' is a metric already"),
         ({"dists": {"weights": ["alexnt"]}}, r"no 'alexnt' in weights.yaml \(did you mean 'alexnet'\?\)"),
         ({"dists": {"weights": [{"file": "vgg16.pth"}]}}, r"weights\.0\.row\.sha256: missing"),
+        (
+            {"gmsd": {"weights": [{"file": "alexnet-owt-7be5be79.pth", "sha256": "7be5be79"}]}},
+            r"alexnet-owt-7be5be79\.pth is 'alexnet' of weights\.yaml; name that",
+        ),
         ({"gmsd": {"lable": "G"}}, r"metrics\.gmsd\.lable: unknown key \(did you mean 'label'\?\)"),
     ],
 )

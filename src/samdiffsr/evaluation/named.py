@@ -86,6 +86,10 @@ class Definition(Strict):
         for key in self.weights:
             if isinstance(key, str) and key not in weights():
                 raise ValueError(f"weights: no {key!r} in weights.yaml{similar(key, weights())}; say its row")
+        packaged = {row.file: key for key, row in weights().items() if key != row.file}
+        for row in self.weights:
+            if isinstance(row, WeightRow) and row.file in packaged:
+                raise ValueError(f"weights: {row.file} is {packaged[row.file]!r} of weights.yaml; name that")
         return self
 
 
