@@ -66,6 +66,20 @@ def test_what_a_metric_needs_is_what_it_can_do_with(name: str) -> None:
             measured(metric.least - 1)
 
 
+@pytest.mark.parametrize("name", [n for n in of_kind(METRICS, ImageMetric) if not METRICS[n].weights])
+def test_what_a_metric_says_of_the_border_is_so(name: str) -> None:
+    metric = METRICS[name]
+    assert isinstance(metric, ImageMetric)
+    sr, hr = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    other = sr.copy()
+    other[:4] //= 2
+
+    def measured(image: np.ndarray) -> float:
+        return ImageMetrics([name]).measure(name, Pair(image, hr, Protocol(border=4), hr[::4, ::4], 4))
+
+    assert (measured(other) == measured(sr)) == metric.bordered
+
+
 def test_alexnets_maps_end_below_what_lpips_needs() -> None:
     lpips = METRICS["lpips"]
     assert isinstance(lpips, ImageMetric)
@@ -83,6 +97,9 @@ def test_the_crop_and_the_border_count() -> None:
         why = too_small([("whole", 64, 64), ("thin", height, 40)], recipe.but(border=border))
         assert f"image 'thin' is 40x{height}, too small for ssim_y, which needs 11 pixels" in why
     assert "too small for psnr_y, which needs 1 pixel" in too_small([("a", 16, 16)], recipe.but(border=8))
+    whole = ScoreRecipe(scale=4, metrics=("lpips",))  # sees the border too
+    assert not too_small([("a", 32, 32)], whole.but(border=4))
+    assert "needs 31 pixels a side after" in too_small([("a", 24, 24)], whole.but(border=4))
 
 
 def test_nothing_is_trained_where_an_image_is_too_small_to_score(root: Path, tmp_path: Path) -> None:

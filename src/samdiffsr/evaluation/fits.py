@@ -19,8 +19,9 @@ def too_small(images: Iterable[Sized], recipe: ScoreRecipe) -> str:
         side = min(n - n % protocol.multiple for n in (height, width))
         for name, metric in needs.items():
             assert isinstance(metric, ImageMetric)
-            if side < metric.least + 2 * protocol.border:
-                border = f" inside a border of {protocol.border}" if protocol.border else ""
+            removed = protocol.border if metric.bordered else 0
+            if side < metric.least + 2 * removed:
+                border = f" inside a border of {removed}" if removed else ""
                 return (
                     f"image {image!r} is {width}x{height}, too small for {name}, which needs {metric.least} "
                     f"pixels a side{border} after the crop to multiples of {protocol.multiple}; leave the "

@@ -65,11 +65,13 @@ class ImageMetric(Metric):
     """A metric of one image: function(pair: image.Pair, metrics: image.ImageMetrics) -> float.
 
     truth: whether it compares with the ground truth; the others do without.
-    least: pixels a side that it needs inside the protocol's border.
+    least: pixels a side that it needs.
+    bordered: whether it leaves out the protocol's border (`Pair.inner`); the others see the whole image.
     """
 
     truth: bool = True
     least: int = 1
+    bordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,9 @@ _IMAGE, _SAMPLES, _SET, _COST = (
 )
 
 _ENTRIES: dict[str, Metric] = {
-    "psnr_y": ImageMetric("PSNR-Y", f"{_IMAGE}:psnr_y", 2, +1, "dB", published="psnr"),
-    "ssim_y": ImageMetric("SSIM-Y", f"{_IMAGE}:ssim_y", 4, +1, published="ssim", least=11),
-    "psnr_rgb": ImageMetric("PSNR-RGB", f"{_IMAGE}:psnr_rgb", 2, +1, "dB"),
+    "psnr_y": ImageMetric("PSNR-Y", f"{_IMAGE}:psnr_y", 2, +1, "dB", published="psnr", bordered=True),
+    "ssim_y": ImageMetric("SSIM-Y", f"{_IMAGE}:ssim_y", 4, +1, published="ssim", least=11, bordered=True),
+    "psnr_rgb": ImageMetric("PSNR-RGB", f"{_IMAGE}:psnr_rgb", 2, +1, "dB", bordered=True),
     "lr_psnr": ImageMetric("LR-PSNR", f"{_IMAGE}:consistency", 2, +1, "dB", truth=False),
     # the paper does not say which of the two it used
     "maniqa_pipal": ImageMetric(
