@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from samdiffsr.checkpoints import hub
+from samdiffsr.checkpoints.card import model_card
 from samdiffsr.checkpoints.released import check_model, released_path, trained_path
 from samdiffsr.cli.app import main
 from samdiffsr.config.config import Config
@@ -21,9 +22,11 @@ from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.core.randomness import seed_weights
+from samdiffsr.data.recipe import RealEsrgan
 from samdiffsr.models.denoiser import build_denoiser
 from samdiffsr.models.encoder import build_encoder
 from samdiffsr.models.model_file import save_model
+from samdiffsr.models.model_info import model_info
 from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork
 from samdiffsr.reporting.tables.differences import COLUMNS
 from samdiffsr.sampling.upscale.command import upscale_images
@@ -143,6 +146,9 @@ def test_a_folder_that_does_not_fit_the_study_is_refused(config: Config, study: 
         hub.take(configured(ROOT / "config.yaml"), folder, study)
     with pytest.raises(UserError, match=r"study: holds no config\.json"):
         hub.take(config, study, study)
+    (study / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="study: not written by `samdiffsr release --hub`"):
+        hub.take(config, study, study)
     target = study / released_path(config, "encoders", RUN)
     target.parent.mkdir(parents=True)
     target.write_bytes(b"another")
@@ -179,6 +185,18 @@ def test_the_card_says_how_it_was_made_and_what_it_scores(
     assert "\n\n\n" not in card.text
     told = json.loads((tmp_path / "hub/config.json").read_text())
     assert (told["run"], told["dtype"], told["sampling"]["steps"]) == (RUN.name, "float16", 15)
+
+
+def test_the_card_says_which_lr_images_it_knows(config: Config, study: Path) -> None:
+    def limits(**changes: Any) -> str:
+        train = config.datasets["demo_train"].model_copy(update=changes)
+        changed = config.model_copy(update={"datasets": {**config.datasets, "demo_train": train}})
+        info = model_info(study / trained_path(config, "runs", RUN))
+        return model_card(changed, RUN, info, study).partition("## Limits")[2]
+
+    assert "were made: `degradation: {kind:bicubic,rounding:each_axis}`.\n  Other blur" in limits()
+    assert "were made: `degradation: {kind:real_esrgan," in limits(degradation=RealEsrgan())
+    assert "- It knows LR images like those that came with the HR images" in limits(lr=("data/lr",))
 
 
 def test_a_run_without_scores_says_so(config: Config, study: Path, tmp_path: Path) -> None:

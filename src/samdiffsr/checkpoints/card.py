@@ -27,6 +27,7 @@ def model_card(
     import jinja2
 
     variant, rows = config.variants[run.variant], _scores(config, run, root)
+    made = config.degradation_of(config.chosen.train_set)
     template = (resources.files("samdiffsr.checkpoints") / "card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(template).render(
@@ -50,7 +51,7 @@ def model_card(
             if config.chosen.comparable
             else "Its numbers are not comparable with the paper's: data or networks differ."
         ),
-        degradation=config.degradation.model_dump_json().replace('"', ""),
+        degradation=made.model_dump_json().replace('"', "") if made else "",
         licence=licence,
         terms=_terms(config),
     )

@@ -25,6 +25,7 @@ from samdiffsr.models.model_info import model_info
 log = logging.getLogger(__name__)
 
 CONFIG, CARD, LICENCE = "config.json", "README.md", "LICENSE"
+MODEL_TYPE = "samdiffsr"
 STORED = "stored"  # key of a model file's info: the type of its tensors, where it is not the trained one
 
 
@@ -42,7 +43,8 @@ def write(
 
     Args:
         folder: must not be there yet.
-        half: store the weights in 16 bits. Networks compute as before; images may differ by a grey level.
+        half: store the weights in 16 bits. Networks compute as before; images may differ, in the tests by
+            at most 3 grey levels.
         licence: of the weights, as the hub writes it (an SPDX identifier in small letters, or `other`).
         licence_file: its text; None: the repository's LICENSE.
 
@@ -87,7 +89,10 @@ def take(config: Config, folder: Path, root: Path = Path()) -> list[Path]:
 
     if not (folder / CONFIG).exists():
         raise UserError(f"{folder}: holds no {CONFIG}; give a folder that `samdiffsr release --hub` wrote")
-    name = read_json(folder / CONFIG)["run"]
+    told = read_json(folder / CONFIG)
+    if not isinstance(told, dict) or told.get("model_type") != MODEL_TYPE:
+        raise UserError(f"{folder}: not written by `samdiffsr release --hub`")
+    name = told["run"]
     found = read_run(name)
     if found is None or found[0] not in config.variants:
         raise UserError(f"{folder}: run {name!r} is of no variant in config.yaml; add the variant first")
@@ -149,7 +154,7 @@ def _halve(source: Path, target: Path, encoder: str | None) -> None:
 def _config(config: Config, run: Run, part: Path, info: dict[str, Any], half: bool) -> dict[str, Any]:
     drawn = config.variants[run.variant].kind == "denoiser"
     return {
-        "model_type": "samdiffsr",
+        "model_type": MODEL_TYPE,
         "run": run.name,
         "variant": run.variant,
         "label": config.variants[run.variant].label,
