@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from samdiffsr.checkpoints.record import export
 from samdiffsr.config.config import Config
 from samdiffsr.config.overlays import configured
+from samdiffsr.config.tables import Row
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.masks.regions import Regions
@@ -45,10 +47,15 @@ def study(tmp_path: Path) -> Path:
         (folder / name).write_text(text)
     for name in ("config.yaml", "Snakefile"):
         shutil.copy(ROOT / name, folder)
-    with RegionStoreWriter(folder / "data/masks/demo_train/felzenszwalb_fine") as writer:
+    shutil.copytree(ROOT / "rules", folder / "rules")
+    _masks(folder, "felzenszwalb_fine")
+    return folder
+
+
+def _masks(study: Path, name: str) -> None:
+    with RegionStoreWriter(study / f"data/masks/demo_train/{name}") as writer:
         writer.add("coffee", Regions.from_masks([LABELS == 1, LABELS == 2]))
         writer.add("rocket", Regions.from_masks([LABELS == 2]))
-    return folder
 
 
 def test_the_crate_holds_what_it_names(config: Config, study: Path, tmp_path: Path) -> None:
@@ -75,6 +82,29 @@ def test_the_crate_holds_what_it_names(config: Config, study: Path, tmp_path: Pa
     used = json.loads((tmp_path / "crate/configuration.json").read_text())
     assert used["studies"]["demo"]["training"]["steps"] == 6  # of the file laid over config.yaml
     assert "mirror" not in used
+
+
+def test_the_workflow_in_the_crate_is_whole(config: Config, study: Path, tmp_path: Path) -> None:
+    export(config, tmp_path / "crate", study)
+    included = re.findall(r'^include: "(.+)"', (study / "Snakefile").read_text(), re.MULTILINE)
+    assert included
+    for name in included:
+        assert (tmp_path / "crate" / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+def test_every_mask_set_that_was_made_is_described(config: Config, study: Path, tmp_path: Path) -> None:
+    """Those of levels, of variants that name a set themselves, of placebos, of another scale factor."""
+    masked = config.variants["sam_diffsr"].model_copy(update={"masks": "human"})
+    shown = tuple(Row(variant=name) for name in ("sam_diffsr", "mask_low", "placebo_voronoi"))
+    table = config.tables["table2"].model_copy(update={"scale": 2, "rows": shown})
+    variants = {**config.variants, "sam_diffsr": masked}
+    config = config.model_copy(update={"variants": variants, "tables": {"table2": table}})
+    made = {"felzenszwalb_fine", "human", "felzenszwalb_lr-x2", "felzenszwalb_fine_voronoi"}
+    for name in (*made - {"felzenszwalb_fine"}, "felzenszwalb_lr-x8"):
+        _masks(study, name)
+    export(config, tmp_path / "crate", study)
+    found = (tmp_path / "crate/masks").glob("*.croissant.json")
+    assert {path.name.split(".")[1] for path in found} == made
 
 
 @pytest.mark.parametrize("masks", [False, True])

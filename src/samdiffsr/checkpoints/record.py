@@ -29,6 +29,7 @@ EXTRA = "records"
 LEFT = ("samples", "steps", "draws")  # folders of sampled images
 MODELS = "models.csv"
 WORKFLOW, CONFIG = "Snakefile", "config.yaml"
+RULES = "rules/*.smk"  # that the Snakefile includes
 USED = "configuration.json"  # with what was laid over config.yaml, and defaults
 TYPES = {
     ".csv": "text/csv", ".json": "application/json", ".md": "text/markdown", ".tex": "application/x-tex",
@@ -55,8 +56,8 @@ def export(config: Config, out: Path, root: Path = Path(), *, masks: bool = Fals
     with atomic_folder(out) as part:
         for path in found:
             _copy(path, part / path.relative_to(root))
-        for name in (WORKFLOW, CONFIG):
-            _copy(root / name, part / name)
+        for path in (root / CONFIG, root / WORKFLOW, *sorted(root.glob(RULES))):
+            _copy(path, part / path.relative_to(root))
         # the mirror is a place on this machine
         write_json(part / USED, config.model_dump(mode="json", exclude={"mirror"}))
         write_csv(part / MODELS, ("file", "sha256"), _models(results, root))
@@ -87,8 +88,12 @@ def _models(results: Path, root: Path) -> list[dict[str, str]]:
 
 
 def _mask_sets(config: Config, root: Path) -> list[str]:
-    """Of the study's levels, those whose masks are here at scale factor 4."""
-    names = dict.fromkeys(config.mask_name(name, 4) for name in config.chosen.masks.values())
+    """Of the levels and the variants in tables, placebos too, those whose masks are here."""
+    tables = config.tables.values()
+    variants = (config.mask_set(variant) for table in tables for variant in table.variants)
+    sets = dict.fromkeys([*config.levels.values(), *(name for name in variants if name is not None)])
+    scales = sorted({table.scale for table in tables})
+    names = dict.fromkeys(config.mask_name(name, scale) for name in sets for scale in scales)
     train = config.chosen.train_set
     return [name for name in names if (root / f"{layout.regions(train, name)}{layout.REGIONS[0]}").exists()]
 
