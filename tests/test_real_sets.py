@@ -169,6 +169,7 @@ def test_a_table_says_where_lr_images_come_from() -> None:
             r"datasets\.set: lr: .*either given or made",
         ),
         ({"reference": "none", "lr": "data/lr"}, r"datasets\.set: reference: without a truth"),
+        ({"folder": "data/x{scale}"}, r"datasets\.set: folder: \{scale\} may stand in `lr` alone"),
         ({"source": "set5", "lr": "data/lr"}, r"datasets\.set: source: .*must be `local`"),
         ({"degradation": {"kind": "esrgan"}}, r"datasets\.set\.degradation"),
         ({"degradation": {"kind": "real_esrgan", "sead": 1}}, r"sead: unknown key"),

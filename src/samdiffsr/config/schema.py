@@ -63,6 +63,8 @@ class Dataset(Strict):
                 raise ValueError(f"source: no source {name!r}{similar(name, known)}")
         if (self.lr or self.reference == "none") and self.source != ("local",):
             raise ValueError("source: LR images that are given must be `local`")
+        if any("{scale}" in folder for folder in self.folder):
+            raise ValueError("folder: {scale} may stand in `lr` alone; name a folder")
         if self.lr and self.degradation is not None:
             raise ValueError("lr: LR images are either given or made (`degradation`)")
         if self.reference == "none" and (self.lr or self.degradation is not None):
@@ -71,8 +73,9 @@ class Dataset(Strict):
 
     def lr_folders(self, scale: int) -> tuple[str, ...]:
         """Where LR images are given; none where they are made of HR images."""
-        folders = self.folder if self.reference == "none" else self.lr
-        return tuple(folder.replace("{scale}", str(scale)) for folder in folders)
+        if self.reference == "none":
+            return self.folder
+        return tuple(folder.replace("{scale}", str(scale)) for folder in self.lr)
 
 
 class Encoder(EncoderSize):
