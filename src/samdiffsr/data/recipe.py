@@ -47,7 +47,7 @@ class Round(Strict):
     """Probability of a blur."""
     sinc: Probability = 0.1
     """Probability that the blur is a sinc filter."""
-    isotropic: Annotated[float, Field(ge=0, le=1)] = 0.45
+    isotropic: Probability = 0.45
     """Probability of an isotropic Gaussian among the other blurs."""
     anisotropic: Probability = 0.25
     """Of an anisotropic Gaussian."""
