@@ -54,6 +54,15 @@ def _set(path: str, value: Any) -> Any:
         (_set("variants/srdiff/masks", "high"), ["variants.srdiff", "'none' uses no masks"]),
         (_set("variants/sam_diffsr/masks", None), ["variants.sam_diffsr", "'published' needs masks"]),
         (_set("variants/rrdb/masks", "high"), ["variants.rrdb", "uses no masks"]),
+        (
+            _set("variants/scaled/options", {"gamma": 2}),
+            ["variants.scaled", "'scaled' needs 0 < |gamma| <= 1, got gamma=2"],
+        ),
+        (_set("variants/scaled/options", {"gama": 0.5}), ["variants.scaled", "'scaled' has no option gama"]),
+        (
+            _set("variants/consistent/options", {"power": -1}),
+            ["variants.consistent", "'consistent' needs a finite power of 0 or more, got power=-1"],
+        ),
         (_set("variants/mask_low/base", "nobody"), ["variants.mask_low.base", "'nobody'"]),
         (_set("variants/sam_diffsr/base", "mask_low"), ["leads back to itself"]),
         (_set("variants/mask_low/encoder", "huge"), ["variants.mask_low.encoder", "'huge'"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.registry import load
 from samdiffsr.diffusion.process import Maps, formulation, plain
 from samdiffsr.diffusion.registry import FORMULATIONS, Arm
 from samdiffsr.diffusion.sampler import chain, sample
@@ -105,8 +107,18 @@ def test_scaled_noise_leaves_the_mean() -> None:
 
 @pytest.mark.parametrize("gamma", [0, 1.5, float("nan")])
 def test_a_scale_beyond_its_bound_is_refused(gamma: float) -> None:
-    with pytest.raises(UserError, match=r"a scale map needs 0 < \|gamma\| <= 1"):
+    with pytest.raises(UserError, match=r"'shift_and_scale' needs 0 < \|gamma\| <= 1, got gamma="):
         formulation("shift_and_scale", SCHEDULE, gamma=gamma)
+
+
+@pytest.mark.parametrize("name", FORMULATIONS)
+def test_the_options_that_are_declared_are_those_of_the_function(name: str) -> None:
+    arm = FORMULATIONS[name]
+    parameters = dict(inspect.signature(load(arm.code)).parameters)
+    parameters.pop("schedule")
+    assert arm.options is not None
+    assert set(arm.options) == set(parameters)
+    assert arm.against({option: p.default for option, p in parameters.items()}) == ""
 
 
 # --- who knows e_sam ------------------------------------------------------------------------------

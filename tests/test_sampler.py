@@ -422,7 +422,7 @@ def test_a_consistent_shift_starts_from_none():
     assert float(arm.b[0]) == pytest.approx(0, abs=1e-12)
     assert abs(toy(arm)[0]) < 1e-4
     for options in ({"power": -1}, {"power": math.inf}, {"strength": math.nan}):
-        with pytest.raises(UserError, match="formulation 'consistent': need a power of 0 or more"):
+        with pytest.raises(UserError, match="'consistent' needs a finite"):
             formulation("consistent", SCHEDULE, **options)
 
 

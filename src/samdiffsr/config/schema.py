@@ -228,6 +228,8 @@ class Variant(Strict):
 
     @model_validator(mode="after")
     def _possible(self) -> Variant:
+        if wrong := FORMULATIONS[self.formulation].against(self.options):
+            raise ValueError(f"options: formulation {self.formulation!r} {wrong}")
         if self.foreign is not None:
             return self._possible_import(self.foreign)
         if self.kind == "denoiser" and bool(FORMULATIONS[self.formulation].e_sam) == (self.masks is None):

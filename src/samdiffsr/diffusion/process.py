@@ -14,7 +14,6 @@ e_sam itself and r is 1: an arm is a pair of tables (m_t, k_t), with the clippin
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, get_args
@@ -145,13 +144,15 @@ def formulation(name: str, schedule: Schedule, *, clip: Clip | None = None, **op
     """The process called `name`, one of FORMULATIONS; `clip` (one of CLIPS) overrides its clipping rule.
 
     options: the other arguments of its function, such as `strength` of `consistent` and `gamma` of `scaled`.
-    UserError for an unknown name, option or clip.
+    UserError for an unknown name, option or clip, and for an option out of its range.
     """
     arm = FORMULATIONS[name]
     tables = load(arm.code)
     unknown = set(options) - set(inspect.signature(tables).parameters)
     if unknown:
         raise UserError(f"formulation {name!r} has no option {', '.join(sorted(unknown))}")
+    if wrong := arm.against(options):
+        raise UserError(f"formulation {name!r} {wrong}")
     if clip not in (None, *CLIPS):
         raise UserError(f"unknown clip {clip!r} for formulation {name!r}: choose one of {', '.join(CLIPS)}")
     maps = Maps(*tables(schedule, **options))
@@ -192,14 +193,9 @@ def consistent(schedule: Schedule, strength: float = 1.0, power: float = 1.0) ->
     """A shift m_t = strength sqrt(1-abar_t)^power, and the k_t that makes eq. (4)'s mean exact without e_sam.
 
     With power = 1 the shift is `strength` noise standard deviations at every t. With power = 2 it fades
-    towards t = 0 and so does b_t: few-step sampling is then nearly that of plain diffusion. UserError for a
-    negative power: the shift would grow where the noise fades.
+    towards t = 0 and so does b_t: few-step sampling is then nearly that of plain diffusion. The power is not
+    negative: the shift would grow where the noise fades.
     """
-    if not 0 <= power < math.inf or not math.isfinite(strength):
-        raise UserError(
-            "formulation 'consistent': need a power of 0 or more and a finite strength,"
-            f" got {power=}, {strength=}"
-        )
     sigma = (1 - schedule.alpha_bar).sqrt()
     m = strength * sigma**power
     m_prev = torch.cat([torch.zeros_like(m[:1]), m[:-1]])  # x_0 is not shifted, whatever the power
@@ -210,7 +206,7 @@ def scaled(schedule: Schedule, gamma: float = 0.5) -> Maps:
     """Noise whose standard deviation differs from region to region, and whose mean does not.
 
     r = exp(gamma tanh(e_sam)), divided by its root mean square over the map, so that the noise is as strong
-    as SRDiff's: r lies within exp(-2 |gamma|) and exp(2 |gamma|). UserError unless 0 < |gamma| <= 1.
+    as SRDiff's: r lies within exp(-2 |gamma|) and exp(2 |gamma|). The registry bounds gamma.
     """
     return Maps(*plain(schedule), scale=_relative(gamma))
 
@@ -221,9 +217,6 @@ def shift_and_scale(schedule: Schedule, gamma: float = 0.5) -> Maps:
 
 
 def _relative(gamma: float) -> Map:
-    if not 0 < abs(gamma) <= 1:
-        raise UserError(f"a scale map needs 0 < |gamma| <= 1, got {gamma=}")
-
     def scale(e_sam: Tensor) -> Tensor:
         r = (gamma * e_sam.tanh()).exp()
         return r / r.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
