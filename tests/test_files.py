@@ -20,6 +20,7 @@ from samdiffsr.core.locks import here
 from samdiffsr.data.catalogue import Source, Take, Way
 from samdiffsr.data.manifest import Entry
 from samdiffsr.data.verify import Verified, write_stamp
+from samdiffsr.workflow.doctor import remove_leftovers
 
 WRITE = """
 import os, sys
@@ -75,6 +76,33 @@ def test_what_a_killed_process_left_is_found(tmp_path: Path) -> None:
     assert [path.read_text()[0] for path in leftovers([tmp_path])] == ["a"]
     lives.communicate("")
     assert len(_hidden(tmp_path)) == 1
+
+
+FOLDER = """
+import sys
+from samdiffsr.core.files import atomic_folder
+with atomic_folder("release") as part:
+    (part / "config.json").write_text("{}")
+    print("written", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", FOLDER], cwd=tmp_path, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    assert list(remove_leftovers(tmp_path)) == []  # it lives
+    process.kill()
+    process.communicate()
+    (tmp_path / "other").mkdir()
+    (left,) = _hidden(tmp_path)
+    shutil.copytree(left, tmp_path / "other" / left.name)
+    assert list(remove_leftovers(tmp_path)) == [left]
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert any((tmp_path / "other").iterdir())  # no folder of the project's
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EROFS, errno.EPERM)
 
 
-# Names of temporary files: .<name>.part-<machine>-<process>-<random digits><suffix>
+# Names of temporary files and folders: .<name>.part-<machine>-<process>-<random digits><suffix>
 _LEFT = re.compile(r"\..*\.part-(?:(?P<host>\w{1,20})-)?(?P<pid>\d+)(?:-[0-9a-f]{8})?(?:\.[^.]{1,15})?")
 DAY = 86400.0  # seconds
 
@@ -58,13 +58,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     part: Path | None = None
     try:
-        with contextlib.ExitStack() as stack:
-            folders = _make_folder(path.parent)
-            part = _temporary(path)
-            file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-            stack.callback(os.close, file)
-            with contextlib.suppress(OSError):  # a disk that knows no locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folders = _make_folder(path.parent)
+        part = _temporary(path)
+        with _locked(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC):
             yield part
             _fsync(part)  # the rename must not overtake the data
             os.replace(part, path)
@@ -84,6 +80,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
     """Yield a new temporary folder beside `folder`; rename it so if the block succeeds, else remove it.
 
+    While the block runs, the folder is locked (`leftovers`).
     Raises UserError naming `folder`: it is there already, or cannot be written, as of `atomic_path`.
     """
     folder = Path(folder)
@@ -94,11 +91,12 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         folders = _make_folder(folder.parent)
         part = _temporary(folder)
         part.mkdir()
-        yield part
-        sync(path for path in part.rglob("*") if path.is_file())
-        os.rename(part, folder)
-        for place in folders:
-            _fsync(place)
+        with _locked(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC):
+            yield part
+            sync(path for path in part.rglob("*") if path.is_file())
+            os.rename(part, folder)
+            for place in folders:
+                _fsync(place)
     except OSError as error:
         if error.errno in FULL + DENIED:
             raise UserError(explained(error, folder)) from error
@@ -106,6 +104,18 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, flags: int) -> Iterator[None]:
+    """Open `path` and hold a lock on it, where the disk knows locks: what it is for lives (`leftovers`)."""
+    file = os.open(path, flags, 0o666)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(file)
 
 
 def _make_folder(folder: Path) -> list[Path]:
@@ -152,17 +162,27 @@ def sync(paths: Iterable[Path]) -> None:
         _fsync(folder)
 
 
-def leftovers(folders: Iterable[Path]) -> Iterator[Path]:
-    """Temporary files under `folders` whose process was killed.
+def leftovers(folders: Iterable[Path], *, below: bool = True) -> Iterator[Path]:
+    """Temporary files and folders in `folders` whose process was killed; below: in all folders below too.
 
-    A live one holds a lock on its file. Where a lock may not reach (another machine's file) or the process
-    number is in use again, a file counts once it is a day old.
+    A live one holds a lock on it. Where a lock may not reach (another machine's) or the process number is in
+    use again, it counts once it is a day old.
     """
     for folder in folders:
-        for place, _, names in os.walk(folder):
-            for name in names:
+        for place, inner, names in os.walk(folder):
+            for name in [*inner, *names]:
                 if (match := _LEFT.fullmatch(name)) and _is_left(Path(place, name), match):
                     yield Path(place, name)
+            if not below:
+                break
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is still there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_left(path: Path, match: re.Match[str]) -> bool:

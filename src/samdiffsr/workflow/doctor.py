@@ -1,6 +1,6 @@
 """What a study needs, what of it is here, and the command that mends what is not.
 
-Nothing is changed, but that temporary files of killed processes are removed.
+Nothing is changed, but that temporary files and folders of killed processes are removed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from samdiffsr.checkpoints.released import check_model, models_of, regions_diges
 from samdiffsr.config.config import Config
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import leftovers, read_json
+from samdiffsr.core.files import leftovers, read_json, remove
 from samdiffsr.core.layout import Layout
 from samdiffsr.data.catalogue import Source, weights
 from samdiffsr.data.fetch import in_mirror
@@ -62,10 +62,11 @@ def examine(
 
 
 def remove_leftovers(root: Path = Path()) -> Iterator[Path]:
-    """Remove the temporary files that killed processes left, and say which."""
+    """Remove the temporary files and folders that killed processes left, and say which."""
     folders = ("data", "work", "results", "weights", "checkpoints")
-    for path in leftovers(root / folder for folder in folders):
-        path.unlink(missing_ok=True)
+    # releases and records are mostly written into the root itself
+    for path in (*leftovers([root], below=False), *leftovers(root / folder for folder in folders)):
+        remove(path)
         yield path
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from samdiffsr import __version__
 from samdiffsr.core.batch import Batch
 from samdiffsr.core.errors import UserError, shown
-from samdiffsr.core.files import atomic_path, leftovers, sha256_file, sha256_json
+from samdiffsr.core.files import atomic_path, leftovers, remove, sha256_file, sha256_json
 from samdiffsr.core.progress import progress_bar
 from samdiffsr.data.resize import upscale
 from samdiffsr.models.model_info import model_info
@@ -118,7 +118,7 @@ def upscale_images(
         batch.finish()
         return
     for part in leftovers([plan.folder] if plan.folder else []):
-        part.unlink(missing_ok=True)
+        remove(part)
     budget = memory * 1_000_000
     with progress_bar(unit="band", leave=False) as show:
         if "denoiser" in models:
