@@ -29,6 +29,7 @@ from samdiffsr.config.recipes.figures import figure_recipe
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.data.images import write_png
+from samdiffsr.data.prepare import build_empty_store
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.evaluation.artifact import artifact_map
 from samdiffsr.evaluation.compare import paired_difference
@@ -182,6 +183,14 @@ def test_every_method_has_its_crop_and_the_crops_psnr(images: dict[str, list[Pat
     assert parts[2].get_title() == f"SRDIFF\n{psnr_y(srdiff, truth):.2f} dB"
     assert 15 < psnr_y(srdiff, truth) < 25
     assert "automatically" not in _words(page)
+    assert "In dB: PSNR-Y of the crop, not of the image." in page.notes
+
+
+def test_crops_of_images_without_truth_say_nothing_of_db(images: dict[str, list[Path]]) -> None:
+    build_empty_store(images["hr"][0].with_suffix(""))
+    page = crops.draw(_crops(crops=[{"dataset": "test", "image": "b", "box": [16, 40, 20, 12]}]), images)
+    assert "No truth: b" in _words(page)
+    assert "dB" not in _words(page)
 
 
 def test_a_crop_outside_its_image_is_refused(images: dict[str, list[Path]]) -> None:

@@ -71,7 +71,8 @@ def draw(recipe: CropsRecipe, inputs: Inputs) -> Page:
             picture(
                 axis, crop, f"{row.label}\n" + (f"{psnr_y(crop, cut(whole, box)):.2f} dB" if known else "")
             )
-    notes.append("In dB: PSNR-Y of the crop, not of the image.")
+    if any(samples.known(dataset) for dataset, _, _ in chosen):
+        notes.append("In dB: PSNR-Y of the crop, not of the image.")
     if missing:
         notes.append(f"Without an image here: {', '.join(dict.fromkeys(missing))}.")
     return Page(figure, notes)
