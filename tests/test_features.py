@@ -32,6 +32,8 @@ from samdiffsr.models.denoiser import build_denoiser
 from samdiffsr.models.recipe import DenoiserNetwork, UNet
 from samdiffsr.training.denoiser import bound
 from samdiffsr.training.patches import PatchSource
+from samdiffsr.workflow.arguments import encoding_code
+from samdiffsr.workflow.fingerprint import fingerprint
 from samdiffsr.workflow.inputs.stores import encoded
 
 LEFT = np.array([[1, 1, 0, 0]] * 2, bool)
@@ -106,11 +108,17 @@ def loud(image: np.ndarray) -> np.ndarray:
     return image.astype(float)
 
 
+def bright(image: np.ndarray) -> np.ndarray:
+    return np.full(image.shape[:2], 0.75)
+
+
 @pytest.fixture
 def toys() -> Iterator[None]:
+    FEATURES.register("bright", Feature(f"{__name__}:bright", "pixels", 0.5, 1))
     FEATURES.register("loud", Feature(f"{__name__}:loud", "pixels", 0, 1, channels=3))
     FEATURES.register("wide", Feature(f"{__name__}:loud", "pixels", 0, 255))
     yield
+    FEATURES.remove("bright")
     FEATURES.remove("loud")
     FEATURES.remove("wide")
 
@@ -121,6 +129,14 @@ def test_what_a_feature_does_not_declare_is_refused() -> None:
         values("loud")
     with pytest.raises(UserError, match="feature 'wide': gives 3 numbers a region and declares 1"):
         values("wide")
+
+
+@pytest.mark.usefixtures("toys")
+def test_bounds_are_those_of_regions_that_have_pixels() -> None:
+    """Uncovered pixels that are not there, and a mask without pixels, have no number to be refused."""
+    assert values("bright") == [0, 0.75, 0.75]
+    assert values("bright", Regions.from_masks([ALL, np.zeros_like(ALL)])) == [0, 0.75]
+    assert values("bright", mean_over="image") == [0, 0.375, 0.375]  # zeros beside the region count
 
 
 @pytest.fixture
@@ -187,6 +203,13 @@ def test_a_variant_by_features(raw: dict[str, Any]) -> None:
     assert "features" not in theirs.text()
     assert set(encoded(config, "demo_train", "m", encoding_name(config, "mine"))) == {"labels", "images"}
     assert set(encoded(config, "demo_train", "m", encoding_name(config, "sam_diffsr"))) == {"labels"}
+
+
+def test_a_changed_formula_of_a_feature_encodes_again(raw: dict[str, Any]) -> None:
+    config = load_config(raw)
+    plain, mine = (encoding_code(config, encoding_name(config, name)) for name in ("sam_diffsr", "mine"))
+    assert plain == fingerprint("samdiffsr.masks.encode")
+    assert mine == fingerprint("samdiffsr.masks.encode", "samdiffsr.masks.features") != plain
 
 
 @pytest.mark.parametrize(

@@ -115,21 +115,34 @@ def feature_values(
                 found = load(feature.code)(image[: regions.shape[0], : regions.shape[1]])
             maps = found.reshape(*found.shape[:2], -1).transpose(2, 0, 1)
             parts = [_means(regions, one, encoding) for one in maps]
-        _check(name, feature, parts)
+        _check(name, feature, parts, regions, encoding)
         columns += [_on_atoms(regions, *part, encoding) for part in parts]
     return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
 
-def _check(name: str, feature: Feature, parts: list[tuple[np.ndarray, float, np.ndarray]]) -> None:
-    """UserError unless a feature gives as many numbers, and within the bounds, as it declares."""
+def _check(
+    name: str,
+    feature: Feature,
+    parts: list[tuple[np.ndarray, float, np.ndarray]],
+    regions: Regions,
+    encoding: Encoding,
+) -> None:
+    """UserError unless a feature gives as many numbers, and within the bounds, as it declares.
+
+    A mask without pixels has no number, nor have the uncovered pixels where there are none.
+    """
     if len(parts) != feature.channels:
         raise UserError(
             f"feature {name!r}: gives {len(parts)} numbers a region and declares {feature.channels}"
         )
-    for mean, uncovered, _ in parts:
-        numbers = np.append(mean, uncovered)
-        if not ((numbers >= feature.low - SLACK) & (numbers <= feature.high + SLACK)).all():
-            worst = numbers[np.argmax(np.abs(numbers - (feature.low + feature.high) / 2))]
+    low, high = feature.low, feature.high
+    if feature.of != "regions" and encoding.mean_over == "image":  # zeros count in the mean
+        low, high = min(low, 0), max(high, 0)
+    bare = bool((regions.labels == 0).any())
+    for mean, uncovered, sizes in parts:
+        numbers = np.append(mean[sizes > 0], [uncovered] if bare else [])
+        if not ((numbers >= low - SLACK) & (numbers <= high + SLACK)).all():
+            worst = numbers[np.argmax(np.abs(numbers - (low + high) / 2))]
             raise UserError(
                 f"feature {name!r}: gives {worst:g}, which is not within the declared {feature.low:g} to "
                 f"{feature.high:g}"

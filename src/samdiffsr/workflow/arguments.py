@@ -201,8 +201,9 @@ def encoding_images(config: Config, dataset: str, encoding: str) -> list[str]:
 
 
 def encoding_code(config: Config, encoding: str) -> str:
-    """Of the modules that make values of regions."""
-    return fingerprint("samdiffsr.masks.encode", *plugins(stores.encoding_of(config, encoding).codes))
+    """Of the modules that make values of regions, the package's own too: the stage loads them by name."""
+    codes = stores.encoding_of(config, encoding).codes
+    return fingerprint("samdiffsr.masks.encode", *sorted({module_of(code) for code in codes}))
 
 
 def training_code(config: Config, variant: str) -> str:
