@@ -53,10 +53,24 @@ def test_the_example_is_planned_without_torch() -> None:
     assert python(code, ROOT) == "True examples.my_method.late_shift False"
 
 
+def test_a_study_from_python_takes_plugins_in_a_tuple() -> None:
+    code = (
+        "from samdiffsr import open_study; from samdiffsr.diffusion.registry import FORMULATIONS\n"
+        "open_study(plugins=('examples.my_method.late_shift',)); print('late_shift' in FORMULATIONS)"
+    )
+    assert python(code, ROOT) == "True"
+
+
 def test_the_example_passes_the_gate() -> None:
-    code = "from samdiffsr.cli.app import main; main(['check-formulation', 'late_shift'])"
-    said = python(code, ROOT, SAMDIFFSR_PLUGINS="examples.my_method.late_shift")
+    words = ["check-formulation", "late_shift", "--plugin", "examples.my_method.late_shift"]
+    said = python(f"from samdiffsr.cli.app import main; main({words})", ROOT)
     assert said.splitlines()[-1] == "late_shift: unbiased, as declared"
+
+
+def test_an_image_is_upscaled_by_a_model_of_a_plugin(tmp_path: Path) -> None:
+    words = ["upscale", "a.png", "--out", "b.png", "--checkpoint", "m.pt", "--plugin", "no_such_plugin"]
+    said = python(f"from samdiffsr.cli.app import main; main({words})", tmp_path)
+    assert "plug-in 'no_such_plugin': ModuleNotFoundError" in said
 
 
 @pytest.fixture

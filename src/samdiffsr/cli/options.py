@@ -64,6 +64,10 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the 
 Shard = Annotated[
     Any, typer.Option(parser=shard, metavar="PART/PARTS", help="The part of the images to work on.")
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="MODULE", help="A plug-in that it needs; may be repeated."),
+]
 Out = Annotated[Path, path("Where to write.")]
 Hr = Annotated[Path, path("Store of HR images.")]
 Lr = Annotated[Path, path("Store of LR images.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from samdiffsr.cli.options import Device, Hr, Lr, Out, RecipeText, Threads, grouped, path
+from samdiffsr.cli.options import Device, Hr, Lr, Out, Plugins, RecipeText, Threads, grouped, path
 from samdiffsr.cli.stage import Stage
 
 if TYPE_CHECKING:
@@ -144,11 +144,15 @@ def check_formulation(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of its function; may be repeated.")
     ] = None,
     features: Annotated[int, typer.Option(min=1, metavar="N", help="Numbers a region.")] = 1,
+    plugin: Plugins = None,
     threads: Threads = 1,
 ) -> None:
     """Say how a perfect network's images are distributed; refuse a bias that is not declared."""
     from samdiffsr.cli.options import say
     from samdiffsr.core.errors import UserError
+    from samdiffsr.core.plugins import load_plugins
+
+    load_plugins(plugin or ())
     from samdiffsr.diffusion.registry import FORMULATIONS
     from samdiffsr.diffusion.toy import check
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from samdiffsr.cli.options import Device, path
+from samdiffsr.cli.options import Device, Plugins, path
 from samdiffsr.cli.sampling import TOPIC
 from samdiffsr.cli.stage import Stage
 
@@ -43,6 +43,7 @@ def upscale(
     memory: Annotated[
         int, typer.Option(min=1, metavar="MB", help="Memory for the network's feature maps.")
     ] = 550,
+    plugin: Plugins = None,
     device: Device = "auto",
     precision: Annotated[
         Literal["auto", "bf16", "float32"], typer.Option(help="Arithmetic of the networks.")
@@ -52,6 +53,9 @@ def upscale(
     ] = None,
 ) -> None:
     """Enlarge images of your own with a trained model."""
+    from samdiffsr.core.plugins import load_plugins
+
+    load_plugins(plugin or ())
     from samdiffsr.sampling.upscale.command import upscale_images
 
     upscale_images(

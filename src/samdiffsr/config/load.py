@@ -24,7 +24,7 @@ def load_config(value: dict[str, Any] | str | Path) -> Config:
     if not isinstance(value, dict):
         value = read_mapping(value)
     plugins = value.get("plugins")
-    load_plugins(plugins if isinstance(plugins, list) and all(isinstance(p, str) for p in plugins) else ())
+    load_plugins(plugins if isinstance(plugins, list | tuple) and all(isinstance(p, str) for p in plugins) else ())
     try:
         return Config.model_validate(value)
     except ValidationError as error:
