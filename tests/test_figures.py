@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import zlib
+from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ from PIL import Image
 
 from samdiffsr.cli.app import main
 from samdiffsr.config.load import load_config
+from samdiffsr.config.reading import read_mapping
 from samdiffsr.config.recipes.figures import figure_recipe
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.data.images import write_png
 from samdiffsr.data.prepare import build_empty_store
 from samdiffsr.data.store import StoreWriter
+from samdiffsr.diffusion.process import Maps, consistent
+from samdiffsr.diffusion.registry import FORMULATIONS, Arm
 from samdiffsr.evaluation.artifact import artifact_map
 from samdiffsr.evaluation.compare import paired_difference
 from samdiffsr.evaluation.scores import IMAGE_COLUMNS as SCORE_COLUMNS
@@ -570,6 +574,48 @@ def test_the_noise_is_the_mixture_that_the_masks_make(structure: dict[str, list[
         assert f"{shift:.2f}" in panel.get_title()
         x, plain = panel.lines[1].get_data()
         assert x[plain.argmax()] == pytest.approx(0, abs=0.05)
+
+
+def halved_early(schedule: Any, strength: float = 1.0) -> Maps:
+    shift, target = consistent(schedule, strength)
+    return Maps(shift, target, mean=lambda e_sam: e_sam / 2)
+
+
+@pytest.fixture
+def by_half() -> Iterator[None]:
+    FORMULATIONS.register("halved", Arm(f"{__name__}:halved_early", clip="wide"))
+    yield
+    FORMULATIONS.remove("halved")
+
+
+@pytest.mark.usefixtures("by_half")
+def test_the_noise_is_that_of_the_formulations_options_and_mean_map(structure: dict[str, list[Path]]) -> None:
+    from samdiffsr.masks.encode import load_values
+
+    rows = (_row("sam_diffsr", formulation="halved"),)
+    told = {"rows": rows, "image": "", "times": [50], "formulation_options": {"strength": 3.0}}
+    page = noise.draw(_recipe("noise", **told), structure)
+    (panel,) = (a for a in _axes(page) if a.get_title().startswith("t = "))
+    assert panel.get_title() == "t = 50: shift 3.00 $u$"
+    values = load_values(structure["values"][0])[0]
+    x, density = panel.lines[0].get_data()
+    mean = 3 / 2 * (0.25 * values[1] + 0.75 * values[2])
+    assert np.trapezoid(x * density, x) == pytest.approx(mean, abs=1e-3)
+    assert page.notes == ["SAM_DIFFSR: the shift of x_t is m_t u, a function of e_sam (formulation halved)."]
+
+
+def test_a_noise_figure_knows_its_variants_options(root: Path) -> None:
+    raw = read_mapping(root / "config.yaml")
+    assert "formulation_options" not in figure_recipe(load_config(raw), "figure1a").text()
+    raw["variants"]["mine"] = {"base": "consistent", "label": "Mine", "options": {"strength": 2}}
+    raw["figures"]["figure1a"]["variant"] = "mine"
+    assert '"formulation_options":{"strength":2.0}' in figure_recipe(load_config(raw), "figure1a").text()
+
+
+def test_a_scale_map_has_no_figure_of_shifts(structure: dict[str, list[Path]]) -> None:
+    recipe = _recipe("noise", rows=(_row("sam_diffsr", formulation="scaled"),), image="", times=[50])
+    with pytest.raises(UserError, match="'scaled' scales the noise, and it shows shifts"):
+        noise.draw(recipe, structure)
 
 
 def test_the_modulations_strength_is_the_formulations_tables() -> None:

@@ -150,6 +150,7 @@ FIELDS: dict[str, Callable[[Config, Figure], Any]] = {
     "checkpoints": lambda config, spec: config.checkpoint_source,
     "train_set": lambda config, spec: config.chosen.train_set,
     "diffusion": lambda config, spec: config.diffusion,
+    "formulation_options": lambda config, spec: config.variants[_variants(config, spec)[0]].options,
     "notes": _notes,
     "crops": _crops,
     "scale": _scale,

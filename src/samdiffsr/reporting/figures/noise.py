@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store
@@ -20,19 +21,26 @@ COLOURMAP = "cividis"  # its lightness rises with e_sam, also in grey
 def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
     """Above: the image, its e_sam, the noise without and with it. Below: the noise's density at some t.
 
-    The noise is x_t - sqrt(alpha_bar_t) x_0 = m_t e_sam + sqrt(1 - alpha_bar_t) epsilon, in units of its
-    standard deviation. Its density over the image is a mixture of normal ones, one a region: drawn exactly.
+    The noise is x_t - sqrt(alpha_bar_t) x_0 = m_t u + sqrt(1 - alpha_bar_t) epsilon, in units of its standard
+    deviation; u, the mean map, is e_sam or a function of it. Its density over the image is a mixture of normal
+    ones, one a region: drawn exactly.
 
     Args:
-        recipe: rows (one, with its formulation), diffusion, image (a name; "" is the first), times.
+        recipe: rows (one, with its formulation), formulation_options, diffusion, image (a name; "" is the
+            first), times.
         inputs: hr, labels, values.
 
     Raises:
-        UserError: no such image, or a variant whose regions have several numbers.
+        UserError: no such image, a variant whose regions have several numbers, or a formulation that scales
+            the noise or shifts each colour in its own way.
     """
     row = recipe.rows[0]
     schedule = cosine_schedule(recipe.diffusion.steps, recipe.diffusion.s, recipe.diffusion.beta_max)
-    process = formulation(row.formulation, schedule)
+    process = formulation(row.formulation, schedule, **recipe.formulation_options)
+    if process.scale is not None:
+        raise UserError(
+            f"figure of {row.label!r}: formulation {row.formulation!r} scales the noise, and it shows shifts"
+        )
     times = sorted(recipe.times)
     store = Store(inputs["hr"][0].with_suffix(""))
     regions = RegionStore(inputs["labels"][0].with_suffix(""))
@@ -43,8 +51,17 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
     if values.ndim > 1:
         raise UserError(f"figure of {row.label!r}: its regions have several numbers, and it shows one")
     e_sam = values[labels]
-    share = np.bincount(labels.ravel(), minlength=len(values)) / labels.size
-    shift = (process.m / (1 - schedule.alpha_bar).sqrt()).numpy()  # per unit of e_sam, in standard deviations
+    u = process.u(torch.from_numpy(e_sam)[None, None])
+    if u.shape[1] > 1:
+        raise UserError(
+            f"figure of {row.label!r}: formulation {row.formulation!r} shifts each colour in its own way, and"
+            " it shows one"
+        )
+    mean_map = u[0, 0].numpy()
+    levels, counts = np.unique(mean_map, return_counts=True)
+    share = counts / mean_map.size
+    shift = (process.m / (1 - schedule.alpha_bar).sqrt()).numpy()  # per unit of u, in standard deviations
+    symbol = "E_{SAM}" if process.mean is None else "u"
 
     columns = max(4, len(times))
     figure = page(1.75 * columns, 4.3)
@@ -56,16 +73,16 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
     above.colorbar(top[1].images[0], ax=top[1], shrink=0.6, pad=0.02).ax.tick_params(labelsize=6)
     epsilon = np.random.default_rng(0).standard_normal(e_sam.shape)
     late = times[-1]
-    modulated = epsilon + shift[late - 1] * e_sam
+    modulated = epsilon + shift[late - 1] * mean_map
     reach = float(np.abs(modulated).max())
     for axes, noise, words in ((top[2], epsilon, "plain"), (top[3], modulated, "modulated")):
         picture(axes, noise, f"{words} noise, t = {late}", cmap="gray", vmin=-reach, vmax=reach)
 
-    reach = 4 + float(np.abs(shift[[t - 1 for t in times]]).max() * np.abs(values[share > 0]).max())
+    reach = 4 + float(np.abs(shift[[t - 1 for t in times]]).max() * np.abs(levels).max())
     x = np.linspace(-reach, reach, 801)
     grid = below.subplots(1, len(times), sharey=True, squeeze=False)[0]
     for axes, t in zip(grid, times, strict=True):
-        means = shift[t - 1] * values
+        means = shift[t - 1] * levels
         axes.fill_between(x, mixture(x, share, means), color=COLOURS[6], alpha=0.4, linewidth=0)
         axes.plot(x, mixture(x, share, means), color=COLOURS[0], label="modulated, whole image")
         axes.plot(
@@ -76,13 +93,14 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
                 x, mixture(x, np.ones(1), means[k : k + 1]), linestyle=":", linewidth=1.1, color="#555555",
                 label="modulated, the largest regions alone",
             )  # fmt: skip
-        axes.set_title(f"t = {t}: shift {shift[t - 1]:.2f} " + r"$E_{SAM}$")
+        axes.set_title(f"t = {t}: shift {shift[t - 1]:.2f} ${symbol}$")
         axes.set_xlabel("noise / its s.d.")
     grid[0].set_ylabel("density")
     handles, words = grid[0].get_legend_handles_labels()
     once = dict(zip(words, handles, strict=True))
     below.legend(once.values(), once, loc="outside lower center", ncols=3)
-    return Page(figure, [f"{row.label}: the shift of x_t is m_t e_sam (formulation {row.formulation})."])
+    name = "e_sam" if process.mean is None else "u, a function of e_sam"
+    return Page(figure, [f"{row.label}: the shift of x_t is m_t {name} (formulation {row.formulation})."])
 
 
 def mixture(x: np.ndarray, share: np.ndarray, means: np.ndarray) -> np.ndarray:

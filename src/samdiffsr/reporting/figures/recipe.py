@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from samdiffsr.core.recipe import Strict
 from samdiffsr.diffusion.recipe import Diffusion
 from samdiffsr.evaluation.named import Defining
@@ -66,6 +68,9 @@ class NoiseRecipe(FigureRecipe):
     diffusion: Diffusion
     image: str  # its name; "" is the first
     times: tuple[int, ...]
+    formulation_options: dict[str, float] = Field(default_factory=dict)
+
+    later = (*FigureRecipe.later, "formulation_options")
 
 
 class ModulationRecipe(FigureRecipe):
