@@ -63,6 +63,16 @@ def _set(path: str, value: Any) -> Any:
             _set("variants/consistent/options", {"power": -1}),
             ["variants.consistent", "'consistent' needs a finite power of 0 or more, got power=-1"],
         ),
+        (_set("variants/srdiff/features", ["area"]), ["variants.srdiff", "features: no effect without masks"]),
+        (_set("variants/rrdb/options", {"gamma": 0.5}), ["variants.rrdb", "options: no effect on kind 'enc"]),
+        (
+            _set("variants/bicubic/backbone", {"kind": "unet"}),
+            ["variants.bicubic", "backbone: no effect on kind 'bicubic'"],
+        ),
+        (
+            _set("variants/authors/options", {"strength": 2}),
+            ["variants.authors", "options: no effect on a network that others trained"],
+        ),
         (_set("variants/mask_low/base", "nobody"), ["variants.mask_low.base", "'nobody'"]),
         (_set("variants/sam_diffsr/base", "mask_low"), ["leads back to itself"]),
         (_set("variants/mask_low/encoder", "huge"), ["variants.mask_low.encoder", "'huge'"]),
@@ -110,6 +120,14 @@ def _set(path: str, value: Any) -> Any:
         (_set("figures/figure2/tables", ["table2", "table7"]), ["figures.figure2.tables", "scale factors"]),
         (_set("figures/figure2/metrics", ["psnr"]), ["figures.figure2.metrics.0", "'psnr'"]),
         (_set("figures/figure1a/variant", "srdiff"), ["figures.figure1a", "'srdiff' has no masks"]),
+        (
+            _set("variants/sam_diffsr/features", ["rope", "cosine", "linear"]),
+            ["figures.figure1a.variant", "a region of 'sam_diffsr' has 3 numbers"],
+        ),
+        (
+            _set("tables/tables4/metrics", ["mean_error"]),
+            ["figures.figure_split.tables", "'tables4' has no metric 'sample_variance'"],
+        ),
         (_set("figures/figure1a/times", [5, 101]), ["figures.figure1a.times", "100 steps, not 101"]),
         (_set("figures/figure_steps/steps", [15, 200]), ["figures.figure_steps.steps", "100 steps, not 200"]),
         (
@@ -162,6 +180,27 @@ def test_a_variant_takes_what_it_does_not_say_from_its_base(raw: dict[str, Any])
     assert mine.rope_axis == released.rope_axis == "height"
     training = denoiser_recipe(config, Run(variant="mine", scale=4, seed=0)).training
     assert (training.loss, training.batch) == ("l1", 4)  # base's and its own
+
+
+def test_a_variant_takes_nothing_from_its_base_that_has_no_effect_on_it(raw: dict[str, Any]) -> None:
+    raw["variants"]["rich"] = {
+        "base": "consistent",
+        "label": "Rich",
+        "features": ["area"],
+        "options": {"strength": 2},
+        "backbone": {"kind": "diffusers_unet"},
+    }
+    bare = {"base": "rich", "label": "Bare", "masks": None, "formulation": "none"}
+    raw["variants"] |= {
+        "plain": {**bare, "options": {}},
+        "coder": {**bare, "kind": "encoder"},
+        "theirs": {**bare, "foreign": {"denoiser": "a.ckpt"}},
+    }
+    variants = load_config(raw).variants
+    assert [variants[name].features for name in ("rich", "plain", "coder")] == [("area",), (), ()]
+    assert variants["plain"].backbone == variants["rich"].backbone is not None
+    assert [variants[name].backbone for name in ("coder", "theirs")] == [None, None]
+    assert [variants[name].options for name in ("rich", "coder", "theirs")] == [{"strength": 2}, {}, {}]
 
 
 def _recipes(raw: dict[str, Any]) -> dict[str, str]:

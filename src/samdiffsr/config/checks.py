@@ -10,7 +10,7 @@ from samdiffsr.core.registry import similar
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, NamedMetric
 from samdiffsr.models.registry import SRDiffUNet
-from samdiffsr.reporting.figures.spec import Figure, Metrics
+from samdiffsr.reporting.figures.spec import SPLIT, Figure, Metrics, Noise, Split
 
 if TYPE_CHECKING:
     from samdiffsr.config.config import Config
@@ -129,6 +129,13 @@ def check_figure(config: Config, key: str, figure: Figure) -> None:
             )
     if isinstance(figure, Metrics) and len({config.tables[name].scale for name in figure.tables}) > 1:
         raise ValueError(f"{where}.tables: their scale factors differ")
+    if isinstance(figure, Noise) and (numbers := config.variants[figure.variant].encoding.channels) > 1:
+        raise ValueError(
+            f"{where}.variant: a region of {figure.variant!r} has {numbers} numbers, and the figure shows one"
+        )
+    for name in figure.tables if isinstance(figure, Split) else ():
+        if lacking := [metric for metric in SPLIT if metric not in config.tables[name].metrics]:
+            raise ValueError(f"{where}.tables: {name!r} has no metric {lacking[0]!r}, which the figure shows")
     for crop in getattr(figure, "crops", ()):
         _known(f"{where}.crops", crop.dataset, config.datasets, "dataset")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from samdiffsr.config.schema import without_effect
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import baselines
 
 
 def completed(value: Any) -> Any:
     """The same with every variant filled from its `base`, the packaged baselines and the placebos' mask sets.
+
+    A variant does not take from its base what would have no effect on it.
 
     Raises:
         ValueError: a variant that is no mapping, an unknown base, a circle.
@@ -42,7 +45,9 @@ def completed(value: Any) -> Any:
             raise ValueError(f"variants.{name}.base: no variant {base!r}{similar(base, variants)}")
         inherited = full(base, (*seen, name))
         training = {**inherited.get("training", {}), **own.get("training", {})}
-        return {**inherited, "published": "", **own, "training": training}
+        made = {**inherited, "published": "", **own, "training": training}
+        useless = without_effect(made.get("kind", "denoiser"), made.get("foreign"), made.get("masks"))
+        return {key: value for key, value in made.items() if key in own or key not in useless}
 
     complete = {name: full(name) for name in variants}
     return _with_placebos({**value, "variants": complete})

@@ -167,6 +167,18 @@ class Foreign(Strict):
         return [file for file in dict.fromkeys((self.encoder_file, self.denoiser)) if file]
 
 
+def without_effect(kind: Any, foreign: Any, masks: Any) -> dict[str, str]:
+    """Fields of a variant that decide nothing, each with why; no variant says them or has them of its base."""
+    fields = {}
+    if masks is None:
+        fields["features"] = "without masks"
+    if kind != "denoiser":
+        fields |= dict.fromkeys(("backbone", "options"), f"on kind {kind!r}")
+    elif foreign is not None:
+        fields |= dict.fromkeys(("backbone", "options"), "on a network that others trained")
+    return fields
+
+
 class Variant(Strict):
     """One method, as data. What is not said is the paper's SAM-DiffSR, or what `base` says."""
 
@@ -226,8 +238,16 @@ class Variant(Strict):
         """Whether region masks take part in training."""
         return self.masks is not None
 
+    @property
+    def encoding(self) -> Encoding:
+        """How its regions become values."""
+        return Encoding(**{name: getattr(self, name) for name in Encoding.model_fields})
+
     @model_validator(mode="after")
     def _possible(self) -> Variant:
+        for field, why in without_effect(self.kind, self.foreign, self.masks).items():
+            if getattr(self, field):
+                raise ValueError(f"{field}: no effect {why}; leave it out")
         if wrong := FORMULATIONS[self.formulation].against(self.options):
             raise ValueError(f"options: formulation {self.formulation!r} {wrong}")
         if self.foreign is not None:
@@ -245,8 +265,7 @@ class Variant(Strict):
         return self
 
     def _possible_features(self) -> None:
-        arm, name = FORMULATIONS[self.formulation], self.formulation
-        encoding = Encoding(position=self.position, features=self.features)
+        arm, name, encoding = FORMULATIONS[self.formulation], self.formulation, self.encoding
         numbers = encoding.channels
         if self.features and self.position not in ("rope", *self.features):
             raise ValueError(

@@ -64,8 +64,7 @@ def statistics_recipe(config: Config, dataset: str, mask_set: str, scale: int) -
 
 def encoding_recipe(config: Config, variant: str) -> Encoding:
     """Values per region (paper equation 6)."""
-    v = config.variants[variant]
-    return Encoding(**{name: getattr(v, name) for name in Encoding.model_fields})
+    return config.variants[variant].encoding
 
 
 def encoding_name(config: Config, variant: str) -> str:

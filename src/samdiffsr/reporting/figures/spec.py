@@ -142,6 +142,9 @@ class Published(Figure):
     """Metric to show."""
 
 
+SPLIT = ("mean_error", "sample_variance")  # the parts of a sample's squared error
+
+
 class Split(Figure):
     """The squared error of several samples, split into that of their mean and their variance."""
 

@@ -6,10 +6,11 @@ import pandas as pd
 
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.figures.recipe import SplitRecipe
+from samdiffsr.reporting.figures.spec import SPLIT
 from samdiffsr.reporting.figures.style import COLOURS, Inputs, Page, message, page
 from samdiffsr.reporting.frames import read_scores
 
-PARTS = {"mean_error": "", "sample_variance": "////"}  # metric -> hatch, for grey
+PARTS = dict(zip(SPLIT, ("", "////"), strict=True))  # metric -> hatch, for grey
 
 
 def draw(recipe: SplitRecipe, inputs: Inputs) -> Page:
