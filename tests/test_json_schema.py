@@ -19,6 +19,7 @@ FILES = [
     ROOT / "config.yaml",
     *sorted(ROOT.glob("tests/configs/*.yaml")),
     *sorted(ROOT.glob("results/kept/*.yaml")),
+    *sorted(ROOT.glob("examples/**/*.yaml")),
 ]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
@@ -75,7 +76,7 @@ def test_every_field_is_described(schema: dict[str, Any]) -> None:
         ({"stuby": "demo"}, []),
         ({"study": "Demo"}, ["study"]),
         ({"variants": {"mine": {"rope_axis": "rows"}}}, ["variants", "mine", "rope_axis"]),
-        ({"variants": {"mine": {"formulation": "publisht"}}}, ["variants", "mine", "formulation"]),
+        ({"variants": {"mine": {"formulation": 1}}}, ["variants", "mine", "formulation"]),
         ({"variants": {"mine": {"training": {"step": 1}}}}, ["variants", "mine", "training"]),
         ({"mask_sets": {"a": {"segmenter": {"kind": "ucm", "of": "b"}}}}, ["mask_sets", "a", "segmenter"]),
         ({"figures": {"figure99": {"kind": "crops", "metric": "psnr_y"}}}, ["figures", "figure99"]),
@@ -86,3 +87,18 @@ def test_every_field_is_described(schema: dict[str, Any]) -> None:
 def test_mistakes_are_found(schema: dict[str, Any], mistake: Any, where: list[Any]) -> None:
     (error,) = Draft202012Validator(schema).iter_errors(mistake)
     assert list(error.path) == where
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"variants": {"mine": {"formulation": "late_shift", "features": ["size"], "overlap": "largest"}}},
+        {"variants": {"mine": {"backbone": {"kind": "transformer", "depth": 4}}}},
+        {"mask_sets": {"a": {"segmenter": {"kind": "halves", "upright": True}}}},
+        {"figures": {"figure99": {"kind": "spectrum", "title": "Spectrum", "bins": 9}}},
+        {"tables": {"table2": {"protocols": ["cropped"]}}},
+        {"baselines": {"mine": {"adapter": "service"}}},
+    ],
+)
+def test_a_plugins_names_are_no_mistakes(schema: dict[str, Any], block: Any) -> None:
+    Draft202012Validator(schema).validate(block)

@@ -113,6 +113,8 @@ def _value(field: Schema, titles: dict[str, str]) -> str:
             return f"list of {_value(field['items'], titles)}".replace("number", "numbers")
         case "array":
             return f"{field['maxItems']} numbers"
+        case "object" if "additionalProperties" not in field:
+            return "one of a plug-in"
         case "object":
             return f"by name: {_value(field['additionalProperties'], titles)}"
         case "boolean":

@@ -21,7 +21,6 @@ from pydantic_core import core_schema
 
 from samdiffsr.config.config import Config
 from samdiffsr.core.registry import Registry
-from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
 from samdiffsr.models.registry import BACKBONES
 from samdiffsr.reporting.figures.registry import KINDS
@@ -100,9 +99,8 @@ class _Schema(GenerateJsonSchema):
         registry = getattr(schema["function"]["function"], "__self__", None)
         if not isinstance(registry, Registry):
             return made
-        names = {**made, "enum": list(registry)}
-        # a configuration may define metrics of its own: editors offer the names, and take another
-        return {"anyOf": [names, made]} if registry is METRICS else names
+        # plug-ins and `metrics:` add names of their own: editors offer those of the package, and take another
+        return {"anyOf": [{**made, "enum": list(registry)}, made]}
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
         made = super().tagged_union_schema(schema)
@@ -117,10 +115,10 @@ class _Schema(GenerateJsonSchema):
 
 
 def _of_a_kind(kinds: Mapping[str, type[BaseModel]], refs: Mapping[type[BaseModel], Any]) -> JsonSchemaValue:
-    """One of several models, told apart by `kind`."""
-    return {
-        "anyOf": [{**refs[model], "properties": {"kind": {"const": kind}}} for kind, model in kinds.items()]
-    }
+    """One of several models, told apart by `kind`, or what a plug-in has under a `kind` of its own."""
+    ours = [{**refs[model], "properties": {"kind": {"const": kind}}} for kind, model in kinds.items()]
+    other = {"type": "string", "not": {"enum": list(kinds)}}
+    return {"anyOf": [*ours, {"type": "object", "properties": {"kind": other}, "required": ["kind"]}]}
 
 
 def _ref(name: str) -> str:
