@@ -63,7 +63,7 @@ def _set(path: str, value: Any) -> Any:
             _set("variants/consistent/options", {"power": -1}),
             ["variants.consistent", "'consistent' needs a finite power of 0 or more, got power=-1"],
         ),
-        (_set("variants/srdiff/features", ["area"]), ["variants.srdiff", "features: no effect without masks"]),
+        (_set("variants/srdiff/features", ["area"]), ["srdiff", "features: no effect without masks"]),
         (_set("variants/rrdb/options", {"gamma": 0.5}), ["variants.rrdb", "options: no effect on kind 'enc"]),
         (
             _set("variants/bicubic/backbone", {"kind": "unet"}),
