@@ -24,7 +24,10 @@ def load_config(value: dict[str, Any] | str | Path) -> Config:
     if not isinstance(value, dict):
         value = read_mapping(value)
     plugins = value.get("plugins")
-    load_plugins(plugins if isinstance(plugins, list | tuple) and all(isinstance(p, str) for p in plugins) else ())
+    if isinstance(plugins, list | tuple) and all(isinstance(name, str) for name in plugins):
+        load_plugins(plugins)
+    else:  # those that are installed; what is wrong with the value is said below
+        load_plugins()
     try:
         return Config.model_validate(value)
     except ValidationError as error:

@@ -168,7 +168,7 @@ class Foreign(Strict):
 
 
 def without_effect(kind: Any, foreign: Any, masks: Any) -> dict[str, str]:
-    """Fields of a variant that decide nothing, each with why; no variant says them or has them of its base."""
+    """Fields that decide nothing of such a variant, each with why; they are refused, and not inherited."""
     fields = {}
     if masks is None:
         fields["features"] = "without masks"

@@ -22,8 +22,8 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
     """Above: the image, its e_sam, the noise without and with it. Below: the noise's density at some t.
 
     The noise is x_t - sqrt(alpha_bar_t) x_0 = m_t u + sqrt(1 - alpha_bar_t) epsilon, in units of its standard
-    deviation; u, the mean map, is e_sam or a function of it. Its density over the image is a mixture of normal
-    ones, one a region: drawn exactly.
+    deviation; u, the mean map, is e_sam or a function of it. Its density over the image is a mixture of
+    normal ones, one for each value of u: drawn exactly.
 
     Args:
         recipe: rows (one, with its formulation), formulation_options, diffusion, image (a name; "" is the
