@@ -15,7 +15,7 @@ sys.path.insert(0, SRC)
 for name, first in {"PYTHONPATH": SRC, "PATH": os.path.dirname(sys.executable)}.items():
     os.environ[name] = os.pathsep.join(filter(None, [first, os.environ.get(name)]))
 
-from samdiffsr.core import layout
+from samdiffsr.core import compat, layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.logging import configure
 from samdiffsr.core.layout import ENCODER, RUN, Layout, files
@@ -26,6 +26,7 @@ from samdiffsr.workflow.lock import hold
 from samdiffsr.workflow.plan import refuse_slow
 
 configure(quiet_stdout=True)
+compat.look_past_ancient_input()
 OVERRIDES = workflow.config_settings.config
 try:
     # Of the jobs' Snakemakes and of those that only look, none holds the folder.

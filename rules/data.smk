@@ -116,7 +116,7 @@ use rule overlap as check_split with:
         dated(stores.undated(stores.truths(CONFIG))),
         weights=dated(results.weights_that_must_be(CONFIG)),
     output:
-        LAYOUT.split(),
+        update(LAYOUT.split()),  # kept when the check is killed or fails: it must not cost a training
     log:
         LAYOUT.log("", "split"),
     benchmark:

@@ -87,6 +87,10 @@ def test_a_missing_list_of_overlaps_trains_nothing_again(own: Workflow) -> None:
     assert own("ablation_srdiff").code == 0
     (own.folder / "results/demo/overlaps.csv").unlink()
     assert own.dry("ablation_srdiff").jobs == {"overlap": 1, "ablation_srdiff": 1}
+    # a check that runs again trains nothing again, and does not hide from Snakemake what else is missing
+    (own.folder / "results/demo/scores/srdiff-x4-s0/mine_test.csv").unlink()
+    jobs = own.dry("ablation_srdiff", "--forcerun", "check_split").jobs
+    assert jobs == {"check_split": 1, "score": 1, "overlap": 1, "ablation_srdiff": 1}
     # a test image that is found in the training set later on stops what is asked for, and costs no training
     shutil.copy2(min((own.folder / ODD).iterdir()), own.folder / "data/mine/new.png")
     result = own("ablation_srdiff", "--keep-going")

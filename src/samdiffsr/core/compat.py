@@ -5,6 +5,7 @@ Nothing here is imported before it is asked for, and a package stays as it was a
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import math
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import types
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +24,43 @@ from samdiffsr.core.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+# ---- Snakemake ----
+
+
+def look_past_ancient_input() -> None:
+    """Let Snakemake plan the jobs that wait for an ancient file whose own job runs again.
+
+    Release 9.27 plans none of them: it takes for granted that a job that runs again makes all that depends on
+    it run, looks no further, and then stops at the ancient file, which does not. A table that is missing is
+    not made, and the workflow ends as a success. Seen when `split.csv` was made again, after a kill or for
+    another test set. Goes when `DAG.update_needrun` no longer masks what it does not run.
+    """
+    DAG = importlib.import_module("snakemake.dag").DAG
+    if hasattr(DAG.update_needrun, "__wrapped__"):
+        return
+
+    @functools.wraps(DAG.update_needrun)
+    async def update_needrun(self: Any, *args: Any, **kwargs: Any) -> None:
+        self.bfs = functools.partial(_that_runs, self)
+        try:
+            await update_needrun.__wrapped__(self, *args, **kwargs)
+        finally:
+            del self.bfs
+
+    DAG.update_needrun = update_needrun
+
+
+def _that_runs(dag: Any, depending: Any, *jobs: Any) -> Iterator[Any]:
+    """Jobs, and what runs because they do: what waits for more than ancient files that are there."""
+    queue, visited = deque(jobs), set(jobs)
+    while queue:
+        yield (job := queue.popleft())
+        for next_, files in depending[job].items():
+            if next_ not in visited and not all(f.is_ancient and Path(f).exists() for f in files):
+                visited.add(next_)
+                queue.append(next_)
 
 
 # ---- segment-anything ----
