@@ -260,7 +260,7 @@ CASES: dict[str, tuple[str, Spoil, str]] = {
     "masks: not COCO's text": ("masks-import", edit_json(RLE, 0, "segmentation", "counts", value="\x7f\x00"), f"{RLE}: not masks in COCO run lengths"),
     "masks: of another image": ("masks-import", lambda _: shutil.copy("rle/images1.json", RLE), f"{RLE}: segments 40 x 56 pixels, the image has 48 x 40"),
     "masks: one absent": ("masks-import", gone(RLE), f"image 'images0': {RLE} is missing"),
-    "masks: none": ("masks-import", give("--folder", "weights"), "weights: no .json file in it"),
+    "masks: none": ("masks-import", give("--folder", "weights"), "weights: no .json, .png or .npz file in it"),
     "masks: members damaged": ("encode", flip("masks.members.npz"), "masks.members.npz:"),
     "masks: members absent": ("encode", gone("masks.members.npz"), "masks.members.npz: missing"),
     "masks: members of other masks": ("encode", lambda _: shutil.copy("part0.members.npz", "masks.members.npz"), "masks.members.npz: does not belong to masks.json"),

@@ -167,6 +167,6 @@ def test_a_training_that_the_disk_cannot_hold_is_not_begun(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=1000))
     job = Job(state=tmp_path / "state", out=tmp_path / "model.safetensors", device="cpu")
-    with pytest.raises(UserError, match=r"encoder needs .* GB on the disk of .*; make room"):
+    with pytest.raises(UserError, match=r"encoder needs .* MB on the disk of .*, 0.00 MB are free; make"):
         train_encoder(job, RECIPES["encoder"], tmp_path / "hr", tmp_path / "lr")
     assert not job.out.exists()

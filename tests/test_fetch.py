@@ -111,9 +111,9 @@ class Server:
         try:
             request.wfile.flush()
             self.open.wait(30)
+            self.sent += len(data)  # before: the client may be done before this goes on
             request.wfile.write(data)
             request.wfile.flush()
-            self.sent += len(data)
             if fault == "stalled":
                 self.released.wait(5)
         except OSError:

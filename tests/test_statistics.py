@@ -241,7 +241,10 @@ def test_sentences() -> None:
         {**claim, "n_seeds": 2}
     )
     none = paired_difference(np.full((1, 5), 1.0), np.full((1, 5), 1.5))
-    assert sentence(none) == "-0.50, 1 seed, 5 images: too few images to claim anything"
+    assert (
+        sentence(none)
+        == "-0.50, 1 seed, 5 images: too few images to claim anything, and too few seeds to decide"
+    )
     d = np.linspace(0.4, 0.6, 8)
     one = sentence(paired_difference(d, np.zeros(8)))
     assert one.startswith(

@@ -42,9 +42,13 @@ def no_room(need: int, folder: Path, what: str) -> str:
     if free >= need:
         return ""
     return (
-        f"{what} needs {need / 1e9:.1f} GB on the disk of {place}, {free / 1e9:.1f} GB are free; "
+        f"{what} needs {_amount(need)} on the disk of {place}, {_amount(free)} are free; "
         f"make room, or let {folder.name}/ be a link to a larger disk"
     )
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.2f} MB"
 
 
 @contextlib.contextmanager
