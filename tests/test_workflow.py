@@ -275,7 +275,10 @@ def test_released_checkpoints_that_are_not_there_are_asked_for_by_name(finished:
     assert "--config checkpoint_source=trained" in result.text
 
 
-def test_the_first_hour_runs_on_what_the_workflow_made(copy: Workflow) -> None:
+def test_the_first_hour_runs_on_what_the_workflow_made(
+    copy: Workflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own, which shows the figures
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     value = merged(read_mapping(copy.folder / "config.yaml"), read_mapping(copy.config))
     (copy.folder / "config.yaml").write_text(yaml.safe_dump(value))
