@@ -38,6 +38,7 @@ ELSEWHERE = {
     "source": "the shell's",
     "pip": "installs packages: test_packaging.py builds and installs the wheel",
     "dvc": "needs a remote: test_colleague.py",
+    "tensorboard": "a server that runs until it is stopped: test_watch.py reads what it shows",
     "python -m benchmarks": "measures for minutes: test_benchmarks.py",
     "python -m benchmarks.quality": "measures for minutes: test_benchmarks.py",
 }
