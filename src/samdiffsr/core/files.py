@@ -62,18 +62,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     part: Path | None = None
     try:
-        folders = _make_folder(path.parent)
-        part = _temporary(path)
-        with _locked(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC):
-            yield part
-            _fsync(part)  # the rename must not overtake the data
-            os.replace(part, path)
-            for folder in folders:
-                _fsync(folder)
-    except OSError as error:
-        if error.errno in FULL + DENIED:
-            raise UserError(explained(error, path)) from error
-        raise
+        with _naming(path):
+            folders = _make_folder(path.parent)
+            part = _temporary(path)
+            with _locked(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC):
+                yield part
+                _fsync(part)  # the rename must not overtake the data
+                os.replace(part, path)
+                for folder in folders:
+                    _fsync(folder)
     finally:
         if part is not None:
             with contextlib.suppress(OSError):
@@ -92,22 +89,30 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         raise UserError(f"{folder}: is there already; name another folder, or remove it")
     part: Path | None = None
     try:
-        folders = _make_folder(folder.parent)
-        part = _temporary(folder)
-        part.mkdir()
-        with _locked(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC):
-            yield part
-            sync(path for path in part.rglob("*") if path.is_file())
-            os.rename(part, folder)
-            for place in folders:
-                _fsync(place)
-    except OSError as error:
-        if error.errno in FULL + DENIED:
-            raise UserError(explained(error, folder)) from error
-        raise
+        with _naming(folder):
+            folders = _make_folder(folder.parent)
+            part = _temporary(folder)
+            part.mkdir()
+            with _locked(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC):
+                yield part
+                sync(path for path in part.rglob("*") if path.is_file())
+                os.rename(part, folder)
+                for place in folders:
+                    _fsync(place)
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """A full disk and a place that cannot be written become a UserError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL + DENIED:
+            raise UserError(explained(error, path)) from error
+        raise
 
 
 @contextlib.contextmanager
