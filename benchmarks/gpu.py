@@ -23,7 +23,6 @@ from samdiffsr.core.device import resolve_device, resolve_precision
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.core.machine import device_name, peak_bytes
-from samdiffsr.core.randomness import prepare_torch
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.models import captured
@@ -217,7 +216,6 @@ def recording(wanted: bool) -> Iterator[None]:
 def measure(out: Path, device: str = "auto", small: bool = False) -> None:
     """Measure everything into `out`/gpu_<device>.csv, and print it as it comes."""
     where = resolve_device(device)
-    prepare_torch(4)
     print(f"{device_name(where)}, torch {torch.__version__}, {resolve_precision('auto', where)}", flush=True)
     size = tiny() if small or where.type == "cpu" else paper()
     with tempfile.TemporaryDirectory(prefix="samdiffsr-") as name:

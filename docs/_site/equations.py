@@ -14,10 +14,15 @@ INLINE = re.compile(r"(?<![\\$\w])\$([^$\n]+?)\$(?![\w$])")
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Convert the equations of a page, but nothing inside code."""
-    parts = CODE.split(markdown)
+    return converted(markdown, CODE)
+
+
+def converted(text: str, code: re.Pattern[str]) -> str:
+    """`text` with its equations as MathML, but for what `code`, a pattern of one group, matches."""
+    parts = code.split(text)
     for i in range(0, len(parts), 2):  # every other part is code
-        text = DISPLAY.sub(lambda match: _display(match.group(1)), parts[i])
-        parts[i] = INLINE.sub(lambda match: _inline(match.group(1)), text)
+        displayed = DISPLAY.sub(lambda match: _display(match.group(1)), parts[i])
+        parts[i] = INLINE.sub(lambda match: _inline(match.group(1)), displayed)
     return "".join(parts)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from equations import DISPLAY, INLINE, _display, _inline
+from equations import converted
 
 DOCS = Path(__file__).resolve().parent.parent
 CELL = re.compile(r'(<div class="jp-RenderedHTMLCommon jp-RenderedMarkdown.*?</div>)', re.S)
@@ -36,11 +36,7 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
 
 
 def _cell(html: str, folder: Path) -> str:
-    parts = CODE.split(html)
-    for i in range(0, len(parts), 2):
-        text = DISPLAY.sub(lambda match: _display(match.group(1)), parts[i])
-        parts[i] = INLINE.sub(lambda match: _inline(match.group(1)), text)
-    return LINK.sub(lambda match: _link(match, folder), "".join(parts))
+    return LINK.sub(lambda match: _link(match, folder), converted(html, CODE))
 
 
 def _link(match: re.Match[str], folder: Path) -> str:

@@ -62,6 +62,7 @@ def write(
         raise UserError(f"{text}: no such file; give --licence-file")
     names = _names(files)
     with atomic_folder(folder) as part:
+        hashes: dict[str, str] = {}
         encoder = None  # its hash, which the denoiser's file holds
         for kind, path in files.items():
             target = part / names[kind]
@@ -69,9 +70,9 @@ def write(
                 _halve(path, target, encoder)
             else:
                 shutil.copyfile(path, target)
-            encoder = sha256_file(target)
+            hashes[target.name] = encoder = sha256_file(target)
         info = model_info(part / "model.safetensors")
-        write_json(part / CONFIG, _config(config, run, part, info, half))
+        write_json(part / CONFIG, _config(config, run, hashes, info, half))
         shutil.copyfile(text, part / LICENCE)
         card = model_card(config, run, info, root, half=half, licence=licence)
         (part / CARD).write_text(card, encoding="utf-8")
@@ -151,7 +152,9 @@ def _halve(source: Path, target: Path, encoder: str | None) -> None:
     save_model(target, weights["raw"], weights["ema"], info)
 
 
-def _config(config: Config, run: Run, part: Path, info: dict[str, Any], half: bool) -> dict[str, Any]:
+def _config(
+    config: Config, run: Run, hashes: dict[str, str], info: dict[str, Any], half: bool
+) -> dict[str, Any]:
     drawn = config.variants[run.variant].kind == "denoiser"
     return {
         "model_type": MODEL_TYPE,
@@ -162,7 +165,7 @@ def _config(config: Config, run: Run, part: Path, info: dict[str, Any], half: bo
         "seed": run.seed,
         "study": config.study,
         "dtype": "float16" if half else "float32",
-        "files": {path.name: sha256_file(path) for path in sorted(part.glob("*.safetensors"))},
+        "files": dict(sorted(hashes.items())),
         "recipe": info["recipe"],
         "digests": info["digests"],
         "sampling": config.chain(run.variant).model_dump() if drawn else None,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, get_args
 
 import torch
@@ -61,7 +62,7 @@ class Process:
     mean: Map | None = None
     scale: Map | None = None
 
-    @property
+    @cached_property  # read once: on a GPU it waits for the device, which no recording of a step may
     def shifted(self) -> bool:
         """Whether e_sam moves the noise's mean."""
         return bool(self.m.any() or self.k.any())
@@ -80,7 +81,7 @@ class Process:
         """
         return first_t(self.clip, self.schedule.T)
 
-    @property
+    @cached_property
     def b(self) -> Tensor:
         """b_t, (T,) float64: (x_t - sqrt(1-abar_t) target) / sqrt(abar_t) = x_0 + b_t u."""
         alpha_bar = self.schedule.alpha_bar

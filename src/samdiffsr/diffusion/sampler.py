@@ -87,6 +87,7 @@ def sample(
     with torch.no_grad():
         x = x_T if x_T.dtype == torch.float64 else x_T.float()
         u = process.u(e_sam).to(x) if e_sam is not None and process.shifted else None
+        r = process.scale(e_sam).to(x) if e_sam is not None and process.scale is not None else None
         x = process.start(x, e_sam, plan[0].t)
         for step in plan:
             i = step.t - 1
@@ -103,7 +104,7 @@ def sample(
                 x = x + (m[step.s] - step.c2 * m[step.t]) * u
             if step.sigma > 0:
                 z = _same_shape(noise(i).to(x), x)
-                x = x + step.sigma * (process.noise(e_sam, z) if known else z)
+                x = x + step.sigma * (z if r is None else r * z)
     return x
 
 

@@ -191,9 +191,10 @@ def unfit(names: Iterable[str], truth: bool, bicubic: bool) -> dict[str, str]:
     found = {}
     for name in names:
         metric = METRICS[name]
-        if isinstance(metric, ImageMetric) and metric.truth and not truth:
+        assert isinstance(metric, ImageMetric)
+        if metric.truth and not truth:
             found[name] = NO_TRUTH
-        elif metric.function is consistency and not bicubic:
+        elif metric.bicubic and not bicubic:
             found[name] = "the LR image was not made by MATLAB's bicubic"
     return found
 

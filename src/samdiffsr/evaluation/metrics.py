@@ -67,11 +67,13 @@ class ImageMetric(Metric):
     truth: whether it compares with the ground truth; the others do without.
     least: pixels a side that it needs.
     bordered: whether it leaves out the protocol's border (`Pair.inner`); the others see the whole image.
+    bicubic: whether it says something only of LR images that MATLAB's bicubic made.
     """
 
     truth: bool = True
     least: int = 1
     bordered: bool = False
+    bicubic: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ _ENTRIES: dict[str, Metric] = {
     "psnr_y": ImageMetric("PSNR-Y", f"{_IMAGE}:psnr_y", 2, +1, "dB", published="psnr", bordered=True),
     "ssim_y": ImageMetric("SSIM-Y", f"{_IMAGE}:ssim_y", 4, +1, published="ssim", least=11, bordered=True),
     "psnr_rgb": ImageMetric("PSNR-RGB", f"{_IMAGE}:psnr_rgb", 2, +1, "dB", bordered=True),
-    "lr_psnr": ImageMetric("LR-PSNR", f"{_IMAGE}:consistency", 2, +1, "dB", truth=False),
+    "lr_psnr": ImageMetric("LR-PSNR", f"{_IMAGE}:consistency", 2, +1, "dB", truth=False, bicubic=True),
     # the paper does not say which of the two it used
     "maniqa_pipal": ImageMetric(
         "MANIQA (PIPAL)", f"{_IMAGE}:maniqa_pipal", 4, +1, published="maniqa", weights=("maniqa_pipal",),

@@ -76,19 +76,19 @@ class Drawn:
     @cached_property
     def luma(self) -> Split:
         """The split of PSNR-Y's error, in squared grey levels (0..255), inside the protocol's border."""
-        inner = [self.protocol.inside(sample, self.hr)[0] for sample in self.samples]
-        return split(np.stack([sample @ LUMA for sample in inner]), self._inner_truth @ LUMA)
+        return split(*self._inner)
 
     @cached_property
     def psnr(self) -> list[float]:
         """PSNR-Y of each sample in dB, infinite for a perfect one."""
-        truth = self._inner_truth @ LUMA
-        inner = (self.protocol.inside(sample, self.hr)[0] for sample in self.samples)
-        return [_decibels(float(np.square(sample @ LUMA - truth).mean())) for sample in inner]
+        samples, truth = self._inner
+        return [_decibels(float(np.square(sample - truth).mean())) for sample in samples]
 
-    @property
-    def _inner_truth(self) -> np.ndarray:
-        return self.protocol.inside(self.hr, self.hr)[0]
+    @cached_property
+    def _inner(self) -> tuple[np.ndarray, np.ndarray]:
+        """Luma of the samples, (K, h, w), and of the truth, inside the protocol's border."""
+        pairs = [self.protocol.inside(sample, self.hr) for sample in self.samples]
+        return np.stack([sample @ LUMA for sample, _ in pairs]), pairs[0][1] @ LUMA
 
 
 # ---- the metrics ----
