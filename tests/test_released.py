@@ -31,6 +31,7 @@ from samdiffsr.checkpoints.released import (
     check_model,
     differences,
     model_info,
+    model_path,
     models_of,
     released_path,
     trained_path,
@@ -92,6 +93,16 @@ def info_of(config: Config, kind: str, run: Run) -> dict[str, Any]:
     )
     digests = {"images": config.images_digest(config.chosen.train_set), "labels": "L" * 64}
     return {"recipe": recipe.model_dump(mode="json"), "digests": digests}
+
+
+def test_an_imported_network_is_never_released(raw: dict[str, Any]) -> None:
+    raw["variants"]["theirs"] = {
+        "label": "Theirs", "formulation": "released", "foreign": {"denoiser": "data/theirs.ckpt"}
+    }  # fmt: skip
+    config = load_config({**raw, "checkpoint_source": "released"})
+    theirs = RUN.model_copy(update={"variant": "theirs"})
+    assert model_path(config, "runs", theirs) == trained_path(config, "runs", theirs)
+    assert model_path(config, "runs", RUN) == released_path(config, "runs", RUN)
 
 
 # ---- the head of a model file ----

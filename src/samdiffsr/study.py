@@ -85,7 +85,7 @@ class Study:
         """
         import pandas as pd
 
-        return pd.concat([pd.read_csv(path) for path in self._scored("*/*.csv")], ignore_index=True)
+        return pd.concat([pd.read_csv(path) for path in self._scored()], ignore_index=True)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables that are made, by name: a row for each method, cells as printed.
@@ -225,10 +225,10 @@ class Study:
         """A path of the layout, where this study's results lie."""
         return self.root / self.results / Path(path).relative_to(layout.SHOWN)
 
-    def _scored(self, pattern: str) -> list[Path]:
-        """The files of single images' scores that match."""
+    def _scored(self) -> list[Path]:
+        """The files of single images' scores."""
         folder = self._place(Layout(self.config.study).results) / "scores"
-        paths = [path for path in sorted(folder.glob(pattern)) if "." not in path.stem]
+        paths = [path for path in sorted(folder.glob("*/*.csv")) if "." not in path.stem]
         if not paths:
             raise UserError(f"{folder}: nothing is scored yet; {self._make('tables')}")
         return paths
@@ -304,7 +304,7 @@ class StudyRun:
 
     @cached_property
     def _restorer(self) -> Callable[..., np.ndarray]:
-        from samdiffsr.checkpoints.released import models_of, released_path, trained_path
+        from samdiffsr.checkpoints.released import model_path, models_of
         from samdiffsr.config.recipes.stages import sampling_recipe
         from samdiffsr.core.device import resolve_device, resolve_precision
         from samdiffsr.core.randomness import prepare_torch
@@ -316,8 +316,7 @@ class StudyRun:
             return restorers.bicubic_restorer(recipe.scale)
         if recipe.kind == "baseline":
             raise UserError(f"{self.name}: made by another program, through the workflow alone")
-        where = released_path if config.checkpoint_source == "released" else trained_path
-        models = {kind: root / where(config, kind, self.run) for kind in models_of(config, self.run)}
+        models = {kind: root / model_path(config, kind, self.run) for kind in models_of(config, self.run)}
         prepare_torch(config.chosen.threads)
         device = resolve_device(config.device)
         precision = resolve_precision(recipe.precision, device)

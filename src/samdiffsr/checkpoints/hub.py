@@ -14,7 +14,7 @@ from typing import Any
 
 from samdiffsr import __version__
 from samdiffsr.checkpoints.card import model_card
-from samdiffsr.checkpoints.released import check_model, models_of, released_path, trained_path
+from samdiffsr.checkpoints.released import check_model, model_path, models_of, released_path
 from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
@@ -124,8 +124,7 @@ def _models(config: Config, run: Run) -> dict[Kind, Path]:
     if not kinds:
         kind = config.variants[run.variant].kind
         raise UserError(f"{run.name}: a variant of kind {kind!r} has no weights to release")
-    where = released_path if config.checkpoint_source == "released" else trained_path
-    return {kind: where(config, kind, run) for kind in kinds}
+    return {kind: model_path(config, kind, run) for kind in kinds}
 
 
 def _names(kinds: Any) -> dict[Kind, str]:

@@ -44,6 +44,16 @@ def released_path(config: Config, kind: Kind, run: Run) -> Path:
     return Path(Layout(config.study).released(kind, model_name(config, kind, run)))
 
 
+def made_here(config: Config, run: Run) -> bool:
+    """Whether a run's models are made here: a network that others trained is imported, never released."""
+    return config.checkpoint_source == "trained" or config.variants[run.variant].foreign is not None
+
+
+def model_path(config: Config, kind: Kind, run: Run) -> Path:
+    """Where the study has a model."""
+    return (trained_path if made_here(config, run) else released_path)(config, kind, run)
+
+
 def models_of(config: Config, run: Run) -> list[Kind]:
     """Which models sampling from a run needs."""
     kinds: dict[str, list[Kind]] = {

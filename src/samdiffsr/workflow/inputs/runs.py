@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from samdiffsr.checkpoints.released import check_model, models_of, released_path, trained_path
+from samdiffsr.checkpoints.released import check_model, made_here, model_path, models_of
 from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
@@ -24,9 +24,9 @@ def run_of(config: Config, variant: str, scale: int, seed: int) -> Run:
 
 def model(config: Config, kind: Kind, run: Run) -> Files:
     """Files that bring a model: trained here, or released, which no rule makes: none is ever retrained."""
-    if config.checkpoint_source == "trained" or config.variants[run.variant].foreign:
-        return {"file": str(trained_path(config, kind, run))}
-    path = released_path(config, kind, run)
+    path = model_path(config, kind, run)
+    if made_here(config, run):
+        return {"file": str(path)}
     if not path.exists():
         raise UserError(
             f"{path} is not here: fetch it with `dvc pull {path}`, or train it with "
