@@ -113,6 +113,18 @@ def test_the_plan_says_what_is_to_do_and_what_is_there(
     assert "1 h would be enough here" in text  # one and a half times the longest, rounded up
 
 
+def test_a_variants_own_steps_decide_how_long_it_samples(
+    root: Path, tmp_path: Path, calibrated: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = yaml.safe_load((root / "config.yaml").read_text())
+    jobs = [planning.Job("sample", "results/demo/samples/srdiff-x4-s0/ema/demo_test.json", True)]
+    monkeypatch.setattr(planning, "jobs_of", lambda *arguments: jobs)
+    for sampling, minutes in (({}, "0.1"), ({"steps": 100}, "0.7")):  # of 397,444 pixels, 1 us each a call
+        value["variants"]["srdiff"]["sampling"] = sampling
+        text = "\n".join(planning.plan(load_config(value), ["results/table2.csv"], [], tmp_path))
+        assert f"sampling   1 to do, 0 there: 2 images, about {minutes} min" in text
+
+
 def test_calibration_times_the_real_stages(tmp_path: Path, root: Path) -> None:
     value = yaml.safe_load((root / "config.yaml").read_text())
     study = yaml.safe_load(TINY.read_text())["studies"]["demo"]

@@ -276,13 +276,13 @@ def _downloads(jobs: list[Job]) -> tuple[int, list[str]]:
 def _sampling(config: Config, pending: list[tuple[str, str]], root: Path) -> tuple[int, float, int]:
     """(images, seconds, bytes of their files) of (run, data set) to sample."""
     images, seconds, size = 0, 0.0, 0.0
-    calls = config.chosen.sampling.steps or config.diffusion.steps
     for name, dataset in pending:
         (run,) = runs_named(config, name)
         number, pixels = dataset_pixels(config, dataset, root)
         images, size = images + number, size + PNG_BYTES * pixels
         variant = config.variants[run.variant]
         if variant.kind == "denoiser" and variant.foreign is None:
+            calls = config.chain(run.variant).steps or config.diffusion.steps
             found = calibration(config, training_of(config, "denoiser", name, root).recipe, root)
             seconds += pixels * (found["image_seconds"] + calls * found["call_seconds"])
     return images, seconds, int(size)
