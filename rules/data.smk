@@ -103,7 +103,7 @@ rule overlap:
         tests=arguments.named_stores(CHOSEN.test_sets),
         cache=layout.OVERLAPS,
         recipe=recipes.images(CONFIG, TRAIN),
-        scores=recipes.scorings(CONFIG),
+        scores=ask(recipes.scorings),
         code=fingerprint("samdiffsr.data.overlap", "samdiffsr.evaluation.fits"),
     shell:
         "python -m samdiffsr overlap --train {params.train:q} --test {params.tests:q} --cache {params.cache:q}"

@@ -105,7 +105,7 @@ def feature_values(
     for name, feature in encoding.named.items():
         if feature.of == "regions":
             found = load(feature.code)(regions)
-            _, _, sizes = _means(regions, np.zeros(regions.shape), encoding)
+            sizes = regions.pixels()[1:]
             parts = [(column[1:], column[0], sizes) for column in found.reshape(len(found), -1).T]
         else:
             if feature.of == "position":

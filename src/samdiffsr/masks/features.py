@@ -15,9 +15,7 @@ CATEGORIES = 256
 
 def area(regions: Regions) -> np.ndarray:
     """The share of the image's pixels, (K + 1,) float64."""
-    atoms = np.bincount(regions.labels.ravel(), minlength=regions.n_atoms + 1)
-    sizes = [atoms[0], *(atoms[members].sum() for members in regions.members)]
-    return np.array(sizes) / regions.labels.size
+    return regions.pixels() / regions.labels.size
 
 
 def colour(image: np.ndarray) -> np.ndarray:

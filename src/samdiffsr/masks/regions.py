@@ -123,6 +123,11 @@ class Regions:
         """Number of atoms, the largest label."""
         return max((int(atoms[-1]) for atoms in self.members if len(atoms)), default=0)
 
+    def pixels(self) -> np.ndarray:
+        """Number of pixels that no mask covers, then of each mask, (K + 1,) int64."""
+        atoms = np.bincount(self.labels.ravel(), minlength=self.n_atoms + 1)
+        return np.array([atoms[0], *(atoms[members].sum() for members in self.members)], np.int64)
+
     def mask(self, i: int) -> np.ndarray:
         """Mask `i`, (H, W) bool."""
         inside = np.zeros(self.n_atoms + 1, np.bool_)

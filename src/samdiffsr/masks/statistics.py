@@ -132,8 +132,7 @@ def gather_statistics(parts: Iterable[str | Path], out: str | Path) -> None:
 
 def mask_areas(regions: Regions) -> np.ndarray:
     """Pixels in each mask, (K,) int64."""
-    sizes = np.bincount(regions.labels.ravel(), minlength=regions.n_atoms + 1)
-    return np.array([sizes[atoms].sum() for atoms in regions.members], np.int64)
+    return regions.pixels()[1:]
 
 
 def overlapped_share(regions: Regions) -> float:

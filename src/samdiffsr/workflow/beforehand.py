@@ -56,13 +56,11 @@ def image_sizes(config: Config, dataset: str, root: Path = Path()) -> list[Sized
 
 def unfit(config: Config, root: Path = Path()) -> dict[str, str]:
     """Test set -> which of its images no score can be computed of."""
-    found = {}
+    found, recipes = {}, scorings(config, root)
     for dataset in config.with_truth(config.chosen.test_sets):
-        sizes = image_sizes(config, dataset, root)
-        for recipe in scorings(config, root) if sizes else ():
-            if why := too_small(sizes or (), recipe):
-                found[dataset] = why
-                break
+        sizes = image_sizes(config, dataset, root) or ()
+        if why := next(filter(None, (too_small(sizes, recipe) for recipe in recipes)), ""):
+            found[dataset] = why
     return found
 
 

@@ -18,7 +18,6 @@ from samdiffsr.config.config import Config
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import leftovers, read_json, remove
-from samdiffsr.core.layout import Layout
 from samdiffsr.data.catalogue import Source, weights
 from samdiffsr.data.fetch import in_mirror
 from samdiffsr.data.images import chosen_images, look_into
@@ -28,6 +27,7 @@ from samdiffsr.data.weights import MissingWeights, verify
 from samdiffsr.workflow.availability import needed_sources, needed_weights
 from samdiffsr.workflow.beforehand import no_room_for_samples, unfit
 from samdiffsr.workflow.configuration import Call
+from samdiffsr.workflow.inputs.results import sampled
 
 State = Literal["present", "missing", "stale", "unverifiable", "unfit"]
 
@@ -263,14 +263,13 @@ def _later(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Findi
     """What would fail after the trainings."""
     for dataset, why in unfit(config, root).items():
         yield Finding("unfit", f"test set {dataset}", why)
-    places = Layout(config.study)
     manifests = [
-        places.samples(run.name, weights, dataset) + layout.SAMPLES[0]
-        for table in config.tables
-        for variant in config.tables[table].variants
-        for run in config.runs(variant, config.tables[table].scale)
-        for weights in config.weights(variant)
-        for dataset in config.table_datasets(table)
+        path
+        for name, table in config.tables.items()
+        for variant in table.variants
+        for run in config.runs(variant, table.scale)
+        for dataset in config.table_datasets(name)
+        for path in sampled(config, variant, table.scale, run.seed, dataset)
     ]
     absent = [("sample", path) for path in dict.fromkeys(manifests) if not (root / path).exists()]
     if why := no_room_for_samples(config, absent, root):

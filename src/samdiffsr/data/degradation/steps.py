@@ -13,7 +13,7 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.degradation.exact import DIGITS
-from samdiffsr.data.degradation.jpeg import jpeg
+from samdiffsr.data.degradation.jpeg import TO_YCC, jpeg
 from samdiffsr.data.degradation.kernels import BITS, bell, sinc
 
 UNIT = 10_000  # parameters have four decimals
@@ -22,7 +22,7 @@ QUANTILES = 1 << 16
 NORMAL_BITS = 12
 # of the table of normal numbers, which is made with the machine's own logarithm
 NORMAL_SHA256 = "65adb44855f8b71385141d120e46bcbbe7ab553ca422fa6c389f204db6da226b"
-GREY = np.array([19595, 38470, 7471], np.int64)  # luma of RGB in 1/65536
+GREY = TO_YCC[0]  # luma of RGB in 1/65536
 
 Step = Mapping[str, Any]
 
