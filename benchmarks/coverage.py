@@ -172,7 +172,7 @@ def main() -> None:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--scores", type=Path, default=Path("results/kept/small/scores"))
+    parser.add_argument("--scores", type=Path, default=Path("results/kept/pilot/scores"))
     parser.add_argument("--experiments", type=int, default=4000)
     args = parser.parse_args()
     rows = list(tables(effects(sorted(args.scores.glob("*/bsds100.csv"))), args.experiments))

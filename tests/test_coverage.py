@@ -16,7 +16,7 @@ STUDIES = 1000  # a coverage of .95 comes out within .02 in 99 of 100 runs
 
 @pytest.fixture(scope="module")
 def draws(root: Path) -> dict[str, coverage.Draw]:
-    return coverage.effects(sorted((root / "results/kept/small/scores").glob("*/bsds100.csv")))
+    return coverage.effects(sorted((root / "results/kept/pilot/scores").glob("*/bsds100.csv")))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ PENICILLIN = np.array(
     [[89, 88, 97, 94], [84, 77, 92, 79], [81, 87, 87, 85], [87, 92, 89, 84], [79, 81, 80, 88]], dtype=float
 )
 MS_BLEND, MS_TREATMENT, MS_RESIDUAL = 264 / 4, 70 / 3, 226 / 12
-SMALL = Spread(seed=0.22, image=0.33, residual=0.23)  # PSNR on BSDS100 in the study `small`
+SMALL = Spread(seed=0.22, image=0.33, residual=0.23)  # PSNR on BSDS100 in the study `pilot`
 SEEDS = st.integers(0, 10_000)
 
 
@@ -137,10 +137,10 @@ def test_what_is_detectable_is_found_with_the_power_that_was_asked_for(seeds: in
 
 
 def kept(root: Path, method: str, metric: str, name: str = "bsds100", dataset: str = "bsds100") -> np.ndarray:
-    """(3 seeds, 100 images) of results/kept/small."""
+    """(3 seeds, 100 images) of results/kept/pilot."""
     seeds = []
     for seed in range(3):
-        path = root / f"results/kept/small/scores/{method}-x4-s{seed}/{name}.csv"
+        path = root / f"results/kept/pilot/scores/{method}-x4-s{seed}/{name}.csv"
         rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
         mine = [r for r in rows if (r["dataset"], r["metric"], r["weights"]) == (dataset, metric, "ema")]
         seeds.append([float(r["value"]) for r in sorted(mine, key=lambda r: r["image"])])

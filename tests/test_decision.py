@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from samdiffsr.config.overlays import configured
 from samdiffsr.evaluation import decision
 from samdiffsr.evaluation.crossed import power, spread
 from tests.test_crossed import kept
@@ -53,3 +54,15 @@ def test_every_kept_study_cites_a_version(root: Path) -> None:
     assert set(cited) == {path.name for path in (root / "results/kept").iterdir() if path.is_dir()}
     for words in cited.values():
         assert words.startswith("none: run before version 1") or re.fullmatch(r"version \d+.*", words)
+
+
+def test_what_the_small_study_can_find_is_what_the_page_says(root: Path) -> None:
+    page = (root / "docs/study/decision.md").read_text(encoding="utf-8")
+    found = re.search(r"(\d+) trainings of each method\. With the spread above, .* ([\d.]+) dB", page)
+    assert found
+    config = configured(root / "config.yaml", [root / "results/kept/small.yaml"], study="small")
+    assert len(config.chosen.seeds) == int(found[1])
+    assert power(float(found[2]), decision.SPREAD, int(found[1]), decision.IMAGES) == pytest.approx(
+        0.8, abs=0.01
+    )
+    assert (config.chosen.sampling.steps, config.chosen.sampling.pad) == (20, 1)
