@@ -72,7 +72,8 @@ def commands() -> Iterator[Command]:
         text = (ROOT / page).read_text(encoding="utf-8")
         examples = tuple(block for _, block in blocks(text, "yaml"))
         for start, block in blocks(text, "bash"):
-            for number, line in enumerate(block.splitlines(), start):
+            joined = re.sub(r"\\\n *", " ", block)  # one command over two lines
+            for number, line in enumerate(joined.splitlines(), start):
                 for part in line.split("&&"):
                     if words := shlex.split(part, comments=True):
                         yield Command(page, number, tuple(words), examples)
