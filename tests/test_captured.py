@@ -97,7 +97,10 @@ def test_what_cannot_be_recorded_says_so_once_and_goes_on(
     Recorder(monkeypatch)
 
     def refuse(*arguments: Any) -> Graph:
-        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        finally:  # as torch does, when it leaves the recording
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     monkeypatch.setattr(captured, "record", refuse)
     double = Captured(lambda x: 2 * x, "my-run")
@@ -148,6 +151,27 @@ def test_a_recorded_training_is_the_unrecorded_one_and_resumes_bit_for_bit(
     if kind == "encoder":  # where nothing is drawn, the CPU's step is the same but for rounding
         a, b = (open_model(tmp_path / n / "model.safetensors").weights("ema") for n in ("cpu", "recorded"))
         assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-6
+
+
+def test_a_state_of_another_device_does_not_say_whether_adam_can_be_recorded(
+    data: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's optimizer takes that from the state, and then refuses to be recorded."""
+    made: list[Step] = []
+
+    class Kept(Step):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr(trainer, "Step", Kept)
+    train(data, tmp_path, "encoder", encoder_recipe())
+    (step,) = made
+    state = step.state()
+    for group in state["optimizer"]["param_groups"]:
+        group["capturable"] = True
+    step.load(state)
+    assert [group["capturable"] for group in step.optimizer.param_groups] == [False]
 
 
 def test_auto_compiles_long_trainings_on_a_gpu_and_says_where_it_cannot(

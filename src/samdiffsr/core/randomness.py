@@ -18,7 +18,7 @@ def prepare_torch(threads: int) -> None:
         threads: of the CPU. At most as many are used as this process may use: more make torch slower by
             orders of magnitude.
 
-    An operation without a deterministic form on a GPU (the gradient of reflection padding) warns and goes on.
+    An operation without a deterministic form on a GPU warns and goes on. No network of this package has one.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(max(1, min(threads, cores)))

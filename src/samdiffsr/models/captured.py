@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -67,7 +68,7 @@ class Captured:
                 return aside(self.function, inputs)
             try:
                 graph = record(self.function, inputs)
-            except (RuntimeError, torch.OutOfMemoryError) as error:
+            except RuntimeError as error:  # out of memory is one
                 log.warning(f"{self.what}: no CUDA graph ({_first_line(error)}); it runs step by step")
                 self.wanted = False
                 self.graphs.clear()
@@ -96,8 +97,8 @@ def records_on(device: torch.device) -> bool:
 
 
 def aside(function: Function, inputs: tuple[Tensor, ...]) -> Tensor:
-    """A call on a stream of its own, as recordings want those before them to be."""
-    stream = torch.cuda.Stream()
+    """A call on the stream on which it will be recorded, as recordings want those before them to be."""
+    stream = _side_stream(inputs[0].device)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         output = function(*inputs)
@@ -105,16 +106,25 @@ def aside(function: Function, inputs: tuple[Tensor, ...]) -> Tensor:
     return output.clone()
 
 
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all, since memory that was used on a stream is kept for that stream."""
+    return torch.cuda.Stream(device)
+
+
 def record(function: Function, inputs: tuple[Tensor, ...]) -> Graph:
     """Record a call with inputs like these; nothing is computed yet."""
     kept = tuple(torch.empty_like(x) for x in inputs)
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_reserved()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=_side_stream(inputs[0].device)):
+        before = torch.cuda.memory_reserved()  # here: what was cached has just been given back
         output = function(*kept)
-    return Graph(kept, output, graph.replay, torch.cuda.memory_reserved() - before)
+        taken = torch.cuda.memory_reserved() - before
+    return Graph(kept, output, graph.replay, taken + sum(x.nbytes for x in kept))
 
 
 def _first_line(error: BaseException) -> str:
+    """Of what was raised first: that a recording cannot be ended then is no news."""
+    while error.__context__ is not None:
+        error = error.__context__
     return (str(error).strip() or type(error).__name__).splitlines()[0]

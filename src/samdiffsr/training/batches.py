@@ -50,42 +50,55 @@ def ahead(
 
 
 def on_device(batches: Iterator[Arrays], device: torch.device) -> Iterator[dict[str, Tensor]]:
-    """The batches as tensors on the device; on a GPU each is copied there while the one before is in use."""
+    """The batches as tensors on the device; on a GPU each is copied there while the one before is in use.
+
+    There a batch's memory is used again: it holds the batch until the next one is asked for.
+    """
     if device.type != "cuda":
         for arrays in batches:
             yield {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         return
     copying = torch.cuda.Stream(device)
-    pinned: list[dict[str, Tensor]] = [{}, {}]  # memory that a GPU can read by itself, used in turns
-    copied = [torch.cuda.Event(), torch.cuda.Event()]
-
-    def start(arrays: Arrays, turn: int) -> dict[str, Tensor]:
-        copied[turn].synchronize()  # of two batches ago
-        for name, array in arrays.items():
-            given = torch.from_numpy(array)
-            if name not in pinned[turn]:
-                pinned[turn][name] = torch.empty_like(given, pin_memory=True)
-            pinned[turn][name].copy_(given)
-        with torch.cuda.stream(copying):
-            tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in pinned[turn].items()}
-            copied[turn].record(copying)
-        return tensors
-
-    waiting: deque[tuple[dict[str, Tensor], int]] = deque()
+    places = _Place(device), _Place(device)
+    waiting: _Place | None = None
     for number, arrays in enumerate(batches):
-        waiting.append((start(arrays, number % 2), number % 2))
-        if len(waiting) == 2:
-            yield _ready(*waiting.popleft(), copied, device)
-    while waiting:
-        yield _ready(*waiting.popleft(), copied, device)
+        place = places[number % 2]
+        place.fill(arrays, copying)
+        if waiting is not None:
+            yield waiting.ready()
+            waiting.used.record(torch.cuda.current_stream(device))
+        waiting = place
+    if waiting is not None:
+        yield waiting.ready()
 
 
-def _ready(
-    tensors: dict[str, Tensor], turn: int, copied: list[torch.cuda.Event], device: torch.device
-) -> dict[str, Tensor]:
-    """What is computed next waits for the copy; its memory is not given away before that is done."""
-    stream = torch.cuda.current_stream(device)
-    stream.wait_event(copied[turn])
-    for tensor in tensors.values():
-        tensor.record_stream(stream)
-    return tensors
+class _Place:
+    """Memory for one batch: pages that the GPU can read by itself, and its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.pinned: dict[str, Tensor] = {}
+        self.there: dict[str, Tensor] = {}
+        self.copied, self.used = torch.cuda.Event(), torch.cuda.Event()
+
+    def fill(self, arrays: Arrays, copying: torch.cuda.Stream) -> None:
+        """Begin to copy a batch, once the one before in this place has been copied, and has been used."""
+        self.copied.synchronize()
+        copying.wait_event(self.used)
+        with torch.cuda.stream(copying):
+            for name, array in arrays.items():
+                given = torch.from_numpy(array)
+                if name not in self.there:
+                    self.pinned[name], self.there[name] = _memory(given, self.device)
+                self.pinned[name].copy_(given)
+                self.there[name].copy_(self.pinned[name], non_blocking=True)
+            self.copied.record(copying)
+
+    def ready(self) -> dict[str, Tensor]:
+        """The batch; what is computed next waits until it is there."""
+        torch.cuda.current_stream(self.device).wait_event(self.copied)
+        return self.there
+
+
+def _memory(like: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(like, pin_memory=True), torch.empty_like(like, device=device)
