@@ -119,7 +119,7 @@ def test_self_consistency(beta: list[float], strength: float, power: float):
     schedule = schedule_from_betas(torch.tensor(beta, dtype=torch.float64))
     for arm in (
         formulation("published", schedule),
-        formulation("consistent", schedule, strength=strength, power=power),
+        formulation("consistent", schedule, {"strength": strength, "power": power}),
     ):
         m_prev = torch.cat([torch.zeros(1, dtype=torch.float64), arm.m[:-1]])
         # E-aware posterior mean: c1 x_0 + c2 x_t + (m_{t-1} - c2 m_t) e_sam; eq. (4) carries c1 b_t of e_sam.
@@ -127,9 +127,9 @@ def test_self_consistency(beta: list[float], strength: float, power: float):
 
 
 def test_consistent_shift_is_strength_noise_deviations():
-    arm = formulation("consistent", SCHEDULE, strength=0.5)
+    arm = formulation("consistent", SCHEDULE, {"strength": 0.5})
     assert_close(arm.m, 0.5 * (1 - SCHEDULE.alpha_bar).sqrt())
-    squared = formulation("consistent", SCHEDULE, power=2)
+    squared = formulation("consistent", SCHEDULE, {"power": 2})
     assert_close(squared.m, 1 - SCHEDULE.alpha_bar)
     assert bool((squared.b[1:30] < 0.3 * arm.b[1:30] / 0.5).all())  # b_t fades towards t = 0
 
@@ -161,7 +161,7 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match=r"'publisched'.*published"):
         formulation("publisched", SCHEDULE)
     with pytest.raises(UserError, match="'published' has no option strength"):
-        formulation("published", SCHEDULE, strength=2.0)
+        formulation("published", SCHEDULE, {"strength": 2.0})
     with pytest.raises(UserError, match="unknown clip 'none'"):
         formulation("published", SCHEDULE, clip="none")
 

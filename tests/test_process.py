@@ -80,7 +80,7 @@ def test_the_papers_arms_keep_every_bit(name: str) -> None:
     gamma=st.floats(0.01, 1) | st.floats(-1, -0.01),
 )
 def test_a_scale_map_is_bounded_and_adds_no_noise(e_sam: list[float], gamma: float) -> None:
-    arm = formulation("scaled", SCHEDULE, gamma=gamma)
+    arm = formulation("scaled", SCHEDULE, {"gamma": gamma})
     r = arm.scale(pixels(*e_sam))
     bound = torch.tensor(2 * abs(gamma), dtype=torch.float64).exp() * (1 + 1e-12)
     assert bool(((r <= bound) & (r >= 1 / bound)).all())
@@ -108,7 +108,7 @@ def test_scaled_noise_leaves_the_mean() -> None:
 @pytest.mark.parametrize("gamma", [0, 1.5, float("nan")])
 def test_a_scale_beyond_its_bound_is_refused(gamma: float) -> None:
     with pytest.raises(UserError, match=r"'shift_and_scale' needs 0 < \|gamma\| <= 1, got gamma="):
-        formulation("shift_and_scale", SCHEDULE, gamma=gamma)
+        formulation("shift_and_scale", SCHEDULE, {"gamma": gamma})
 
 
 @pytest.mark.parametrize("name", FORMULATIONS)

@@ -208,7 +208,7 @@ def test_the_documented_table_of_few_steps(steps: int | None, root: Path):
     (line,) = [line for line in documented(root) if line.startswith(f"| {steps or 'all'} |")]
     shown = [cell.strip() for cell in line.strip("|").split("|")[1:]]
     for cell, (name, options, eta) in zip(shown, COLUMNS, strict=True):
-        arm = formulation(name, SCHEDULE, **options)
+        arm = formulation(name, SCHEDULE, options)
         bias, ratio = toy(arm, steps=steps, start=arm.first_t, eta=eta, approximate=True)
         std, _, said = cell.partition(", bias ")
         assert float(std) == pytest.approx(ratio, abs=6e-4)
@@ -407,7 +407,7 @@ def test_too_few_steps_are_refused_with_the_least_number(root: Path):
 )
 def test_the_shortest_exact_chain_is_found_whatever_the_power(power: float, fewest: int):
     """Counted by trying every chain. From powers of 3 on, a long jump may be exact where a short is not."""
-    arm = formulation("consistent", SCHEDULE, power=power)
+    arm = formulation("consistent", SCHEDULE, {"power": power})
     with pytest.raises(UserError, match=f"exact in {fewest} steps or more"):
         chain(arm, steps=fewest - 1)
     for steps in (fewest, fewest + 1, 20, 50, 100):
@@ -418,12 +418,12 @@ def test_the_shortest_exact_chain_is_found_whatever_the_power(power: float, fewe
 
 def test_a_consistent_shift_starts_from_none():
     """Also where it is the same at every t: x_0 carries nothing of e_sam, and the full chain is exact."""
-    arm = formulation("consistent", SCHEDULE, power=0)
+    arm = formulation("consistent", SCHEDULE, {"power": 0})
     assert float(arm.b[0]) == pytest.approx(0, abs=1e-12)
     assert abs(toy(arm)[0]) < 1e-4
     for options in ({"power": -1}, {"power": math.inf}, {"strength": math.nan}):
         with pytest.raises(UserError, match="'consistent' needs a finite"):
-            formulation("consistent", SCHEDULE, **options)
+            formulation("consistent", SCHEDULE, options)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ e_sam itself and r is 1: an arm is a pair of tables (m_t, k_t), with the clippin
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, get_args
@@ -141,14 +141,17 @@ def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     return table[t].to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def formulation(name: str, schedule: Schedule, *, clip: Clip | None = None, **options: float) -> Process:
+def formulation(
+    name: str, schedule: Schedule, options: Mapping[str, float] | None = None, *, clip: Clip | None = None
+) -> Process:
     """The process called `name`, one of FORMULATIONS; `clip` (one of CLIPS) overrides its clipping rule.
 
-    options: the other arguments of its function, such as `strength` of `consistent` and `gamma` of `scaled`.
+    options: further arguments of its function, such as `strength` of `consistent` and `gamma` of `scaled`.
     UserError for an unknown name, option or clip, and for an option out of its range.
     """
     arm = FORMULATIONS[name]
     tables = load(arm.code)
+    options = options or {}
     unknown = set(options) - set(inspect.signature(tables).parameters)
     if unknown:
         raise UserError(f"formulation {name!r} has no option {', '.join(sorted(unknown))}")

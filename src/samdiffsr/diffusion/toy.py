@@ -187,7 +187,7 @@ def check(name: str, features: int = 1, **options: Any) -> tuple[Finding, ...]:
             not declare it; or it declares a bias that it has not.
     """
     arm, told = FORMULATIONS[name], Diffusion()
-    process = formulation(name, cosine_schedule(told.steps, told.s, told.beta_max), **options)
+    process = formulation(name, cosine_schedule(told.steps, told.s, told.beta_max), options)
     findings = examine(process, features)
     used = [finding for finding in findings if finding.knows == ("sampler" if arm.known else "network")]
     worst = next((finding for finding in used if not finding.fair), None)

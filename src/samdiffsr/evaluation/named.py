@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -142,7 +142,7 @@ Definitions = Annotated[
 class Defining(Recipe):
     """The recipe of a stage that scores or shows metrics; defined: those that config.yaml defines."""
 
-    later = ("defined",)
+    later: ClassVar[tuple[str, ...]] = ("defined",)
 
     defined: Definitions
 

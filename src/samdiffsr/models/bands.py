@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from samdiffsr.models.mish import mish
 from samdiffsr.models.quick import bias_with_step
 from samdiffsr.models.reflect import reflected
 from samdiffsr.models.rrdb import RESIDUAL_SCALE, RRDB, TAP_EVERY, DenseBlock, RRDBEncoder, activate
-from samdiffsr.models.unet import DenoisingUNet, Level, ReflectConv, ResnetBlock, receptive_radius
+from samdiffsr.models.unet import Denoiser, DenoisingUNet, Level, ReflectConv, ResnetBlock, receptive_radius
 
 MAPS = 7  # full-size maps of `dim` channels that a U-Net holds at once, and what convolutions add
 QUICK = 16_000_000  # bytes of a map in a band on the CPU: larger ones leave its caches and malloc's arena
@@ -127,10 +128,9 @@ def run(stages: Sequence[Stage], bands: Iterable[Tensor]) -> Iterator[Tensor]:
     for band in bands:
         x: Tensor | None = band
         for stage in stages:
-            x = stage(x)
-            if x is None:
-                break
-        else:
+            if x is not None:
+                x = stage(x)
+        if x is not None:
             yield x
 
 
@@ -191,24 +191,26 @@ def denoiser_stages(unet: DenoisingUNet, t: Tensor, condition: Stage, height: in
     def below(i: int, height: int) -> list[Stage]:
         """From level i to the coarsest and back, to twice this height."""
         down, up = unet.downs[i], unet.ups[unet.levels - 1 - i]
-        if i < unet.levels - 1:
-            deeper = [Conv(down.resize, height), *below(i + 1, height // 2)]
-        else:
-            deeper = middle(height)
+        deeper = smaller(i, height) if i < unet.levels - 1 else middle(height)
         joined = around(deeper, lambda skip, x: torch.cat([x, skip], dim=1))
-        return [*level(down, height), *joined, *level(up, height), Doubled(up.resize, height)]
+        doubled = Doubled(cast(nn.ConvTranspose2d, up.resize), height)  # as all on the way up
+        return [*level(down, height), *joined, *level(up, height), doubled]
+
+    def smaller(i: int, height: int) -> list[Stage]:
+        """From the end of level i, which is not the coarsest, to level i + 1 and back."""
+        halved = Conv(cast(ReflectConv, unet.downs[i].resize), height)  # as all but the coarsest
+        return [halved, *below(i + 1, height // 2)]
 
     def middle(height: int) -> list[Stage]:
         return [stage for layer in unet.mid for stage in block(layer, height)]
 
-    first = unet.downs[0]
-    inner = [Conv(first.resize, height), *below(1, height // 2)] if unet.levels > 1 else middle(height)
-    last = [Conv(unet.conv_last, height), mish, unet.conv_out]
-    return [*level(first, height), condition, *inner, *last]
+    inner = smaller(0, height) if unet.levels > 1 else middle(height)
+    last: list[Stage] = [Conv(unet.conv_last, height), mish, unet.conv_out]
+    return [*level(unet.downs[0], height), condition, *inner, *last]
 
 
 def denoiser_rows(
-    unet: DenoisingUNet, height: int, width: int, memory: int | None, itemsize: int, device: torch.device
+    unet: Denoiser, height: int, width: int, memory: int | None, itemsize: int, device: torch.device
 ) -> int:
     """How many rows of x_t, (height, width), may go through the network at once.
 
@@ -220,7 +222,7 @@ def denoiser_rows(
         UserError: not even the lowest band fits, or the architecture knows no bands and the image does not.
     """
     row = width * unet.dim * itemsize  # bytes of one full-size map's row
-    if not unet.bands:
+    if not isinstance(unet, DenoisingUNet):
         if memory is not None and (MAPS + 1) * height * row > memory:
             raise UserError(
                 f"backbone {type(unet).__name__} sees the image as a whole and cannot be sampled in bands: "
@@ -244,7 +246,7 @@ def denoiser_rows(
     return min(rows, most)
 
 
-def keeps_condition(unet: DenoisingUNet, height: int, width: int, memory: int | None, itemsize: int) -> bool:
+def keeps_condition(unet: Denoiser, height: int, width: int, memory: int | None, itemsize: int) -> bool:
     """Whether cond of the whole image is kept; otherwise every step makes it anew, a band at a time."""
     return memory is None or 4 * height * width * unet.dim * itemsize <= memory
 
@@ -262,7 +264,7 @@ class BandedDenoiser:
 
     def __init__(
         self,
-        unet: DenoisingUNet,
+        unet: Denoiser,
         features: Tensor,
         mask: Tensor | None,
         memory: int | None,
@@ -297,9 +299,10 @@ class BandedDenoiser:
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """As the network: (1, 3, H, W) and (1,) to (1, 3, H, W)."""
         if self.rows == self.height:
-            y = self.whole(x_t, t, self.kept)
+            y = self.whole(x_t, t, self.condition(0, self.height))
             self.after()
             return y
+        assert isinstance(self.unet, DenoisingUNet)  # `denoiser_rows` divides no other
         row = 0
 
         def add_condition(x: Tensor) -> Tensor:
@@ -327,7 +330,7 @@ def rrdb_stages(block: RRDB, height: int) -> list[Stage]:
 
     def dense(layer: DenseBlock) -> list[Stage]:
         *growing, last = (Conv(conv, height) for conv in layer.convs)
-        stages = [
+        stages: list[Stage] = [
             stage for conv in growing for stage in around([conv, activate], lambda x, y: torch.cat([x, y], 1))
         ]
         return around([*stages, last], add)
@@ -362,7 +365,7 @@ def encode(
         rows = min(rows, memory // row)
     if rows >= height or height < 2:
         return encoder(lr) if tail else encoder.features(lr)
-    if rows < 1:
+    if memory is not None and rows < 1:
         raise UserError(
             f"{memory / 1e6:.3g} MB are too little memory for this encoder and an image {width} LR pixels "
             f"wide; it needs --memory {math.ceil(row / 1e6)}"

@@ -34,7 +34,7 @@ def build_formulation(
 ) -> Process:
     """The diffusion process; options: of the formulation's function."""
     schedule = cosine_schedule(diffusion.steps, diffusion.s, diffusion.beta_max)
-    return formulation(name, schedule, **(options or {}))
+    return formulation(name, schedule, options)
 
 
 def load_denoiser(

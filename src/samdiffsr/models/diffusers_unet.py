@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.models.registry import DiffusersUNet
-from samdiffsr.models.unet import IMAGE_CHANNELS
+from samdiffsr.models.unet import IMAGE_CHANNELS, Denoiser
 
 
-class DiffusersDenoiser(nn.Module):
+class DiffusersDenoiser(Denoiser):
     """The network eps_theta(x_t, x_LR, t), called as `unet.DenoisingUNet` is.
 
     Its group normalisation and attention see the whole image, so that it cannot be sampled in bands.
@@ -18,8 +20,6 @@ class DiffusersDenoiser(nn.Module):
     Raises:
         UserError: diffusers is not installed.
     """
-
-    bands = False
 
     def __init__(self, settings: DiffusersUNet, cond_channels: int, scale: int, mask_channels: int) -> None:
         super().__init__()
@@ -30,13 +30,13 @@ class DiffusersDenoiser(nn.Module):
                 "backbone 'diffusers_unet' needs the package diffusers: pip install 'samdiffsr[baselines]'"
             ) from None
         self.dim, self.scale, self.mask_channels = settings.channels[0], scale, mask_channels
-        self.size_multiple = settings.size_multiple
+        self.settings = settings
         levels = len(settings.channels)
         kinds = ["DownBlock2D"] * (levels - 1) + ["AttnDownBlock2D" if settings.attention else "DownBlock2D"]
         self.cond_proj = nn.ConvTranspose2d(
             cond_channels, self.dim, 2 * scale, stride=scale, padding=scale // 2
         )
-        self.net = UNet2DModel(
+        made = UNet2DModel(
             in_channels=IMAGE_CHANNELS + self.dim + mask_channels,
             out_channels=IMAGE_CHANNELS,
             block_out_channels=settings.channels,
@@ -46,6 +46,12 @@ class DiffusersDenoiser(nn.Module):
             up_block_types=[kind.replace("Down", "Up") for kind in kinds[::-1]],
             add_attention=settings.attention,
         )
+        self.net = cast(nn.Module, made)  # its types show a stand-in for machines without torch
+
+    @property
+    def size_multiple(self) -> int:
+        """The settings'."""
+        return self.settings.size_multiple
 
     def project(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """The condition at the image's size, (B, dim + mask_channels, H, W); arguments as in `unet`."""

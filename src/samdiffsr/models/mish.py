@@ -53,7 +53,7 @@ class _Mish(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (kept,) = ctx.saved_tensors
         if kept.dtype == torch.bfloat16:
             slope = torch.empty_like(kept)

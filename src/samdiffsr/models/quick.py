@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from samdiffsr.models.mish import mish
 from samdiffsr.models.reflect import reflected
-from samdiffsr.models.unet import DenoisingUNet, ResnetBlock
+from samdiffsr.models.unet import ResnetBlock
 
 
 class QuickBlock(ResnetBlock):
@@ -28,7 +28,7 @@ class QuickBlock(ResnetBlock):
         return mish(F.conv2d(reflected(h), self.conv2.weight, bias)).add_(self.shortcut(x))
 
 
-def quicken(unet: DenoisingUNet) -> None:
+def quicken(unet: nn.Module) -> None:
     """Put a `QuickBlock` in the place of every block of `unet`, which keeps its weights and their names."""
     for parent in list(unet.modules()):
         for name, block in parent.named_children():

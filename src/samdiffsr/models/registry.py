@@ -82,7 +82,7 @@ class Backbone:
     Attributes:
         settings: its arguments.
         code: "module:name" of what is called with (settings, cond_channels, scale, mask_channels) and gives a
-            module like `unet.DenoisingUNet`: `project`, `forward`, `size_multiple`, `dim`, `bands`.
+            `unet.Denoiser`.
     """
 
     settings: type[Settings]
@@ -100,7 +100,7 @@ BACKBONES = Registry(
 
 def _any_kind(value: Any, validate: ValidatorFunctionWrapHandler) -> Settings:
     if not isinstance(value, Mapping):
-        return validate(value)  # type: ignore[no-any-return]
+        return validate(value)
     kind = BACKBONES.known(value.get("kind"))
     try:
         return BACKBONES[kind].settings.model_validate(value)

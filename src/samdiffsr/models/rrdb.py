@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.models.layers import Chain, Layers
 
 RESIDUAL_SCALE = 0.2  # ESRGAN, "residual scaling" beta
 NEGATIVE_SLOPE = 0.2
@@ -39,10 +40,11 @@ class DenseBlock(nn.Module):
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
         widths = [growth] * 4 + [features]
-        self.convs = nn.ModuleList(_conv(features + i * growth, width) for i, width in enumerate(widths))
+        self.convs = Layers(_conv(features + i * growth, width) for i, width in enumerate(widths))
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.weight)
             conv.weight.data.mul_(INIT_SCALE)
+            assert conv.bias is not None  # `_conv` gives it one
             nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +59,7 @@ class RRDB(nn.Module):
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
-        self.dense = nn.Sequential(*(DenseBlock(features, growth) for _ in range(3)))
+        self.dense = Chain(*(DenseBlock(features, growth) for _ in range(3)))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + RESIDUAL_SCALE * self.dense(x)
@@ -90,9 +92,9 @@ class RRDBEncoder(nn.Module):
         self.cond_maps = (blocks + 1) // TAP_EVERY
         self.cond_channels = self.cond_maps * features  # C_cond
         self.conv_in = _conv(3, features)
-        self.trunk = nn.Sequential(*(RRDB(features, growth) for _ in range(blocks)))
+        self.trunk = Chain(*(RRDB(features, growth) for _ in range(blocks)))
         self.conv_trunk = _conv(features, features)
-        self.upsample = nn.ModuleList(_conv(features, features) for _ in range(scale.bit_length() - 1))
+        self.upsample = Layers(_conv(features, features) for _ in range(scale.bit_length() - 1))
         self.conv_hr = _conv(features, features)
         self.conv_out = _conv(features, 3)
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.models.layers import Layers
 from samdiffsr.models.mish import mish
 from samdiffsr.models.reflect import reflected
 from samdiffsr.models.registry import SRDiffUNet
@@ -84,7 +84,34 @@ class Level(nn.Module):
         return self.block2(self.block1(x, emb), emb)
 
 
-class DenoisingUNet(nn.Module):
+class Denoiser(nn.Module):
+    """What any architecture is called by; `DenoisingUNet` says it of each method.
+
+    Attributes:
+        dim: channels of its largest maps.
+        scale: size of the image over size of the encoder's features.
+        mask_channels: 0, or the channels of the structure map that `project` wants.
+    """
+
+    dim: int
+    scale: int
+    mask_channels: int
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of x_t must be multiples of this, and twice it at least."""
+        raise NotImplementedError
+
+    def project(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The condition, at the image's size."""
+        raise NotImplementedError
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """The prediction of the training target."""
+        raise NotImplementedError
+
+
+class DenoisingUNet(Denoiser):
     """The network eps_theta(x_t, x_LR, t).
 
     Args:
@@ -133,19 +160,17 @@ class DenoisingUNet(nn.Module):
                 nn.Conv2d(dim + mask_channels, dim, 1), nn.Conv2d(dim, dim, 1), nn.Conv2d(dim, dim, 1)
             )
         self.time_mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.Mish(), nn.Linear(4 * dim, dim))
-        self.downs = nn.ModuleList(
+        self.downs = Layers(
             Level(before, here, dim, ReflectConv(here, here, stride=2) if i < self.levels - 1 else None)
             for i, (before, here) in enumerate(zip([IMAGE_CHANNELS, *widths], widths, strict=False))
         )
-        self.mid = nn.ModuleList(ResnetBlock(widths[-1], widths[-1], dim) for _ in range(2))
-        self.ups = nn.ModuleList(
+        self.mid = Layers(ResnetBlock(widths[-1], widths[-1], dim) for _ in range(2))
+        self.ups = Layers(
             Level(2 * here, above, dim, nn.ConvTranspose2d(above, above, 4, stride=2, padding=1))
             for here, above in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.conv_last = ReflectConv(dim, dim)
         self.conv_out = nn.Conv2d(dim, IMAGE_CHANNELS, 1)
-
-    bands = True  # images can be sampled in bands of rows (bands.py)
 
     @property
     def size_multiple(self) -> int:
@@ -178,7 +203,7 @@ class DenoisingUNet(nn.Module):
 
     def embed(self, t: Tensor) -> Tensor:
         """The step, (B,) integer, as all blocks are given it: (B, dim)."""
-        emb = time_embedding(t, self.dim).to(self.time_mlp[0].weight.dtype)
+        emb = time_embedding(t, self.dim).to(self.conv_out.weight.dtype)
         return mish(self.time_mlp(emb))
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
@@ -230,26 +255,6 @@ class DenoisingUNet(nn.Module):
 def from_settings(settings: SRDiffUNet, cond_channels: int, scale: int, mask_channels: int) -> DenoisingUNet:
     """The network of these sizes."""
     return DenoisingUNet(settings.dim, settings.mults, cond_channels, scale, mask_channels)
-
-
-class Denoiser(Protocol):
-    """What any architecture is called by; `DenoisingUNet` says it of each.
-
-    Attributes:
-        dim: channels of its largest maps. bands: whether `bands.BandedDenoiser` knows to divide it.
-    """
-
-    dim: int
-    scale: int
-    mask_channels: int
-    bands: bool
-
-    @property
-    def size_multiple(self) -> int: ...
-
-    def project(self, features: Tensor, mask: Tensor | None = None) -> Tensor: ...
-
-    def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor: ...
 
 
 def receptive_radius(levels: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,6 +85,11 @@ def _numbered(paths: Iterable[Path], columns: Sequence[str]) -> pd.DataFrame:
             )
     empty = pd.DataFrame(columns=[*columns, "number"], dtype=str).astype({"number": float})
     return pd.concat(frames, ignore_index=True) if frames else empty
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Its rows, each by the names of the columns, which are text."""
+    return [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
 
 
 def write(path: Path, frame: pd.DataFrame) -> None:

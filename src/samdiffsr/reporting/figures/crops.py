@@ -31,7 +31,7 @@ def draw(recipe: CropsRecipe, inputs: Inputs) -> Page:
     from matplotlib.patches import Rectangle
 
     samples = Samples(recipe, inputs["manifests"], inputs["hr"])
-    chosen = [(c.dataset, c.image, tuple(c.box)) for c in recipe.crops]
+    chosen: list[tuple[str, str, Box]] = [(c.dataset, c.image, c.box) for c in recipe.crops]
     notes = []
     if not chosen:
         chosen = find_crops(samples, recipe.datasets, recipe.size, recipe.count)
@@ -139,7 +139,7 @@ def _places(difference: np.ndarray, size: int, count: int) -> list[tuple[float, 
     inside = np.full_like(mean, -np.inf)
     inside[top : len(mean) - top, left : mean.shape[1] - left] = 0
     mean = mean + inside
-    places = []
+    places: list[tuple[float, Box]] = []
     while len(places) < count and (mean > -np.inf).any():
         y, x = (int(n) for n in np.unravel_index(mean.argmax(), mean.shape))
         places.append((float(mean[y, x]), (x, y, w, h)))

@@ -88,7 +88,7 @@ def published(
 def _in_units(values: pd.Series) -> pd.DataFrame:
     """(method, metric) -> value as methods x metrics, methods in their order."""
     wide = values.dropna().unstack("metric").reindex(values.index.unique("method"))
-    return wide.mul({metric: METRICS[metric].factor for metric in wide})
+    return wide.mul([METRICS[str(metric)].factor for metric in wide])
 
 
 def absent(rows: pd.DataFrame, metrics: Iterable[str], datasets: Iterable[str]) -> list[str]:

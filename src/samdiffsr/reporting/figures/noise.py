@@ -36,7 +36,7 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
     """
     row = recipe.rows[0]
     schedule = cosine_schedule(recipe.diffusion.steps, recipe.diffusion.s, recipe.diffusion.beta_max)
-    process = formulation(row.formulation, schedule, **recipe.formulation_options)
+    process = formulation(row.formulation, schedule, recipe.formulation_options)
     if process.scale is not None:
         raise UserError(
             f"figure of {row.label!r}: formulation {row.formulation!r} scales the noise, and it shows shifts"
@@ -65,7 +65,7 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
 
     columns = max(4, len(times))
     figure = page(1.75 * columns, 4.3)
-    above, below = figure.subfigures(2, 1, height_ratios=[0.8, 1.15])
+    above, below = figure.subfigures(2, 1, height_ratios=[0.8, 1.15], squeeze=False)[:, 0]
     top = above.subplots(1, 4)
     picture(top[0], store[i][: labels.shape[0], : labels.shape[1]], store.names[i])
     low, high = float(e_sam.min()), float(e_sam.max())

@@ -162,7 +162,7 @@ def _dots(axes: Axes, points: pd.DataFrame, datasets: list[str], filled: bool, x
         **looks(datasets),
     )  # fmt: skip
     for dots in axes.collections[before:]:
-        colours = dots.get_facecolors()
+        colours = dots.get_facecolor()
         dots.set(edgecolor=colours, linewidth=1.2)
         if not filled:
             dots.set_facecolor("white")

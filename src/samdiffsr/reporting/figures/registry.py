@@ -72,5 +72,5 @@ def read_recipe(text: str) -> recipe.FigureRecipe:
         value = parse_json(text, "--recipe")
     except ValueError as error:
         raise UserError(f"--recipe: not valid JSON ({error})") from None
-    kind = value.get("kind") if isinstance(value, dict) else None
+    kind: Any = value.get("kind") if isinstance(value, dict) else None
     return KINDS[kind].recipe.parse(text)

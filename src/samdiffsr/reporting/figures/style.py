@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
     from matplotlib.lines import Line2D
+    from matplotlib.typing import RcKeyType
 
 Inputs = dict[str, list[Path]]  # what the files are for -> the files, in the workflow's order
 
@@ -30,7 +31,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 # on, off, in line widths
 DASHES = ((), (3.7, 1.6), (6.4, 1.6, 1, 1.6), (1, 1.65), (7, 1, 1, 1, 1, 1), (1, 4))
 ARROW = "#d55e00"
-RC = {
+RC: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
     "font.size": 8,
@@ -64,10 +65,10 @@ class Page(NamedTuple):
 def page(width: float, height: float) -> SubFigure:
     """The inside of an empty figure of so many inches, to draw on; nothing is registered with pyplot."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.02, hspace=0.02)
-    return figure.subfigures()
+    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, wspace=0.02, hspace=0.02)
+    return Figure(figsize=(width, height), layout=layout).subfigures(squeeze=False)[0, 0]
 
 
 def message(sentences: Sequence[str]) -> Page:
@@ -129,9 +130,9 @@ def intervals(axes: Axes, points: pd.DataFrame, names: Sequence[str], *, x: str,
     """
     for row in points.dropna(subset=["ci_low", "ci_high"]).to_dict("records"):
         reach = [[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]]
-        bar = {"xerr" if x == "mean" else "yerr": reach}
+        across, up = (reach, None) if x == "mean" else (None, reach)
         colour = look(list(names).index(row["dataset"]))["color"]
-        axes.errorbar(row[x], row[y], fmt="none", capsize=2, ecolor=colour, **bar)
+        axes.errorbar(row[x], row[y], fmt="none", capsize=2, ecolor=colour, xerr=across, yerr=up)
 
 
 def picture(axes: Axes, image: Any, title: str = "", **options: Any) -> None:

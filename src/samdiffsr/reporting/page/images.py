@@ -50,14 +50,14 @@ def window(images: Sequence[np.ndarray], side: int) -> tuple[slice, slice]:
     images: uint8 (H, W, 3) of one size. Differences are measured by the variance of the grey value over the
     images, summed over the part; the top-left one of equal parts.
     """
-    total = np.zeros(images[0].shape[:2])
+    total: np.ndarray = np.zeros(images[0].shape[:2])
     squares = np.zeros_like(total)
     for image in images:
         grey = image.mean(axis=2)
         total += grey
         squares += grey**2
     variance = squares / len(images) - (total / len(images)) ** 2
-    height, width = (min(side, n) for n in total.shape)
+    height, width = min(side, total.shape[0]), min(side, total.shape[1])
     sums = np.pad(variance.round(6), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     parts = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     top, left = np.unravel_index(np.argmax(parts.round(3)), parts.shape)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from samdiffsr.core.files import from_cell
 from samdiffsr.data.overlap import COLUMNS
-from samdiffsr.reporting.frames import read
+from samdiffsr.reporting.frames import read, records
 
 LISTED = 10  # pairs of images that the page names of two sets; the file has all
 
@@ -36,7 +36,7 @@ def overlaps_view(
 
 
 def _row(found: pd.DataFrame, a: str, b: str, images: dict[str, int]) -> dict[str, Any]:
-    pairs = found[(found["set_a"] == a) & (found["set_b"] == b)].to_dict("records")
+    pairs = records(found[(found["set_a"] == a) & (found["set_b"] == b)])
     empty = next((name for name in (a, b) if not images[name]), "")
     return {
         "sets": f"{a} and {b}",

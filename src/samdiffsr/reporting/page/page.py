@@ -19,7 +19,7 @@ from PIL import Image
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.evaluation.metrics import METRICS
-from samdiffsr.reporting.frames import read
+from samdiffsr.reporting.frames import read, records
 from samdiffsr.reporting.page.images import comparisons, data_uri
 from samdiffsr.reporting.page.origin import origin
 from samdiffsr.reporting.page.overlaps import overlaps_view
@@ -65,7 +65,7 @@ def report(
         table_view(
             table,
             rows[rows["table"] == table.name] if table.name in made else None,
-            claimed[claimed["table"] == table.name].to_dict("records"),
+            records(claimed[claimed["table"] == table.name]),
         )
         for table in recipe.tables
     ]
@@ -138,19 +138,14 @@ def _block_view(block: Block) -> dict[str, Any]:
             "published": kind == "published",
             "better": METRICS[metric].better,
         }
-        for metric, kind in kept.text
+        for metric, kind in kept.columns
     ]
     lines = [
         {
             "name": method,
-            "cells": [
-                {"text": shown, "rank": rank, "spread": spread}
-                for shown, rank, spread in zip(
-                    text, kept.rank.loc[method], kept.spread.loc[method], strict=True
-                )
-            ],
+            "cells": [{"text": shown, "rank": rank, "spread": spread} for shown, rank, spread in cells],
         }
-        for method, text in kept.text.iterrows()
+        for method, cells in kept.rows()
     ]
     return {
         "title": block.title,

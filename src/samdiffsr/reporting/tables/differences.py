@@ -109,10 +109,10 @@ def _published(
     """What the paper prints of a pair: in this table, or in the first that has both."""
     entry = METRICS[metric]
     mine = printed[(printed["scale"] == str(recipe.scale)) & (printed["dataset"] == dataset)]
-    mine = mine[mine["metric"] == entry.published].set_index(["table", "method"])["published"]
+    values = mine[mine["metric"] == entry.published].set_index(["table", "method"])["published"]
     for table in dict.fromkeys([recipe.number, *printed["table"]]):
-        if all((table, row.published) in mine.index for row in pair):
-            a, b = (float(mine[table, row.published]) for row in pair)
+        if all((table, row.published) in values.index for row in pair):
+            a, b = (float(values[table, row.published]) for row in pair)
             return a / b if entry.ratio else a - b
     return None
 

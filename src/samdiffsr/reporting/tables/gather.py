@@ -108,7 +108,8 @@ def _over_images(scores: pd.DataFrame) -> pd.DataFrame:
     """Number, mean and standard deviation over images of each cell and seed."""
     by = scores.groupby(CELL, sort=False)
     protocols = by["protocol"].unique()
-    for (run, *_), found in protocols[protocols.map(len) > 1].items():
+    mixed = protocols[protocols.map(len) > 1].reset_index()
+    for run, found in zip(mixed["run"], mixed["protocol"], strict=True):
         raise UserError(
             f"{run}: scored under different protocols ({'; '.join(sorted(found))}); score it again"
         )

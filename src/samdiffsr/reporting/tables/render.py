@@ -6,6 +6,7 @@ were not made under the same conditions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,23 @@ class Block:
     spread: pd.DataFrame
 
     @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Metric, and "measured" or "published", of each column."""
+        across = self.text.columns
+        return list(zip(across.get_level_values(0), across.get_level_values(1), strict=True))
+
+    def rows(self) -> Iterator[tuple[str, list[tuple[str, int, str]]]]:
+        """Each method with its cells: text, rank, spread."""
+        frames = (frame.to_numpy().tolist() for frame in (self.text, self.rank, self.spread))
+        for method, *cells in zip(self.text.index, *frames, strict=True):
+            yield str(method), list(zip(*cells, strict=True))
+
+    @property
     def headings(self) -> list[str]:
         """Of the columns after the method's; a published value without a measured one says of what it is."""
         found = []
-        for metric, kind in self.text:
-            alone = (metric, "measured") not in self.text
+        for metric, kind in self.columns:
+            alone = (metric, "measured") not in self.columns
             heading = METRICS[metric].heading
             found.append(heading if kind == "measured" else f"{heading}, published" if alone else kind)
         return found
@@ -109,11 +122,12 @@ def markdown(recipe: TableRecipe, tidy: pd.DataFrame, differences: list[dict[str
 
 def _md_block(block: Block) -> list[str]:
     """The methods and metrics that were measured here, or else the paper's; and a line on those left out."""
-    measured = block.text.xs("measured", level=1, axis="columns") != ""
+    metrics = [metric for metric, kind in block.columns if kind == "measured"]
+    measured = pd.DataFrame({metric: block.text[metric, "measured"] != "" for metric in metrics})
     if measured.any(axis=None):
         methods = measured.any(axis="columns")
-        columns = block.text.columns.get_level_values(0).isin(measured.columns[measured.any()])
-        columns &= (block.text[methods] != "").any()
+        here = [metric in metrics and measured[metric].any() for metric, _ in block.columns]
+        columns = (block.text[methods] != "").any() & pd.Series(here, block.text.columns)
     else:
         methods, columns = block.valued, (block.text != "").any()
     kept = block.only(methods, columns)
@@ -121,15 +135,15 @@ def _md_block(block: Block) -> list[str]:
         f"| {' | '.join(_md(heading) for heading in ('Method', *kept.headings))} |",
         "|---" + "|---:" * len(kept.headings) + "|",
     ]
-    for method, text in kept.text.iterrows():
-        cells = zip(text, kept.rank.loc[method], kept.spread.loc[method], strict=True)
-        lines.append(f"| {' | '.join((_md(str(method)), *(_md_cell(*cell) for cell in cells)))} |")
+    for method, cells in kept.rows():
+        lines.append(f"| {' | '.join((_md(method), *(_md_cell(*cell) for cell in cells)))} |")
     notes = []
     if published := list(block.text.index[block.valued & ~methods]):
         notes.append(f"In the paper and not run here (values in the tidy CSV): {', '.join(published)}.")
     if nowhere := list(block.text.index[~block.valued]):
         notes.append(f"Neither run here nor in the paper for these images: {', '.join(nowhere)}.")
-    if empty := [METRICS[name].heading for name in measured if name not in kept.text]:
+    shown = {metric for metric, _ in kept.columns}
+    if empty := [METRICS[metric].heading for metric in metrics if metric not in shown]:
         notes.append(f"Without a value here: {', '.join(empty)}.")
     return ["\n".join(lines), *([_md(" ".join(notes))] if notes else [])]
 
@@ -168,10 +182,7 @@ def _tex_block(block: Block) -> str:
     """One tabular, by pandas' Styler."""
     kept = block.only(block.valued, pd.Series(True, block.text.columns))
     cells = pd.DataFrame(
-        [
-            [_tex(str(method)), *map(_tex_cell, text, kept.rank.loc[method], kept.spread.loc[method])]
-            for method, text in kept.text.iterrows()
-        ],
+        [[_tex(method), *(_tex_cell(*cell) for cell in cells)] for method, cells in kept.rows()],
         columns=range(1 + len(kept.headings)),
     )
     headings = [_tex(heading) for heading in ("Method", *kept.headings)]
