@@ -45,7 +45,7 @@ class _Slices(torch.autograd.Function):
         return torch.cat([x[:, :, :, 1:2], x, x[:, :, :, -2:-1]], dim=3)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         top, bottom = ctx.rows
         given = _folded(gradient[:, :, top : gradient.shape[2] - bottom])
         if top:
