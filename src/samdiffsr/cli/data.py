@@ -41,7 +41,8 @@ def demo_data(out: Out, threads: Threads = 1) -> None:
 def fetch(
     *,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: what the study needs.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Image sets and weights; default: what the study needs."),
     ] = None,
     study: StudyOptions,
     row: Annotated[
@@ -93,7 +94,7 @@ def _fetch_all(names: Sequence[str], root: Path, mirror: str | None) -> None:
 @app.command("verify", cls=Stage, rich_help_panel=TOPIC)
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: what is there.")
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Image sets; default: all that are there.")
     ] = None,
     root: Root = Path(),
     write: Annotated[
@@ -174,7 +175,7 @@ def prepare_lr(hr: Hr, out: Out, recipe: RecipeText, threads: Threads = 1) -> No
 
 @app.command("export", cls=Stage, rich_help_panel=TOPIC)
 def export(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="E.g. work/stores/set5/lr-x4.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="The store, e.g. work/stores/set5/lr-x4.")],
     out: Out,
     threads: Threads = 1,
 ) -> None:

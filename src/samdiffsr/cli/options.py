@@ -57,7 +57,7 @@ def device_of(name: str) -> str:
 
 
 RecipeText = Annotated[
-    str, typer.Option("--recipe", metavar="JSON", help="The recipe: all that decides the outcome.")
+    str, typer.Option("--recipe", metavar="JSON", help="The recipe: the settings that decide the result.")
 ]
 Threads = Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the networks run.")]
@@ -66,7 +66,7 @@ Shard = Annotated[
 ]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="A plug-in that it needs; may be repeated."),
+    typer.Option("--plugin", metavar="MODULE", help="A plug-in to load; may be repeated."),
 ]
 Out = Annotated[Path, path("Where to write.")]
 Hr = Annotated[Path, path("Store of HR images.")]

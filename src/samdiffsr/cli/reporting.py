@@ -43,7 +43,7 @@ def gather(
 
 @app.command("draw", cls=Stage, rich_help_panel=TOPIC)
 def draw(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name in messages, e.g. figure5.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The figure's name in messages, e.g. figure5.")],
     out: Annotated[list[Path], paths("Files to write, .png and .pdf.")],
     recipe: RecipeText,
     inputs: Annotated[

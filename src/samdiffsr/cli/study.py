@@ -93,12 +93,10 @@ def release(
     remote: Annotated[
         str | None, typer.Option(metavar="NAME", help="DVC remote for them; default: the clone's.")
     ] = None,
-    hub: Annotated[
-        Path | None, path("Instead, a folder as the Hugging Face hub has it; several runs: one in it each.")
-    ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Of --hub: store weights in 16 bits.")] = False,
-    licence: Annotated[str, typer.Option(metavar="ID", help="Of --hub: the weights' licence.")] = "mit",
-    licence_file: Annotated[Path | None, path("Its text; default: the repository's LICENSE.")] = None,
+    hub: Annotated[Path | None, path("Write a folder for the Hugging Face hub here instead.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="With --hub: store weights in 16 bits.")] = False,
+    licence: Annotated[str, typer.Option(metavar="ID", help="With --hub: the weights' licence.")] = "mit",
+    licence_file: Annotated[Path | None, path("Text of that licence; default: LICENSE.")] = None,
     threads: Threads = 1,
 ) -> None:
     """Copy trained models to checkpoints/ and put them under DVC."""
@@ -120,7 +118,7 @@ def release(
 @app.command("import-hub", cls=Stage, rich_help_panel=TOPIC)
 @grouped
 def import_hub(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="That `release --hub` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `release --hub` wrote.")],
     study: StudyOptions,
     threads: Threads = 1,
 ) -> None:
@@ -135,9 +133,9 @@ def import_hub(
 def export_record(
     out: Annotated[Path, path("A new folder.")],
     study: StudyOptions,
-    masks: Annotated[bool, typer.Option("--masks", help="With the region masks themselves.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Copy the region masks too.")] = False,
     licence: Annotated[
-        str, typer.Option(metavar="URL", help="Of the record: an address, or an SPDX identifier.")
+        str, typer.Option(metavar="URL", help="Licence of the record: an address or an SPDX identifier.")
     ] = "https://spdx.org/licenses/MIT",
     threads: Threads = 1,
 ) -> None:

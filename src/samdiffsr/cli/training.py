@@ -139,15 +139,16 @@ def train_denoiser(
 
 @app.command("check-formulation", cls=Stage, rich_help_panel=TOPIC)
 def check_formulation(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As in config.yaml.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The formulation, as in config.yaml.")],
     option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of its function; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="An option of the formulation; may be repeated."),
     ] = None,
-    features: Annotated[int, typer.Option(min=1, metavar="N", help="Numbers a region.")] = 1,
+    features: Annotated[int, typer.Option(min=1, metavar="N", help="Numbers that each region has.")] = 1,
     plugin: Plugins = None,
     threads: Threads = 1,
 ) -> None:
-    """Say how a perfect network's images are distributed; refuse a bias that is not declared."""
+    """Sample a toy problem with a perfect network; refuse a bias that is not declared."""
     from samdiffsr.cli.options import say
     from samdiffsr.core.errors import UserError
     from samdiffsr.core.plugins import load_plugins
