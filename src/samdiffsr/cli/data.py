@@ -159,7 +159,7 @@ def prepare_hr(
 
 @app.command("prepare-lr", cls=Stage, rich_help_panel=TOPIC)
 def prepare_lr(hr: Hr, out: Out, recipe: RecipeText, threads: Threads = 1) -> None:
-    """Shrink an HR store into an LR store, or pack the LR images that there are."""
+    """Make an LR store from an HR store, or from given LR images."""
     from samdiffsr.data.prepare import build_degraded_store, build_lr_store, pack_lr_store
     from samdiffsr.data.recipe import LrRecipe
 
@@ -202,7 +202,7 @@ def overlap(
     ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Find test images among the training images, and those too small to be scored."""
+    """Find photographs that sets share, and test images that are too small."""
     from samdiffsr.data.overlap import Found, check_split
     from samdiffsr.data.recipe import HrRecipe
     from samdiffsr.data.store import Store

@@ -148,7 +148,7 @@ def check_formulation(
     plugin: Plugins = None,
     threads: Threads = 1,
 ) -> None:
-    """Sample a toy problem with a perfect network; refuse a bias that is not declared."""
+    """Check that a formulation's samples have no undeclared bias."""
     from samdiffsr.cli.options import say
     from samdiffsr.core.errors import UserError
     from samdiffsr.core.plugins import load_plugins
