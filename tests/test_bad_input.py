@@ -255,6 +255,7 @@ CASES: dict[str, tuple[str, Spoil, str]] = {
     # masks
     "masks: cut short": ("masks-import", cut(RLE), f"{RLE}: not valid JSON"),
     "masks: a mapping": ("masks-import", holds(RLE, "{}"), f"{RLE}: not masks in COCO run lengths"),
+    "masks: a polygon": ("masks-import", edit_json(RLE, 0, "segmentation", value=[[1, 1, 5, 1, 5, 5]]), f"{RLE}: not masks in COCO run lengths (ValueError('a polygon"),
     "masks: run lengths of another size": ("masks-import", edit_json(RLE, 0, "segmentation", "counts", value=[3, 4]), f"{RLE}: not masks in COCO run lengths"),
     "masks: negative run lengths": ("masks-import", edit_json(RLE, 0, "segmentation", "counts", value=[-3, 1923]), f"{RLE}: not masks in COCO run lengths"),
     "masks: not COCO's text": ("masks-import", edit_json(RLE, 0, "segmentation", "counts", value="\x7f\x00"), f"{RLE}: not masks in COCO run lengths"),

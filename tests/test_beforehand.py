@@ -17,7 +17,7 @@ from samdiffsr.cli.app import main
 from samdiffsr.config.config import Config
 from samdiffsr.config.load import load_config
 from samdiffsr.core.errors import UserError
-from samdiffsr.data.prepare import build_lr_store
+from samdiffsr.data.prepare import build_hr_store, build_lr_store
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.evaluation.fits import too_small
 from samdiffsr.evaluation.image import ImageMetrics, Pair
@@ -34,16 +34,16 @@ TRAINED = ("train_denoiser", "results/demo/runs/srdiff-x4-s0/model.safetensors")
 SAMPLED = ("sample", "results/demo/samples/srdiff-x4-s0/ema/mine.json")
 
 
-def own(root: Path, **top: Any) -> Config:
-    """The demo with a test set of the user's own, in data/mine."""
-    raw = yaml.safe_load((root / "config.yaml").read_text()) | top
-    raw["datasets"]["mine"] = {"folder": "data/mine", "source": "local"}
+def own(root: Path, missing_weights: str = "skip", **more: Any) -> Config:
+    """The demo with a test set of the user's own, in data/mine; more: of the data set."""
+    raw = yaml.safe_load((root / "config.yaml").read_text()) | {"missing_weights": missing_weights}
+    raw["datasets"]["mine"] = {"folder": "data/mine", "source": "local", **more}
     raw["studies"]["demo"]["test_sets"] = ["mine"]
     return load_config(raw)
 
 
-def photograph(folder: Path, width: int, height: int, name: str = "a") -> None:
-    place = folder / "data/mine"
+def photograph(root: Path, width: int, height: int, name: str = "a", *, folder: str = "data/mine") -> None:
+    place = root / folder
     place.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(place / f"{name}.png")
 
@@ -114,6 +114,38 @@ def test_nothing_is_trained_where_an_image_is_too_small_to_score(root: Path, tmp
     findings = doctor.examine(config, tmp_path)
     assert [f.what for f in findings if f.state == "unfit"] == ["test set mine"]
     assert not doctor.healthy(findings)
+
+
+def test_an_image_that_is_left_out_counts_no_more_though_a_store_holds_it(root: Path, tmp_path: Path) -> None:
+    photograph(tmp_path, 64, 64)
+    photograph(tmp_path, 64, 10, "thin")
+    build_hr_store(tmp_path / "data/mine", tmp_path / "work/stores/mine/hr")
+    assert "image 'thin'" in beforehand.unfit(own(root), tmp_path)["mine"]
+    assert beforehand.unfit(own(root, exclude="thin"), tmp_path) == {}
+
+
+def test_lr_images_without_a_partner_are_found_before_the_training(root: Path, tmp_path: Path) -> None:
+    config = own(root, lr="data/lr-x{scale}")
+    photograph(tmp_path, 64, 64)
+    wanted = [TRAINED, ("prepare_lr", "work/stores/mine/lr-x4.json")]
+
+    def unfit() -> list[str]:
+        return [f"{f.what}: {f.note}" for f in doctor.examine(config, tmp_path) if f.state == "unfit"]
+
+    assert any("data/lr-x4: dataset mine: " in line and "no such folder" in line for line in unfit())
+    photograph(tmp_path, 16, 16, folder="data/lr-x4")
+    photograph(tmp_path, 32, 32, folder="data/lr-x2")
+    beforehand.refuse(config, wanted, tmp_path)
+    assert not unfit()
+    photograph(tmp_path, 16, 15, folder="data/lr-x4")
+    with pytest.raises(UserError, match=r"dataset mine: .*lr-x4/a\.png: 16x15, and its HR image is 64x64"):
+        beforehand.refuse(config, wanted, tmp_path)
+    beforehand.refuse(config, [TRAINED], tmp_path)  # the LR images are packed already, or nobody wants them
+    assert len(unfit()) == 1
+    photograph(tmp_path, 16, 16, folder="data/lr-x4")
+    photograph(tmp_path, 16, 16, "b", folder="data/lr-x4")
+    with pytest.raises(UserError, match=r"dataset mine: .*lr-x4/b\.png: no HR image is called 'b'"):
+        beforehand.refuse(config, wanted, tmp_path)
 
 
 def test_a_network_that_is_left_out_needs_no_size(root: Path, tmp_path: Path) -> None:

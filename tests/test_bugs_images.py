@@ -284,6 +284,13 @@ def test_a_png_is_made_whatever_its_text_is(tmp_path: Path, upscale: Upscale, da
     np.testing.assert_array_equal(pixels("out/a.png"), pixels("out/clean.png"))
 
 
+def test_a_profile_that_cannot_be_unpacked_is_named(tmp_path: Path, upscale: Upscale) -> None:
+    for name, profile in (("no zlib", b"nonsense"), ("no profile", zlib.compress(b"nonsense"))):
+        (tmp_path / f"{name}.png").write_bytes(with_chunk(b"iCCP", b"name\0\0" + profile))
+        warning = f"warning: {name}.png: dropped: a colour profile that cannot be read"
+        assert warning in upscale(f"{name}.png", "-o", "out/")[1]
+
+
 def test_a_png_whose_pixels_are_damaged_says_so(tmp_path: Path, upscale: Upscale) -> None:
     data = bytearray(with_chunk(b"tEXt", b"a\0b"))
     data[data.index(b"IDAT") + 30] ^= 1
@@ -340,6 +347,65 @@ def test_what_a_tiff_holds_beside_colour_is_named(tmp_path: Path, upscale: Upsca
 def test_an_empty_file_is_no_image(tmp_path: Path, upscale: Upscale) -> None:
     (tmp_path / "a.jpg").touch()
     assert "a.jpg: not a PNG, JPEG" in upscale("a.jpg", "-o", "b.png")[2]
+
+
+def turned(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = orientation, "Maker"
+    return exif.tobytes()
+
+
+def with_segment(*contents: bytes) -> bytes:
+    """PHOTO as a JPEG with more segments of the kind APP1."""
+    file = io.BytesIO()
+    Image.fromarray(PHOTO).save(file, "JPEG")
+    data = file.getvalue()
+    segments = b"".join(b"\xff\xe1" + struct.pack(">H", len(c) + 2) + c for c in contents)
+    return data[:2] + segments + data[2:]
+
+
+def moved_behind_the_pixels(data: bytes) -> bytes:
+    (length,) = struct.unpack(">I", data[33:37])
+    chunk, end = data[33 : 45 + length], data.index(b"IEND") - 4
+    return data[:33] + data[45 + length : end] + chunk + data[end:]
+
+
+RAW = b"\nexif\n%8d\n" % len(turned(6)) + turned(6).hex().encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_segment(b"http://ns.adobe.com/xap/1.0/\0<x/>", turned(6)),
+        with_chunk(b"eXIf", turned(6)),
+        moved_behind_the_pixels(with_chunk(b"eXIf", turned(6).removeprefix(b"Exif\0\0"))),
+        with_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(RAW)),
+    ],
+    ids=["XMP first", "a JPEG's prefix", "behind the pixels", "ImageMagick's text"],
+)
+def test_orientation_is_found(tmp_path: Path, upscale: Upscale, data: bytes) -> None:
+    name = "a.jpg" if data.startswith(b"\xff") else "a.png"
+    (tmp_path / name).write_bytes(data)
+    for format in ("png", "tif"):
+        assert upscale(name, "-o", f"b.{format}")[0] == 0
+        with Image.open(f"b.{format}") as image:
+            assert image.size == (4 * 10, 4 * 12)
+            assert image.getexif().get(0x0112, 1) == 1
+            assert image.getexif()[0x010F] == "Maker"
+
+
+def test_an_orientation_that_does_not_exist(tmp_path: Path, upscale: Upscale) -> None:
+    (tmp_path / "a.jpg").write_bytes(with_segment(turned(9)))
+    _, said, _ = upscale("a.jpg", "-o", "b.png")
+    assert said[0] == "warning: a.jpg: dropped: EXIF tags that cannot be read"
+    with Image.open("b.png") as image:
+        assert dict(image.getexif()) == {0x010F: "Maker"}
+
+
+def test_a_text_called_exif_is_none(tmp_path: Path, upscale: Upscale) -> None:
+    (tmp_path / "a.png").write_bytes(with_chunk(b"tEXt", b"exif\0b'Exif\\x00\\x00MM'"))
+    code, said, _ = upscale("a.png", "-o", "b.jpg")
+    assert (code, len(said)) == (0, 1)
 
 
 def test_orientation_0_is_none(tmp_path: Path, upscale: Upscale) -> None:

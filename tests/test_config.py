@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import random
+from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +139,15 @@ def _set(path: str, value: Any) -> Any:
             ["figures.figure_steps", "'bicubic'", "denoiser"],
         ),
         (_set("figures/figure_mask_gain/control", "nobody"), ["figures.figure_mask_gain", "'nobody'"]),
+        (_set("baselines", "x"), ["baselines: it must map keys to values"]),
+        (_set("variants/mask_low/base", ["x"]), ["variants.mask_low.base: must be a variant's name"]),
+        (_set("variants/mask_low/base", 1), ["variants.mask_low.base: must be a variant's name, not 1"]),
+        (_set("variants/placebo_other/masks", ["high"]), ["variants.placebo_other.masks"]),
+        (_set("variants/placebo_other/placebo", "a\nb"), ["variants.placebo_other.placebo: ", "'voronoi'"]),
+        (_set("studies/demo/masks/high", {}), ["studies.demo.masks.high"]),
+        (_set("studies/demo/unet/mults", []), ["studies.demo.unet.mults: the first of them must be 1"]),
+        (_set("studies/demo/unet/mults", [2, 2]), ["studies.demo.unet.mults: the first of them must be 1"]),
+        (_set("studies/demo/unet/dim", 2), ["studies.demo.unet.dim"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(raw: dict[str, Any], change: Any, words: list[str]) -> None:
@@ -144,6 +157,48 @@ def test_a_mistake_is_one_line_that_names_the_key(raw: dict[str, Any], change: A
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The keys that lead to every value."""
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _places(inner, (*path, key))
+
+
+def test_whatever_one_value_becomes_it_is_read_or_refused_in_one_line(raw: dict[str, Any]) -> None:
+    places = list(_places(raw))
+    choice = random.Random(0).choice
+    odd = (
+        None,
+        True,
+        -1,
+        10**30,
+        float("nan"),
+        "",
+        "a\nb",
+        "../x",
+        "{scale}",
+        [],
+        [[]],
+        [None],
+        {},
+        {"a": 1},
+    )
+    refused = []
+    for _ in range(200):
+        changed = copy.deepcopy(raw)
+        *keys, last = choice(places)
+        inner = reduce(getitem, keys, changed)
+        inner[last] = choice(odd)
+        try:
+            load_config(changed)
+        except UserError as error:
+            refused.append(str(error))
+    assert not [line for line in refused if "\n" in line]
+    assert 100 < len(refused) < 200
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:

@@ -362,6 +362,9 @@ def test_a_wrong_model_is_one_line(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "b.png"
     with pytest.raises(UserError, match=r"no such run; .*runs has srdiff-x2-s0, srdiff-x4-s0"):
         run(study, tmp_path / "a.png", out=out, model="runs/sam_diffsr-x4-s0")
+    (tmp_path / "no run").mkdir()
+    with pytest.raises(UserError, match=r"c\.pth: no such run$"):
+        run(study, tmp_path / "a.png", out=out, model=str(tmp_path / "c.pth"))
     with pytest.raises(UserError, match=r"runs: holds no model.safetensors"):
         run(study, tmp_path / "a.png", out=out, model="runs")
     with pytest.raises(UserError, match=r"was trained with another encoder than"):

@@ -162,6 +162,11 @@ class Config(Strict):
         tables = self.tables.values()
         return sorted({t.scale for t in tables if variant in t.variants}) or [4]
 
+    @property
+    def all_scales(self) -> list[int]:
+        """The scale factors of all tables."""
+        return sorted({table.scale for table in self.tables.values()})
+
     def table_datasets(self, table: str) -> list[str]:
         """The table's data sets that the study tests on, in the table's order."""
         return self.tested(self.tables[table].datasets)

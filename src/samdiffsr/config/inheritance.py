@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from samdiffsr.config.schema import without_effect
 from samdiffsr.core.registry import similar
 from samdiffsr.data.catalogue import baselines
+from samdiffsr.masks.segmenters.registry import PlaceboRegions
 
 
 def completed(value: Any) -> Any:
@@ -15,7 +16,7 @@ def completed(value: Any) -> Any:
     A variant does not take from its base what would have no effect on it.
 
     Raises:
-        ValueError: a variant that is no mapping, an unknown base, a circle.
+        ValueError: variants or baselines that are no mappings, an unknown base, a circle.
     """
     variants = value.get("variants") if isinstance(value, dict) else None
     if not isinstance(variants, dict):
@@ -23,8 +24,11 @@ def completed(value: Any) -> Any:
     for name, own in variants.items():
         if not isinstance(own, dict) or not isinstance(own.get("training", {}), dict):
             raise ValueError(f"variants.{name}: it and its `training` must map keys to values")
+    given = value.get("baselines") or {}
+    if not isinstance(given, dict):
+        raise ValueError("baselines: it must map keys to values")
     others: dict[str, Any] = {**baselines()}
-    for name, own in (value.get("baselines") or {}).items():
+    for name, own in given.items():
         others[name] = {**others.get(name, {}), **own} if isinstance(own, dict) else own
     value = {**value, "baselines": others}
     for name, own in others.items():
@@ -39,6 +43,8 @@ def completed(value: Any) -> Any:
         base = own.get("base")
         if base is None:
             return own
+        if not isinstance(base, str):
+            raise ValueError(f"variants.{name}.base: must be a variant's name, not {base!r}")
         if base in seen or base == name:
             raise ValueError(f"variants.{name}.base: {base!r} leads back to itself")
         if base not in variants:
@@ -61,10 +67,11 @@ def _with_placebos(value: dict[str, Any]) -> dict[str, Any]:
     made = {}
     for variant in value["variants"].values():
         regions, level = variant.get("placebo"), variant.get("masks")
-        for study in studies.values() if regions else ():
+        asked = regions in get_args(PlaceboRegions) and isinstance(level, str)
+        for study in studies.values() if asked else ():
             levels = study.get("masks") if isinstance(study, dict) else None
             own = levels.get(level, level) if isinstance(levels, dict) else None
-            if own in sets:
+            if isinstance(own, str) and own in sets:
                 segmenter = {"kind": "placebo", "regions": regions, "of": own}
                 made[f"{own}_{regions}"] = {"image": "hr", "segmenter": segmenter}
     return {**value, "mask_sets": {**made, **sets}}

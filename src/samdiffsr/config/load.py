@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from samdiffsr.config.config import Config
 from samdiffsr.config.reading import read_mapping
-from samdiffsr.core.errors import UserError
+from samdiffsr.core.errors import UserError, shown
 from samdiffsr.core.plugins import load_plugins
 from samdiffsr.core.registry import similar
 from samdiffsr.reporting.figures.registry import KINDS
@@ -31,7 +31,7 @@ def load_config(value: dict[str, Any] | str | Path) -> Config:
     try:
         return Config.model_validate(value)
     except ValidationError as error:
-        raise UserError(f"config: {_first_error(error, value)}") from None
+        raise UserError(f"config: {shown(_first_error(error, value))}") from None
 
 
 def _first_error(error: ValidationError, value: Any = None) -> str:

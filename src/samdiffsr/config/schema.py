@@ -21,6 +21,7 @@ from samdiffsr.data.recipe import Degradation, Reference
 from samdiffsr.diffusion.recipe import FormulationName
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.masks.recipe import Encoding, FeatureName, Overlap, Position
+from samdiffsr.masks.segmenters.registry import PlaceboRegions
 from samdiffsr.models.recipe import EncoderSize
 from samdiffsr.models.registry import AnyBackbone, UNet
 from samdiffsr.sampling.adapters import ADAPTERS
@@ -202,7 +203,7 @@ class Variant(Strict):
     # the structure encoding (paper 4.2)
     masks: Name | None = None
     """Region masks to train with: a level of the study's `masks`, or a mask set. `null`: none."""
-    placebo: Literal["other_image", "voronoi"] | None = None
+    placebo: PlaceboRegions | None = None
     """Train with regions that say nothing about the image: another image's, or random convex ones."""
     position: Position = "rope"
     """Position encoding that gives a region its value."""

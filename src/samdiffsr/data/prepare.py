@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -146,20 +146,7 @@ def pack_lr_store(
     Raises UserError naming the file that has no partner or another size.
     """
     source = Store(Path(hr))
-    # an HR image may be left out because it has no LR image
-    found = chosen_images(folders, () if truth else exclude)
-    paths = {path.stem: path for path in found if path.stem not in exclude}
-    where = ", ".join(map(str, folders))
-    if truth:
-        for name in source.names:
-            if name not in paths:
-                raise UserError(
-                    f"{where}: no LR image is called {name!r}, as an HR image is; add or exclude it"
-                )
-        for name in sorted(paths.keys() - {*source.names}):
-            raise UserError(
-                f"{paths[name]}: no HR image is called {name!r}; rename the file or move it elsewhere"
-            )
+    paths = lr_images(folders, source.names if truth else None, exclude)
     made = {"made": {"kind": "given"}, "hr_digest": source.digest}
     batch = Batch(len(paths), "images")
     with StoreWriter(Path(out), "uint8", kind="lr", scale=scale, **made) as store:
@@ -167,7 +154,7 @@ def pack_lr_store(
             with batch.item(path):
                 image = read_rgb(path)
                 if truth:
-                    _check_size(path, image, source.shape(source.index(name)), scale)
+                    check_pair(path, image.shape, source.shape(source.index(name)), scale)
                 small = crop_to_multiple(image, 2)
                 if 0 in small.shape:
                     raise UserError(f"{path}: smaller than 2 pixels; leave it out")
@@ -175,9 +162,35 @@ def pack_lr_store(
         batch.finish()
 
 
-def _check_size(path: Path, image: np.ndarray, hr: tuple[int, ...], scale: int) -> None:
-    height, width = image.shape[:2]
-    if (height * scale, width * scale) != hr[:2]:
+def lr_images(
+    folders: Sequence[str | Path], names: Collection[str] | None, exclude: Sequence[str] = ()
+) -> dict[str, Path]:
+    """The LR images in folders, by their names, without those in `exclude`.
+
+    Args:
+        names: of the HR images, each of which has one LR image; None: no HR image is known.
+
+    Raises UserError naming the image that has no partner, and as `chosen_images`.
+    """
+    if names is None:
+        return {path.stem: path for path in chosen_images(folders, exclude)}
+    # an HR image may be left out because it has no LR image
+    paths = {path.stem: path for path in chosen_images(folders) if path.stem not in exclude}
+    where = ", ".join(map(str, folders))
+    for name in names:
+        if name not in paths:
+            raise UserError(f"{where}: no LR image is called {name!r}, as an HR image is; add or exclude it")
+    for name in sorted(paths.keys() - {*names}):
+        raise UserError(
+            f"{paths[name]}: no HR image is called {name!r}; rename the file or move it elsewhere"
+        )
+    return paths
+
+
+def check_pair(path: Path, lr: Sequence[int], hr: Sequence[int], scale: int) -> None:
+    """UserError if an HR image of (height, width, ...) is not `scale` times as large as that in `path`."""
+    height, width = lr[:2]
+    if (height * scale, width * scale) != tuple(hr[:2]):
         raise UserError(
             f"{path}: {width}x{height}, and its HR image is {hr[1]}x{hr[0]}: not {scale} times as large; "
             "replace one of them, or exclude both"

@@ -75,7 +75,9 @@ def regions_from_records(
 
 
 def _size(records: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
-    """(H, W) of the masks, None if there are none; ValueError if they differ."""
+    """(H, W) of the masks, None if there are none; ValueError if they differ, or are polygons."""
+    if any(isinstance(record["segmentation"], list) for record in records):
+        raise ValueError("a polygon of points; convert it with pycocotools, frPyObjects and merge")
     sizes = {tuple(record["segmentation"]["size"]) for record in records}
     if len(sizes) > 1:
         raise ValueError(f"masks of one size expected, found {sorted(sizes)}")

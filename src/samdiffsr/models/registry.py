@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     SerializeAsAny,
     ValidationError,
@@ -30,12 +31,18 @@ class Settings(Strict):
         return 1
 
 
+def _from_one(mults: tuple[int, ...]) -> tuple[int, ...]:
+    if mults[:1] != (1,):
+        raise ValueError("the first of them must be 1")
+    return mults
+
+
 class UNet(Strict):
     """Size of SRDiff's U-Net."""
 
-    dim: Annotated[int, Field(gt=0, multiple_of=2)] = 64
+    dim: Annotated[int, Field(ge=4, multiple_of=2)] = 64
     """Channels at full resolution, and length of the time embedding."""
-    mults: tuple[Positive, ...] = (1, 2, 3, 4)
+    mults: Annotated[tuple[Positive, ...], AfterValidator(_from_one)] = (1, 2, 3, 4)
     """Channels of each level, in multiples of `dim`. Each level has half the resolution of the one before."""
 
 
@@ -55,7 +62,7 @@ class DiffusersUNet(Settings):
 
     kind: Literal["diffusers_unet"] = "diffusers_unet"
     """Name of the architecture."""
-    channels: tuple[Positive, ...] = (64, 128, 192, 256)
+    channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 128, 192, 256)
     """Channels of each level (`block_out_channels`). Each level has half the resolution of the one before."""
     layers: Positive = 2
     """Residual blocks of a level (`layers_per_block`)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 from samdiffsr.config.config import Config
@@ -12,6 +13,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import no_room, read_json
 from samdiffsr.data.catalogue import weights
 from samdiffsr.data.images import chosen_images, image_size
+from samdiffsr.data.prepare import check_pair, lr_images
 from samdiffsr.evaluation.fits import Sized, too_small
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.recipe import ScoreRecipe
@@ -22,8 +24,7 @@ TRAINING = ("train_encoder", "train_denoiser")  # the rules
 
 def scorings(config: Config, root: Path = Path()) -> list[ScoreRecipe]:
     """How images will be scored at each scale factor; not by metrics that are left out without weights."""
-    scales = sorted({table.scale for table in config.tables.values()})
-    recipes = [score_recipe(config, scale) for scale in scales]
+    recipes = [score_recipe(config, scale) for scale in config.all_scales]
     if config.missing_weights == "fail":
         return recipes
     table = weights()
@@ -35,23 +36,41 @@ def scorings(config: Config, root: Path = Path()) -> list[ScoreRecipe]:
 
 
 def image_sizes(config: Config, dataset: str, root: Path = Path()) -> list[Sized] | None:
-    """The sizes of a data set's HR images, where they can be known; local ones are opened.
+    """The sizes of a data set's HR images, where they can be known; local files are opened.
 
     Of LR images without a truth, those of scale factor 4.
     """
-    truth = config.datasets[dataset].reference == "hr"
-    if truth and (index := root / (layout.hr(dataset) + layout.STORE[0])).exists():
-        return [(image["name"], *image["shape"][:2]) for image in read_json(index)["images"]]
+    spec = config.datasets[dataset]
+    truth = spec.reference == "hr"
+    if "local" in spec.source:  # not out of a store, which may hold images that are gone or left out by now
+        paths = chosen_images([root / folder for folder in spec.folder], spec.exclude)
+        sizes = ((path.stem, *image_size(path)) for path in paths)
+        enlarged = 1 if truth else 4
+        return [(name, enlarged * height, enlarged * width) for name, width, height in sizes]
     expected = config.expected_images(dataset)
     if expected is not None:
         return [(Path(entry.file).stem, entry.height, entry.width) for entry in expected]
-    spec = config.datasets[dataset]
-    if "local" not in spec.source:
+    index = root / (layout.hr(dataset) + layout.STORE[0])
+    if not index.exists():
         return None
-    paths = chosen_images([root / folder for folder in spec.folder], spec.exclude)
-    sizes = ((path.stem, *image_size(path)) for path in paths)
-    enlarged = 1 if truth else 4
-    return [(name, enlarged * height, enlarged * width) for name, width, height in sizes]
+    images = ((image["name"], *image["shape"][:2]) for image in read_json(index)["images"])
+    return [image for image in images if image[0] not in spec.exclude]
+
+
+def pairs(config: Config, dataset: str, scale: int, root: Path = Path()) -> int:
+    """How many LR images came with the HR images of a data set.
+
+    Raises:
+        UserError: names the first without a partner, or of a wrong size.
+    """
+    spec = config.datasets[dataset]
+    folders = [root / folder for folder in spec.lr_folders(scale)]
+    hr = {name: size for name, *size in image_sizes(config, dataset, root) or ()}
+    paths = lr_images(folders, hr, spec.exclude)
+    for name, path in paths.items():
+        width, height = image_size(path)
+        check_pair(path, (height, width), hr[name], scale)
+    return len(paths)
 
 
 def unfit(config: Config, root: Path = Path()) -> dict[str, str]:
@@ -89,7 +108,7 @@ def no_room_for_samples(config: Config, made: Iterable[tuple[str, str]], root: P
 
 
 def refuse(config: Config, made: Iterable[tuple[str, str]], root: Path) -> None:
-    """UserError if something is to be trained whose images could not be scored, or kept, afterwards.
+    """UserError if something is to be trained whose images could not be sampled, scored or kept afterwards.
 
     Args:
         made: rule and path of every file that is to be made.
@@ -101,5 +120,12 @@ def refuse(config: Config, made: Iterable[tuple[str, str]], root: Path) -> None:
         return
     for dataset, why in unfit(config, root).items():
         raise UserError(f"test set {dataset}: {why}")
+    paths = {path for _, path in made}
+    for dataset, scale in product(config.datasets, config.all_scales):
+        if config.datasets[dataset].lr and layout.lr(dataset, scale) + layout.STORE[0] in paths:
+            try:
+                pairs(config, dataset, scale, root)
+            except UserError as error:
+                raise UserError(f"dataset {dataset}: {error}") from None
     if why := no_room_for_samples(config, made, root):
         raise UserError(why)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import configparser
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from samdiffsr.data.manifest import images_digest, read_manifest
 from samdiffsr.data.verify import read_stamp, taken_files, verify_source
 from samdiffsr.data.weights import MissingWeights, verify
 from samdiffsr.workflow.availability import needed_sources, needed_weights
-from samdiffsr.workflow.beforehand import no_room_for_samples, unfit
+from samdiffsr.workflow.beforehand import no_room_for_samples, pairs, unfit
 from samdiffsr.workflow.configuration import Call
 from samdiffsr.workflow.inputs.results import sampled
 
@@ -111,9 +111,26 @@ def _data(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Findin
                 yield Finding("missing", folders, f"dataset {name} is `local`: {error}")
                 continue
             yield Finding("unverifiable", folders, f"{len(here)} images of your own, no manifest")
-            for f in dataset.folder:
-                for line in look_into(root / f).left_out:
-                    yield Finding("unverifiable", f, line)
+            yield from _left_out(dataset.folder, root)
+            for scale in config.all_scales if dataset.lr else ():
+                yield from _given_lr(config, name, scale, root)
+
+
+def _given_lr(config: Config, name: str, scale: int, root: Path) -> Iterator[Finding]:
+    folders = config.datasets[name].lr_folders(scale)
+    try:
+        note = f"{pairs(config, name, scale, root)} LR images, one for each HR image"
+    except UserError as error:
+        yield Finding("unfit", ", ".join(folders), f"dataset {name}: {error}")
+        return
+    yield Finding("unverifiable", ", ".join(folders), note)
+    yield from _left_out(folders, root)
+
+
+def _left_out(folders: Sequence[str], root: Path) -> Iterator[Finding]:
+    for folder in folders:
+        for line in look_into(root / folder).left_out:
+            yield Finding("unverifiable", folder, line)
 
 
 def _source(source: Source, config: Config, root: Path, deep: bool) -> Finding:
@@ -197,11 +214,10 @@ def _stores(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Find
 
 def _masks(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
     train_set, listing = config.chosen.train_set, read_listing(root)
-    scales = sorted({table.scale for table in config.tables.values()})
     seen = set()
     for mask_set in dict.fromkeys(config.levels.values()):
         on_hr = config.mask_sets[mask_set].image == "hr"
-        for scale in scales:
+        for scale in config.all_scales:
             what = layout.regions(train_set, config.mask_name(mask_set, scale))
             if what in seen:
                 continue

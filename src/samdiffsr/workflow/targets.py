@@ -14,27 +14,24 @@ from samdiffsr.workflow.inputs.results import scores
 from samdiffsr.workflow.inputs.split import with_variants
 
 
-def scales(config: Config) -> list[int]:
-    """The scale factors that tables have."""
-    return sorted({table.scale for table in config.tables.values()})
-
-
 def data(config: Config) -> list[str]:
     """Every image store, and the proof that no test image is trained on."""
     stems = [layout.hr(dataset) for dataset in stores.image_sets(config)]
-    stems += [layout.lr(dataset, scale) for dataset in stores.image_sets(config) for scale in scales(config)]
+    stems += [
+        layout.lr(dataset, scale) for dataset in stores.image_sets(config) for scale in config.all_scales
+    ]
     return [f for stem in stems for f in files(stem, layout.STORE)] + [Layout(config.study).overlaps()]
 
 
 def training_masks(config: Config) -> list[str]:
     """File names of the training set's regions: every level, at every scale factor."""
     sets = config.levels.values()
-    return list(dict.fromkeys(config.mask_name(name, scale) for name in sets for scale in scales(config)))
+    return list(dict.fromkeys(config.mask_name(name, scale) for name in sets for scale in config.all_scales))
 
 
 def level_regions(config: Config) -> list[str]:
     """Stems of one region store a level, for figures of masks."""
-    scale = 4 if 4 in scales(config) else scales(config)[0]
+    scale = 4 if 4 in config.all_scales else config.all_scales[0]
     sets = dict.fromkeys(config.levels.values())
     return [layout.regions(config.chosen.train_set, config.mask_name(name, scale)) for name in sets]
 

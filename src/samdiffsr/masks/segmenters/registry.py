@@ -197,11 +197,14 @@ class MobileSam(GridPrompted):
     kind: Literal["mobile_sam"] = "mobile_sam"
 
 
+PlaceboRegions = Literal["other_image", "voronoi"]
+
+
 class Placebo(Settings):
     """Regions that say nothing about the image, made of those of another mask set."""
 
     kind: Literal["placebo"] = "placebo"
-    regions: Literal["other_image", "voronoi"]
+    regions: PlaceboRegions
     """Another image's, of the same size if there is one; or random convex ones, as many and as large."""
     of: str
     """The mask set to replace."""

@@ -46,8 +46,8 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, list[str]]:
     kept = _writable_part(tags)
     if not whole or _count(kept) < _count(tags):
         dropped.append("EXIF" + (" tags" if kept else "") + " that cannot be read")
-    profile = image.info.get("icc_profile")
-    if profile and (len(profile) < 128 or profile[36:40] != b"acsp"):
+    profile = image.info.get("icc_profile", b"")  # None: Pillow could not unpack it, or a part is missing
+    if profile is None or (profile and (len(profile) < 128 or profile[36:40] != b"acsp")):
         dropped.append("a colour profile that cannot be read")
         profile = None
     return Metadata(orientation, kept, profile or None), dropped

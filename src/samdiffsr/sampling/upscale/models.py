@@ -50,7 +50,8 @@ def _model_file(path: Path) -> Path:
             raise UserError(f"{path}: holds no model.safetensors{help_}")
         return model
     if not path.exists():
-        there = sorted(p.name for p in path.parent.glob("*") if p.is_dir() or p.suffix == ".safetensors")
+        runs = {*path.parent.glob("*/model.safetensors"), *path.parent.glob("*.safetensors")}
+        there = sorted(p.parent.name if p.name == "model.safetensors" else p.name for p in runs)
         near = f"; {path.parent} has {', '.join(there)}" if there else ""
         raise UserError(f"{path}: no such run{pull(path) or near}")
     return path
