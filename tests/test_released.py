@@ -539,6 +539,10 @@ def test_the_report_is_lines_and_the_exit_status_says_it_all(
 
 
 def test_python_starts_without_torch_for_these() -> None:
-    modules = "samdiffsr.workflow.doctor, samdiffsr.checkpoints.released"
-    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    planning = "arguments beforehand configuration recipes targets plan"  # what rules/common.smk asks
+    inputs = "figures results runs split stores"
+    modules = ["samdiffsr.workflow.doctor", "samdiffsr.checkpoints.released"]
+    modules += [f"samdiffsr.workflow.{name}" for name in planning.split()]
+    modules += [f"samdiffsr.workflow.inputs.{name}" for name in inputs.split()]
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -227,8 +227,10 @@ class Study:
 
     def _scored(self) -> list[Path]:
         """The files of single images' scores."""
-        folder = self._place(Layout(self.config.study).results) / "scores"
-        paths = [path for path in sorted(folder.glob("*/*.csv")) if "." not in path.stem]
+        every = self._place(Layout(self.config.study).scores("*", "*"))
+        folder = every.parents[1]
+        found = folder.glob(str(every.relative_to(folder)))
+        paths = [path for path in sorted(found) if "." not in path.stem]
         if not paths:
             raise UserError(f"{folder}: nothing is scored yet; {self._make('tables')}")
         return paths

@@ -13,6 +13,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 from samdiffsr.core.recipe import Scale
@@ -134,6 +135,11 @@ def hr(dataset: str) -> str:
     return f"{STORES}/{dataset}/hr"
 
 
+def hr_in(stores: Path, dataset: str) -> Path:
+    """The same, where the stores lie in this folder."""
+    return stores / Path(hr(dataset)).relative_to(STORES)
+
+
 def lr(dataset: str, scale: Value) -> str:
     """Stem of the store of LR images."""
     return f"{STORES}/{dataset}/lr-x{scale}"
@@ -205,13 +211,14 @@ def shown_report() -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one study."""
+    """The paths of one study; home: folder of its results, if they lie elsewhere than in results/<study>."""
 
     study: str
+    home: str = ""
 
     @property
     def results(self) -> str:
-        return f"{SHOWN}/{self.study}"
+        return self.home or f"{SHOWN}/{self.study}"
 
     # ---- models ----
 

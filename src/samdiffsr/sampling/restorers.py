@@ -38,7 +38,14 @@ from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.quick import quicken
 from samdiffsr.models.recipe import DenoiserNetwork
 from samdiffsr.sampling.adapters import baseline_restorer
-from samdiffsr.sampling.recipe import BaselineRecipe, BicubicRecipe, Draw, EncoderRecipe, SamplingRecipe
+from samdiffsr.sampling.recipe import (
+    BaselineRecipe,
+    BicubicRecipe,
+    DenoiserRecipe,
+    Draw,
+    EncoderRecipe,
+    SamplingRecipe,
+)
 from samdiffsr.sampling.sample_set import timing_path
 
 log = logging.getLogger(__name__)
@@ -230,20 +237,11 @@ def restore_dataset(
         if kind not in models:
             raise UserError(f"an image of kind {recipe.kind!r} needs a model: give --{kind}")
     hashes = {kind: sha256_file(path) for kind, path in models.items()}
-    if isinstance(recipe, BicubicRecipe):
-        restore = bicubic_restorer(recipe.scale)
-    elif isinstance(recipe, EncoderRecipe):
-        restore = encoder_restorer(models["encoder"], recipe.weights, where, precision)
-    elif isinstance(recipe, BaselineRecipe):
-        try:
-            restore = baseline_restorer(recipe, source, store, where, command_hours)
-        except NotHere as error:
-            restore = _nothing(str(error))
+    if isinstance(recipe, BaselineRecipe):
+        restore = _baseline(recipe, source, store, where, command_hours)
     else:
         structure = structure_reader(labels, values) if labels and values else None
-        restore = denoiser_restorer(
-            models["denoiser"], models["encoder"], recipe, where, precision, structure
-        )
+        restore = _own(recipe, models, where, precision, structure)
 
     told = recipe.model_dump(mode="json")
     identity = sha256_json([told, hashes, store.digest, precision])
@@ -293,11 +291,34 @@ def restore_dataset(
     )
 
 
-def _nothing(why: str) -> Restorer:
-    def restore(lr: np.ndarray, name: str) -> np.ndarray:
+def _own(
+    recipe: BicubicRecipe | EncoderRecipe | DenoiserRecipe,
+    models: dict[str, Path],
+    device: torch.device,
+    precision: str,
+    structure: Structure | None,
+) -> Restorer:
+    """What restores as the recipe says, of this project's own."""
+    if isinstance(recipe, BicubicRecipe):
+        return bicubic_restorer(recipe.scale)
+    if isinstance(recipe, EncoderRecipe):
+        return encoder_restorer(models["encoder"], recipe.weights, device, precision)
+    return denoiser_restorer(models["denoiser"], models["encoder"], recipe, device, precision, structure)
+
+
+def _baseline(
+    recipe: BaselineRecipe, source: Path | None, store: Store, device: torch.device, hours: float
+) -> Restorer:
+    """Another method; where it is not here, no image of it is."""
+    try:
+        return baseline_restorer(recipe, source, store, device, hours)
+    except NotHere as error:
+        why = str(error)
+
+    def nothing(lr: np.ndarray, name: str) -> np.ndarray:
         raise NotHere(why)
 
-    return restore
+    return nothing
 
 
 def _finished(progress: Path, identity: str, out: Path) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
@@ -13,6 +15,9 @@ from samdiffsr.masks.encode import load_values
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.reporting.figures.recipe import NoiseRecipe
 from samdiffsr.reporting.figures.style import COLOURS, Inputs, Page, page, picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import SubFigure
 
 REGIONS = 3  # whose own distribution is drawn
 COLOURMAP = "cividis"  # its lightness rises with e_sam, also in grey
@@ -59,25 +64,44 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
         )
     mean_map = u[0, 0].numpy()
     levels, counts = np.unique(mean_map, return_counts=True)
-    share = counts / mean_map.size
     shift = (process.m / (1 - schedule.alpha_bar).sqrt()).numpy()  # per unit of u, in standard deviations
     symbol = "E_{SAM}" if process.mean is None else "u"
 
     columns = max(4, len(times))
     figure = page(1.75 * columns, 4.3)
     above, below = figure.subfigures(2, 1, height_ratios=[0.8, 1.15], squeeze=False)[:, 0]
+    image = store[i][: labels.shape[0], : labels.shape[1]]
+    _pictures(above, image, store.names[i], e_sam, mean_map * shift[times[-1] - 1], times[-1])
+    _densities(below, times, shift, levels, counts / mean_map.size, symbol)
+    name = "e_sam" if process.mean is None else "u, a function of e_sam"
+    return Page(figure, [f"{row.label}: the shift of x_t is m_t {name} (formulation {row.formulation})."])
+
+
+def _pictures(
+    above: SubFigure, image: np.ndarray, name: str, e_sam: np.ndarray, shift: np.ndarray, t: int
+) -> None:
+    """The image, its e_sam, and the noise at t, plain and shifted; shift: (H, W), in standard deviations."""
     top = above.subplots(1, 4)
-    picture(top[0], store[i][: labels.shape[0], : labels.shape[1]], store.names[i])
+    picture(top[0], image, name)
     low, high = float(e_sam.min()), float(e_sam.max())
     picture(top[1], e_sam, r"$E_{SAM}$ of its masks", cmap=COLOURMAP, vmin=low, vmax=high)
     above.colorbar(top[1].images[0], ax=top[1], shrink=0.6, pad=0.02).ax.tick_params(labelsize=6)
     epsilon = np.random.default_rng(0).standard_normal(e_sam.shape)
-    late = times[-1]
-    modulated = epsilon + shift[late - 1] * mean_map
+    modulated = epsilon + shift
     reach = float(np.abs(modulated).max())
     for axes, noise, words in ((top[2], epsilon, "plain"), (top[3], modulated, "modulated")):
-        picture(axes, noise, f"{words} noise, t = {late}", cmap="gray", vmin=-reach, vmax=reach)
+        picture(axes, noise, f"{words} noise, t = {t}", cmap="gray", vmin=-reach, vmax=reach)
 
+
+def _densities(
+    below: SubFigure, times: list[int], shift: np.ndarray, levels: np.ndarray, share: np.ndarray, symbol: str
+) -> None:
+    """The noise's density at each t.
+
+    Args:
+        shift: (T,), of a unit of u, in standard deviations. levels, share: the values of u, and of how much
+            of the image. symbol: of u.
+    """
     reach = 4 + float(np.abs(shift[[t - 1 for t in times]]).max() * np.abs(levels).max())
     x = np.linspace(-reach, reach, 801)
     grid = below.subplots(1, len(times), sharey=True, squeeze=False)[0]
@@ -99,8 +123,6 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
     handles, words = grid[0].get_legend_handles_labels()
     once = dict(zip(words, handles, strict=True))
     below.legend(once.values(), once, loc="outside lower center", ncols=3)
-    name = "e_sam" if process.mean is None else "u, a function of e_sam"
-    return Page(figure, [f"{row.label}: the shift of x_t is m_t {name} (formulation {row.formulation})."])
 
 
 def mixture(x: np.ndarray, share: np.ndarray, means: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from samdiffsr.core.files import from_cell
+from samdiffsr.core.layout import SAMPLES, Layout, hr_in
 from samdiffsr.data.store import Store
 from samdiffsr.reporting.frames import read_scores
 from samdiffsr.reporting.page.recipe import ComparisonRecipe, Limits
@@ -72,14 +73,15 @@ class Comparison:
     """
 
     def __init__(self, recipe: ComparisonRecipe, results: Path, stores: Path) -> None:
-        self.recipe, self.hr = recipe, Store(stores / recipe.dataset / "hr")
+        self.recipe, self.hr = recipe, Store(hr_in(stores, recipe.dataset))
         self.samples: list[SampleSet] = []  # of each method
         self.values: list[dict[str, float]] = []  # of each method: image -> PSNR-Y
+        place = Layout("", home=str(results))  # of results alone
         for method in recipe.methods:
             run, weights = method.run, method.weights
-            manifest = results / "samples" / run / weights / f"{recipe.dataset}.json"
-            self.samples.append(SampleSet.open(manifest))
-            scores = read_scores([results / "scores" / run / f"{recipe.dataset}.csv"])
+            manifest = place.samples(run, weights, recipe.dataset) + SAMPLES[0]
+            self.samples.append(SampleSet.open(Path(manifest)))
+            scores = read_scores([Path(place.scores(run, recipe.dataset))])
             mine = scores[(scores["weights"] == weights) & (scores["metric"] == "psnr_y")].dropna()
             self.values.append(dict(zip(mine["image"].map(from_cell), mine["number"], strict=True)))
         every = self.hr.names or dict.fromkeys(name for samples in self.samples for name in samples.hashes)

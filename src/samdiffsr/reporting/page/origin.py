@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samdiffsr.core.files import read_json
+from samdiffsr.core.layout import SAMPLES, STORE, Layout, hr_in
 from samdiffsr.reporting.page.recipe import ReportRecipe
 
 PACKAGES = (
@@ -77,7 +78,7 @@ def _datasets(recipe: ReportRecipe, stores: Path) -> list[dict[str, Any]]:
     """Digests of the images' pixels, out of the stores' indices."""
     made = []
     for name in dict.fromkeys([recipe.train_set, *recipe.test_sets]):
-        index = read_json(stores / name / "hr.json")
+        index = read_json(f"{hr_in(stores, name)}{STORE[0]}")
         made.append({"name": name, "images": len(index["images"]), "digest": index["digest"]})
     return made
 
@@ -86,11 +87,11 @@ def _models(recipe: ReportRecipe, results: Path) -> tuple[list[dict[str, str]], 
     """Each run's model files by their hashes as the sample stage took them, and the devices it ran on."""
     models: dict[str, dict[str, str]] = {}
     devices: dict[str, None] = {}
+    place = Layout(recipe.study, home=str(results))
     for comparison in recipe.comparisons:
         for method in comparison.methods:
-            folder = results / "samples" / method.run / method.weights
-            manifest = read_json(folder / f"{comparison.dataset}.json")
-            timing = read_json(folder / f"{comparison.dataset}.timing.json")
+            samples = place.samples(method.run, method.weights, comparison.dataset)
+            manifest, timing = (read_json(samples + suffix) for suffix in SAMPLES)
             devices[timing["device"]] = None
             for kind, digest in manifest["models"].items():
                 row = {
@@ -108,5 +109,6 @@ def _training_devices(recipe: ReportRecipe, results: Path) -> list[str]:
     if recipe.checkpoints != "trained":
         return []
     runs = {method.run for comparison in recipe.comparisons for method in comparison.methods}
-    timings = [results / "runs" / run / "model.timing.json" for run in sorted(runs)]
+    place = Layout(recipe.study, home=str(results))
+    timings = [Path(place.training_record("runs", run)) for run in sorted(runs)]
     return list(dict.fromkeys(read_json(path)["device"] for path in timings if path.exists()))
