@@ -2,7 +2,7 @@
 
     python -m benchmarks --released PATH [--out benchmarks/results] [--device auto] [--repeat 5] [--compile]
     python -m benchmarks --scaling
-    python -m benchmarks --gpu OUT [--device cuda] [--tiny]
+    python -m benchmarks --gpu OUT [--released PATH] [--device cuda] [--tiny]
 
 PATH is a checkout of the authors' code (github.com/lose4578/SAM-DiffSR; it has no licence and is not part of
 this repository). Writes speed.csv and speed.md, or scaling.csv and scaling.md. Times are medians of
@@ -46,10 +46,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--released", type=Path, metavar="PATH", help="a checkout of the authors' code")
+    parser.add_argument("--released", type=Path, metavar="PATH", help="a checkout of the authors' code")
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--scaling", action="store_true", help="how cost grows with the work, of ours alone")
-    what.add_argument("--gpu", type=Path, metavar="OUT", help="steps and images on this GPU, of ours alone")
+    what.add_argument("--gpu", type=Path, metavar="OUT", help="steps and images on this GPU")
     parser.add_argument("--tiny", action="store_true", help="--gpu with tiny networks: whether it runs")
     parser.add_argument("--only", nargs="+", default=list(NAMES), choices=list(NAMES))
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
@@ -66,13 +66,15 @@ def main() -> None:
     if args.gpu:
         from benchmarks.gpu import measure
 
-        measure(args.gpu, args.device, args.tiny)
+        measure(args.gpu, args.device, args.tiny, args.released)
         return
     if args.scaling:
         from benchmarks.scaling import curves
 
         curves(args.out, args.threads)
         return
+    if args.released is None:
+        parser.error("say what to measure: --released PATH, --gpu OUT or --scaling")
     from benchmarks.pairs import STAGES, Bench
     from benchmarks.released import Released
 

@@ -1,9 +1,10 @@
 """What a GPU makes of this code: steps, images, agreement, resume, bands and memory, in a few minutes.
 
-    python -m benchmarks --gpu OUT [--device cuda] [--tiny]
+    python -m benchmarks --gpu OUT [--released PATH] [--device cuda] [--tiny]
 
 Needs neither Snakemake nor data: networks of the paper's size with fresh weights, on made-up images. On the
-CPU, and with --tiny, everything is tiny: it shows that the command runs, and measures nothing.
+CPU, and with --tiny, everything is tiny: it shows that the command runs, and measures nothing. With a
+checkout of the authors' code (`pairs.py`), a step and an image beside it, in turns, as large as ever.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import yaml
+from benchmarks import pairs
+from benchmarks.layouts import Layouts
 from benchmarks.measure import clock
+from benchmarks.released import Released
 
+from samdiffsr.config.config import Config
 from samdiffsr.core.device import resolve_device, resolve_precision
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
@@ -104,18 +110,24 @@ class Bench:
 
     def step(
         self, recipe: EncoderRecipe | DenoiserRecipe, out: Path, compiled: str = "false"
-    ) -> tuple[float, float]:
-        """Seconds of a step, and of all before the first that is timed."""
-        size, began = self.size, time.perf_counter()
+    ) -> tuple[float, float, int]:
+        """Seconds of a step, and of all before the first that is timed; copies between layouts in a step."""
+        first, began = self.size.warm, time.perf_counter()
+        last = first + self.size.steps
         ticks: dict[int, float] = {}
+        copies, layouts = 0, Layouts()
 
         def on_step(step: int) -> None:
-            if step in (size.warm, size.warm + size.steps):
+            nonlocal copies
+            if step in (first, last):
                 ticks[step] = clock(self.device)
+            if step == last:
+                layouts.start()
+            elif step > last:
+                copies = layouts.stop()
 
-        self.train(recipe, out, size.warm + size.steps, on_step, compile=compiled)
-        first, last = ticks[size.warm], ticks[size.warm + size.steps]
-        return (last - first) / size.steps, first - began
+        self.train(recipe, out, last + 1, on_step, compile=compiled)
+        return (ticks[last] - ticks[first]) / self.size.steps, ticks[first] - began, copies
 
     def steps(self) -> None:
         """A step of each training: as Python runs it, recorded, and compiled before that."""
@@ -130,13 +142,15 @@ class Bench:
                     torch.cuda.reset_peak_memory_stats(self.device)
                 try:
                     with recording(graphs):
-                        seconds, before = self.step(recipe, out, compiled)
+                        seconds, before, copies = self.step(recipe, out, compiled)
                 except UserError as error:  # no compiler here
                     print(f"{what}, {how}: {error}", flush=True)
                     continue
                 self.add(what, how, 1000 * seconds, "ms")
                 self.add(f"{what}, before", how, before, "s")
                 self.add(f"{what}, memory", how, peak_bytes(self.device) / 1e9, "GB")
+                if form == "eager":  # of what is recorded, the profiler sees nothing
+                    self.add(f"{what}, layouts", how, copies, "copies")
 
     def resume(self) -> None:
         """A training that is stopped half-way and goes on, beside one that is not; both twice as recorded."""
@@ -192,6 +206,23 @@ class Bench:
                     how = f"{width}x{height}, {calls} steps, {auto}, {form}"
                     self.add("sampling", how, clock(self.device) - began, "s")
 
+    def beside(self, checkout: Path, repeat: int = 3) -> None:
+        """A step and an image of the paper's size, in turns with the authors' code."""
+        # not `load_config`: it needs a package for YAML that such a machine has not
+        value = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8")) | {"study": "paper"}
+        config, released = Config.model_validate(value), Released(checkout)
+        precision = resolve_precision("auto", self.device)
+        for stage in ("training", "sampling"):
+            folder = self.folder / stage
+            folder.mkdir()
+            bench = pairs.Bench(released, config, self.device, precision, repeat, folder)
+            result = pairs.STAGES[stage](bench, ("released", "ours"))
+            for program in result.timings.seconds:
+                self.add(f"{stage}, {program}", result.work, result.timings.median(program), "s")
+            self.add(f"{stage}, released over ours", result.work, result.timings.ratio(), "")
+            if result.agreement:
+                print(f"{result.work}: {result.agreement}", flush=True)
+
     def apart(self, how: str, a: np.ndarray, b: np.ndarray) -> None:
         """How many of 255 levels two images differ by at most."""
         self.add("largest difference, image", how, float(np.abs(a.astype(int) - b).max()), "of 255")
@@ -213,8 +244,12 @@ def recording(wanted: bool) -> Iterator[None]:
         captured.records_on = before
 
 
-def measure(out: Path, device: str = "auto", small: bool = False) -> None:
-    """Measure everything into `out`/gpu_<device>.csv, and print it as it comes."""
+def measure(out: Path, device: str = "auto", small: bool = False, released: Path | None = None) -> None:
+    """Measure everything into `out`/gpu_<device>.csv, and print it as it comes.
+
+    Args:
+        released: a checkout of the authors' code, to measure beside it.
+    """
     where = resolve_device(device)
     print(f"{device_name(where)}, torch {torch.__version__}, {resolve_precision('auto', where)}", flush=True)
     size = tiny() if small or where.type == "cpu" else paper()
@@ -223,5 +258,7 @@ def measure(out: Path, device: str = "auto", small: bool = False) -> None:
         bench.steps()
         bench.resume()
         bench.images()
+        if released is not None:
+            bench.beside(released)
     label = "".join(letter if letter.isalnum() else "_" for letter in device_name(where)).lower()
     write_csv(out / f"gpu_{label}.csv", COLUMNS, bench.rows)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import io
 import os
 import sys
@@ -121,7 +120,7 @@ def normalised(image: np.ndarray, device: torch.device) -> Tensor:
 def _apart(checkout: Path) -> Iterator[None]:
     folder, path, arguments = Path.cwd(), list(sys.path), list(sys.argv)
     for name in UNUSED:
-        if name.startswith("tools") or importlib.util.find_spec(name) is None:
+        if name.startswith("tools") or not _there(name):
             sys.modules[name] = _Empty(name)
     sys.path.insert(0, str(checkout.resolve()))
     try:
@@ -130,6 +129,14 @@ def _apart(checkout: Path) -> Iterator[None]:
     finally:
         os.chdir(folder)
         sys.path[:], sys.argv[:] = path, arguments
+
+
+def _there(name: str) -> bool:
+    try:  # torch has a module for tensorboard, which is there without it
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 class _Empty(types.ModuleType):
