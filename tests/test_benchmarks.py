@@ -17,7 +17,7 @@ from benchmarks.measure import Timings
 
 # Refuses every package that a bare machine lacks, and that the page on performance does not add to it.
 ONLY_WHAT_IS_THERE = """
-import importlib.abc, importlib.metadata, re, runpy, sys
+import importlib.abc, importlib.machinery, importlib.metadata, re, runpy, sys
 
 THERE = '''torch torchvision triton lightning-fabric timm pandas seaborn scikit-image safetensors einops
 opencv-python-headless pydantic pycocotools rotary-embedding-torch samdiffsr'''
@@ -36,13 +36,19 @@ while waiting:
         waiting += [re.match('[A-Za-z0-9._-]+', need)[0] for need in needs if 'extra ==' not in need]
 owners = importlib.metadata.packages_distributions()
 
-class Refuse(importlib.abc.MetaPathFinder):
+finders = list(sys.meta_path)
+
+class There(importlib.abc.MetaPathFinder):
+    find_distributions = staticmethod(importlib.machinery.PathFinder.find_distributions)
+
     def find_spec(self, name, path=None, target=None):
         owner = {plain(one) for one in owners.get(name.partition('.')[0], ())}
         if owner and not owner & found:
-            raise ModuleNotFoundError(f'{name} is not there', name=name)
+            return None
+        specs = (finder.find_spec(name, path, target) for finder in finders)
+        return next((spec for spec in specs if spec is not None), None)
 
-sys.meta_path.insert(0, Refuse())
+sys.meta_path[:] = [There()]
 sys.argv[0] = 'benchmarks'
 for name in ('snakemake', 'dvc', 'pyiqa'):
     try:
