@@ -16,6 +16,7 @@ from PIL import Image
 from samdiffsr.cli.app import main
 from samdiffsr.config.config import Config
 from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.stages import score_recipe
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.prepare import build_hr_store, build_lr_store
 from samdiffsr.data.store import StoreWriter
@@ -166,6 +167,21 @@ def test_the_job_that_trainings_wait_for_measures_images_too(
         main([*command, "--out", str(tmp_path / "o.csv"), "--scores", recipe])
     assert "test set mine: image 'a' is 10x10, too small for ssim_y" in capsys.readouterr().err
     assert not (tmp_path / "o.csv").exists()
+
+
+def test_a_metric_that_needs_a_file_which_no_definition_lists_is_found_by_the_same_job(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StoreWriter(tmp_path / "hr", kind="hr") as store:
+        store.add("a", np.zeros((64, 64, 3), np.uint8))
+    raw = yaml.safe_load((root / "config.yaml").read_text()) | {"metrics": {"niqe": {}}}
+    raw["tables"]["table2"]["metrics"].append("niqe")
+    recipe = score_recipe(load_config(raw), 4).text()
+    stores = ["--train", f"train={tmp_path / 'hr'}", "--test", f"mine={tmp_path / 'hr'}"]
+    with pytest.raises(SystemExit):
+        main(["overlap", *stores, "--out", str(tmp_path / "o.csv"), "--scores", recipe])
+    said = capsys.readouterr().err
+    assert "pyiqa's niqe cannot be built: it needs the weight file niqe_modelparameters.mat" in said
 
 
 def test_trainings_wait_for_weights_without_which_scoring_fails(root: Path) -> None:

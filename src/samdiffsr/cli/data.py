@@ -198,7 +198,9 @@ def overlap(
     ] = None,
     scores: Annotated[
         list[str] | None,
-        typer.Option(metavar="JSON...", help="How images are scored: each must be large enough."),
+        typer.Option(
+            metavar="JSON...", help="How images are scored: each must be large enough, each metric whole."
+        ),
     ] = None,
     threads: Threads = 1,
 ) -> None:
@@ -206,15 +208,17 @@ def overlap(
     from samdiffsr.data.overlap import Found, check_split
     from samdiffsr.data.recipe import HrRecipe
     from samdiffsr.data.store import Store
-    from samdiffsr.evaluation.fits import too_small
+    from samdiffsr.evaluation.fits import too_small, try_named
     from samdiffsr.evaluation.recipe import ScoreRecipe
     from samdiffsr.workflow.fingerprint import fingerprint
 
+    scorings = [ScoreRecipe.parse(text) for text in scores or ()]
+    try_named(scorings)
     for name, place in test:
         store = Store(place)
         sizes = [(image, store.shape(i)[0], store.shape(i)[1]) for i, image in enumerate(store.names)]
-        for text in scores or ():
-            if why := too_small(sizes, ScoreRecipe.parse(text)):
+        for scoring in scorings:
+            if why := too_small(sizes, scoring):
                 raise UserError(f"test set {name}: {why}")
     told = HrRecipe(folder=()) if recipe is None else HrRecipe.parse(recipe)
     found = Found(cache, fingerprint("samdiffsr.data.overlap"))

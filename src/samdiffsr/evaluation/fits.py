@@ -1,10 +1,10 @@
-"""Whether images are large enough to be scored: found out from their sizes, before anything is trained."""
+"""Whether images are large enough to be scored, and metrics whole: found out before anything is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from samdiffsr.evaluation.metrics import METRICS, ImageMetric
+from samdiffsr.evaluation.metrics import METRICS, ImageMetric, NamedMetric
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.evaluation.recipe import ScoreRecipe
 
@@ -28,3 +28,16 @@ def too_small(images: Iterable[Sized], recipe: ScoreRecipe) -> str:
                     "image out (`exclude`) or the metric"
                 )
     return ""
+
+
+def try_named(recipes: Iterable[ScoreRecipe]) -> None:
+    """Build each metric of pyiqa that is defined without weight files.
+
+    Raises UserError naming the file that a metric needs all the same.
+    """
+    wanted = (METRICS[name] for recipe in recipes for name in recipe.metrics)
+    bare = {m.identity: m for m in wanted if isinstance(m, NamedMetric) and not m.weights}
+    if bare:
+        from samdiffsr.evaluation.networks import build_named
+    for metric in bare.values():
+        build_named(metric.pyiqa, {}, **dict(metric.options))
