@@ -155,7 +155,7 @@ def session(leader: int) -> Iterator[psutil.Process]:
 
 TAKE = (
     "import os, sys; from pathlib import Path; from samdiffsr.core.gpus import take_gpus\n"
-    "take_gpus(1, Path('driver'), Path())\n"
+    "take_gpus(1, Path('driver'))\n"
     "print(os.environ.get('CUDA_VISIBLE_DEVICES', 'none'), flush=True); sys.stdin.read()"
 )
 

@@ -14,7 +14,8 @@ from samdiffsr.core.gpus import DECIDED
 
 TAKE = (
     "import os, sys; from pathlib import Path; from samdiffsr.core.gpus import take_gpus\n"
-    "take_gpus(int(sys.argv[1]), Path('driver'), Path())\n"
+    "os.setuid(int(sys.argv[2]))\n"
+    "take_gpus(int(sys.argv[1]), Path('driver'))\n"
     "print(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'), flush=True); sys.stdin.read()"
 )
 
@@ -27,10 +28,12 @@ class Machine:
         for gpu in range(gpus):
             (folder / "driver" / f"0000:{gpu:02x}").mkdir(parents=True)
 
-    def take(self, wanted: int, **environment: str) -> tuple[str, subprocess.Popen[str]]:
+    def take(
+        self, wanted: int, user: int = os.getuid(), **environment: str
+    ) -> tuple[str, subprocess.Popen[str]]:
         own = {key: value for key, value in os.environ.items() if key not in DECIDED}
         process = subprocess.Popen(
-            [sys.executable, "-c", TAKE, str(wanted)],
+            [sys.executable, "-c", TAKE, str(wanted), str(user)],
             cwd=self.folder, env={**own, **environment}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
@@ -84,3 +87,30 @@ def test_processes_without_a_gpu_share_the_threads(
 ) -> None:
     monkeypatch.setattr(stage, "gpus_here", lambda: gpus)
     assert stage.shared(given) == (processes, threads)
+
+
+def test_a_jobs_own_temporary_folder_changes_nothing(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, 2)
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        found.append(machine.take(1, TMPDIR=str(tmp_path / name)))
+    assert [gpu for gpu, _ in found] == ["0", "1"]
+    for _, process in found:
+        process.communicate("")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to become another user needs root")
+def test_a_gpu_of_another_user_is_taken_while_that_works_and_no_longer(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    machine = Machine(tmp_path, 2)
+    before = sorted(tmp_path.rglob("*"))
+    first, other = machine.take(1, user=65534)
+    second, mine = machine.take(1)
+    assert (first, second) == ("0", "1")
+    other.communicate("")
+    again, third = machine.take(1)
+    assert again == "0"
+    for process in (mine, third):
+        process.communicate("")
+    assert sorted(tmp_path.rglob("*")) == before  # no file, so no link that could be followed

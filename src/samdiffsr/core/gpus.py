@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,31 +19,28 @@ def gpus_here(driver: Path = DRIVER) -> int:
     return len(list(driver.iterdir())) if driver.is_dir() else 0
 
 
-def take_gpus(wanted: int, driver: Path = DRIVER, folder: Path | None = None) -> None:
+def take_gpus(wanted: int, driver: Path = DRIVER) -> None:
     """Make `wanted` GPUs that no other process has taken the only ones that torch sees.
 
-    They are taken until this process (or what it becomes by exec) ends. Where the environment says which to
-    use, where there is one at most, or where too few are free, nothing is done: all are seen.
+    They are taken until this process (or what it becomes by exec) ends, by locks on the driver's own entries:
+    every user can open these and no setting moves them. Where the environment says which GPUs to use, where
+    there is one at most, or where too few are free, nothing is done: all are seen.
 
     Args:
-        driver: a folder with an entry a GPU. folder: of the lock files; the machine's for temporary files.
+        driver: a folder with an entry a GPU.
     """
-    count = gpus_here(driver)
-    if count < 2 or any(name in os.environ for name in DECIDED):
+    entries = sorted(driver.iterdir()) if driver.is_dir() else []
+    if len(entries) < 2 or any(name in os.environ for name in DECIDED):
         return
-    places = folder or Path(tempfile.gettempdir())
     taken: dict[int, int] = {}
-    for gpu in range(count):
+    for gpu, entry in enumerate(entries):
         if len(taken) == wanted:
             break
-        try:
-            file = os.open(places / f"samdiffsr-gpu{gpu}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:  # another user's
-            continue
+        file = os.open(entry, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             taken[gpu] = file
-        except OSError:
+        except BlockingIOError:
             os.close(file)
     if len(taken) < wanted:
         for file in taken.values():
@@ -52,6 +48,7 @@ def take_gpus(wanted: int, driver: Path = DRIVER, folder: Path | None = None) ->
         return
     for file in taken.values():
         os.set_inheritable(file, True)
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as the driver's entries are named
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, taken))
 
 
