@@ -245,6 +245,7 @@ def _masks(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Findi
 
 def _models(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
     seen: set[Path] = set()
+    untrained = 0
     released = config.checkpoint_source == "released"
     for run in table_runs(config, config.tables):
         for kind in models_of(config, run):
@@ -255,6 +256,9 @@ def _models(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Find
             seen.add(path)
             pointer = root / f"{path}.dvc"
             if not (root / path).exists():
+                if not released and not (root / other).exists():
+                    untrained += 1
+                    continue
                 yield _absent(path, other, run.name, config, root, call)
                 continue
             try:
@@ -273,6 +277,12 @@ def _models(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Find
                 )
             else:
                 yield Finding("present", str(path))
+    if untrained:
+        what, note = (
+            f"{config.study}: models of its tables",
+            f"{untrained} of {len(seen)} not trained yet",
+        )
+        yield Finding("missing", what, note, call.snakemake("tables"))
 
 
 def _later(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
@@ -295,7 +305,7 @@ def _later(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Findi
 def _absent(path: Path, other: Path, run: str, config: Config, root: Path, call: Call) -> Finding:
     here = (root / other).exists()
     if config.checkpoint_source == "trained":
-        note = "a released one is here (checkpoint_source=released)" if here else ""
+        note = "a released one is here (checkpoint_source=released)"
         return Finding("missing", str(path), note, call.snakemake(str(path)))
     if (root / f"{path}.dvc").exists():
         return Finding("missing", str(path), _remote_note(root), f"dvc pull {path}")
