@@ -10,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake
 # tests side by side; WORKERS= runs them one after the other
-WORKERS ?= --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+WORKERS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all lint docs licences sbom lock clean
 

@@ -52,13 +52,11 @@ def count(pytestconfig: pytest.Config) -> Counter[str]:
     return pytestconfig.stash.setdefault(COUNTS, Counter())
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workers share the tests one by one; those that share a finished workflow stay together, and begin."""
-    for item in items:
-        if item.get_closest_marker("workflow"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+    """Workers take whole files, since the tests of one share a finished workflow. Those begin that run it in
+    most tests, as they take longest."""
+    runs = Counter(item.path for item in items if item.get_closest_marker("workflow"))
+    items.sort(key=lambda item: (-runs[item.path], str(item.path)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -193,7 +193,9 @@ def test_readme_from_top_to_bottom(tmp_path: Path) -> None:
         assert missing or done.returncode == 0, f"{line}: {said[line][-3000:]}"
     demo = said["make demo"].splitlines()
     assert [line.split("|")[1].strip() for line in demo if line.startswith("| ")][1:] == rows_of_readme(text)
-    assert Image.open(folder / "large.png").size == (96, 80)
+    assert Image.open(folder / "big.png").size == (96, 80)
+    for _, block in blocks(text, "python"):
+        subprocess.run((sys.executable, "-c", block), cwd=folder, env=environment, check=True)
     for path in re.findall(r"`(results/[\w./]+)`", text):
         assert (folder / path).exists(), path
 

@@ -330,6 +330,7 @@ def _another_day(workflow: Workflow, hours: int) -> None:
 
 
 @pytest.mark.workflow
+@pytest.mark.slow
 def test_a_clock_that_jumps_ahead(finished: Workflow, tmp_path: Path) -> None:
     """Half the files are of yesterday when the rest is made; the result is the same, and it is settled."""
     workflow = finished.copy(tmp_path / "copy")

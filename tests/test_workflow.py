@@ -246,7 +246,13 @@ def test_a_table_or_run_that_is_not_in_the_configuration_is_named(tmp_path: Path
     assert "no variant 'nobody' in config.yaml" in result.text
 
 
-@pytest.mark.parametrize("damage", ["truncated", "16 bit", "transparent", "too small"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated",
+        *(pytest.param(other, marks=pytest.mark.slow) for other in ("16 bit", "transparent", "too small")),
+    ],
+)
 def test_a_bad_image_is_named_and_after_the_mend_the_run_completes(copy: Workflow, damage: str) -> None:
     path = copy.folder / "data/demo/train/coffee.png"
     good = path.read_bytes()
