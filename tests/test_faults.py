@@ -251,7 +251,7 @@ def _kill_everything(process: subprocess.Popen[str], folder: Path) -> None:
     "kills",
     [
         pytest.param(3, marks=pytest.mark.timeout(1800)),
-        pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
+        pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
     ],
 )
 def test_kill_9_at_random_moments_and_the_same_command_again(
