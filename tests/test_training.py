@@ -278,3 +278,26 @@ def test_a_network_that_cannot_be_compiled_is_one_line(
     assert line.startswith("samdiffsr: error: my-denoiser: torch.compile failed (")
     assert line.endswith("set compile: false")
     assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(("kind", "recipe"), [("encoder", encoder_recipe), ("denoiser", denoiser_recipe)])
+def test_where_only_the_network_cannot_be_compiled_auto_takes_the_plain_step(
+    kind: str, recipe: Callable[[], Any], data: Path, encoder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    train(data, tmp_path / "plain", kind, recipe())
+
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise RuntimeError("no triton here\nand more lines")
+
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **named: setattr(self, "_compiled_call_impl", refuse)
+    )
+    monkeypatch.setattr(torch, "compile", lambda function, **named: function)  # the probe finds nothing wrong
+    monkeypatch.setattr("samdiffsr.training.step.worth_compiling", lambda device, steps: True)
+    said.clear()
+    train(data, tmp_path / "auto", kind, recipe(), compile="auto")
+    assert sum("trains without torch.compile (no triton here)" in line for line in said.messages) == 1
+    plain, auto = (open_model(tmp_path / name / "model.safetensors") for name in ("plain", "auto"))
+    assert auto.info["compiled"] is False
+    assert all(torch.equal(plain.weights("raw")[k], v) for k, v in auto.weights("raw").items())

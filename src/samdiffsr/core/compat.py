@@ -66,6 +66,11 @@ def _that_runs(dag: Any, depending: Any, *jobs: Any) -> Iterator[Any]:
 # ---- segment-anything ----
 
 
+def uncompile(module: nn.Module) -> None:
+    """Take back `module.compile()`; torch has no call for it."""
+    module._compiled_call_impl = None
+
+
 def one_device_generator() -> type[Any]:
     """segment-anything's automatic mask generator with its non-maximum suppression on one device.
 

@@ -68,8 +68,8 @@ class NoiseLoss:
             self.frozen.to(memory_format=torch.channels_last)
             self.process = self.process.to(device)
             self.by_counter = True
-        if compiled:
-            self.features = torch.compile(self.frozen.features, fullgraph=True, dynamic=False)
+        features = self.frozen.features
+        self.features = torch.compile(features, fullgraph=True, dynamic=False) if compiled else features
 
     def draw(self, samples: range, device: torch.device) -> Batch:
         """What the loss draws from: t, int64 (B,), and epsilon, float32 (B, 3, patch, patch); or `sample`."""

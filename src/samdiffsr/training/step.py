@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from samdiffsr.core.compat import uncompile
 from samdiffsr.core.errors import UserError
 from samdiffsr.models.captured import Captured
 from samdiffsr.training.batches import Cut
@@ -74,7 +75,7 @@ class Step:
         as_graph: bool | None = None,
     ) -> None:
         self.task, self.fabric, self.training = task, fabric, task.recipe.training
-        self.compiled = compiled
+        self.precision, self.compiled = precision, compiled
         device = fabric.device
         alone = fabric.world_size == 1
         self.as_graph = device.type == "cuda" and alone if as_graph is None else as_graph
@@ -114,6 +115,18 @@ class Step:
         self.share.fill_(share)
         self.names = tuple(batch)
         return self.move(*batch.values())
+
+    def tried(self, arrays: Batch, samples: range) -> None:
+        """Loss and gradient of one batch, thrown away, so that all is compiled; raises what torch raises."""
+        with self.fabric.autocast():
+            loss = self.task.loss(self.model, arrays | self.task.draw(samples, self.fabric.device))
+        self.fabric.backward(loss)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def uncompiled(self) -> Step:
+        """The same network, which has made no step yet, without torch.compile."""
+        uncompile(self.net if self.task.module is None else self.task.module)
+        return Step(self.task, self.fabric, self.precision, compiled=False, as_graph=self.as_graph)
 
     def _move(self, batch: Batch, lr: float | Tensor, share: float | Tensor) -> Tensor:
         """One step at this learning rate; the mean takes `share` of the new weights."""

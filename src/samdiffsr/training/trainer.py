@@ -75,6 +75,8 @@ class Trainer:
         told = job.watch if self.fabric.is_global_zero else WatchRecipe()
         self.watch = Watch(told, task, self.fabric.device, self.fabric.autocast, job.state.name)
         self.step = Step(task, self.fabric, self.precision, self.compiled)
+        if self.compiled and job.compile == "auto" and self.world == 1:
+            self.compiled = self.try_to_compile()
         identity = {
             "recipe": task.recipe.model_dump(mode="json"),
             "digests": task.digests,
@@ -127,6 +129,22 @@ class Trainer:
         self.check()
         if self.fabric.is_global_zero:
             self.finish()
+
+    def try_to_compile(self) -> bool:
+        """Whether the network can be compiled, by its first batch; if not, say why and take the plain step.
+
+        This is found out before the states are looked for, since those of the two kinds are apart.
+        """
+        samples = self.samples(0)
+        batch = next(on_device(iter([self.task.cut(samples.start, len(samples))]), self.fabric.device))
+        try:
+            self.step.tried(batch, samples)
+        except Exception as error:  # whatever its compilers raise
+            why = str(error).strip().splitlines()[0]
+            log.warning(f"{self.name}: trains without torch.compile ({why})")
+            self.step = self.step.uncompiled()
+            return False
+        return True
 
     def check_room(self) -> None:
         """Refuse to begin what the disk cannot hold: the states (weights, mean, two moments), the model."""
