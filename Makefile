@@ -21,7 +21,7 @@ demo: .venv/.ready
 	@echo 'The restored images, side by side:           results/figures/figure_control.png'
 	@echo; echo 'What to try next:'
 	@echo '  source .venv/bin/activate'
-	@echo '  samdiffsr upscale PHOTO.jpg -o large.png --checkpoint results/demo/runs/srdiff-x4-s0'
+	@echo '  samdiffsr upscale PHOTO.jpg -o big.png --steps 20 --checkpoint results/demo/runs/srdiff-x4-s0'
 	@echo '  samdiffsr plan results/table4.csv    # what another table costs here'
 	@echo '  README.md, "Five things to do next"'
 
