@@ -158,7 +158,9 @@ def test_ssim_of_inverted_structure_is_cut_off_and_psnr_takes_y_unrounded(
     assert scores["ssim_y"] == pytest.approx(0.18, abs=0.005)
     assert ssim_y_reference(255 - hr, hr, least=-1) == pytest.approx(-0.08, abs=0.005)
     words = (root / "docs/method/protocols.md").read_text(encoding="utf-8").split()
-    assert "(the demo's chelsea against its own negative: .18, without the cut -.08)" in " ".join(words)
+    assert (
+        "The demo's image chelsea against its own negative scores .18; without this, it would score -.08."
+    ) in " ".join(words)
     shifted = hr.copy()
     shifted[..., 2] = (
         np.minimum(hr[..., 2], 254) + 1
