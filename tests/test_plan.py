@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +158,19 @@ def test_the_workflow_refuses_before_it_makes_or_fetches_anything(tmp_path: Path
     assert trained == {"default-x4-s0", "srdiff-x4-s0", "sam_diffsr-x4-s0"}
     with pytest.raises(UserError, match="no table 'table99'"):
         planning.jobs_of(["results/table99.csv"], [], workflow.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="to mount a folder read-only needs root")
+def test_a_read_only_checkout_can_be_planned(tmp_path: Path) -> None:
+    folder = Workflow.new(tmp_path / "repository").folder
+    mount = f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && cd {folder}"
+    plan = f"{sys.executable} -m samdiffsr plan results/table2.csv"
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", f"{mount} && ! touch x && {plan}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr:
+        pytest.skip("this machine does not let a process mount")
+    assert done.returncode == 0, done.stderr
+    assert "trainings  3 to do" in done.stdout
