@@ -14,6 +14,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
+from samdiffsr.data import catalogue
+from samdiffsr.evaluation.metrics import METRICS
 from tests.world import build
 
 pytest_plugins = ["tests.training"]  # the fixtures of tiny trainings
@@ -44,6 +46,13 @@ def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """What the package says: `said.messages` are the lines so far, `said.clear()` forgets them."""
     caplog.set_level(logging.INFO, "samdiffsr")
     return caplog
+
+
+@pytest.fixture
+def own_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `metrics:` of a test's configuration defines is known to the process, and gone after the test."""
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+    monkeypatch.setattr(catalogue, "_declared", {})
 
 
 @pytest.fixture(scope="session")

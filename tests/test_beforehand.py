@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,16 +169,7 @@ def test_the_job_that_trainings_wait_for_measures_images_too(
     assert not (tmp_path / "o.csv").exists()
 
 
-@pytest.fixture
-def known_metrics() -> Iterator[None]:
-    """What `metrics:` of a configuration adds is known to the process: taken out again."""
-    before = set(METRICS)
-    yield
-    for name in set(METRICS) - before:
-        METRICS.remove(name)
-
-
-@pytest.mark.usefixtures("known_metrics")
+@pytest.mark.usefixtures("own_metrics")
 def test_a_metric_that_needs_a_file_which_no_definition_lists_is_found_by_the_same_job(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,6 @@ from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core import compat
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
-from samdiffsr.data import catalogue
 from samdiffsr.evaluation import networks
 from samdiffsr.evaluation.image import ImageMetrics, Pair
 from samdiffsr.evaluation.metrics import METRICS, ImageMetric
@@ -30,10 +29,8 @@ FREE = ("psnr", "ssim", "vif", "gmsd", "nlpd", "mad", "piqe")  # pyiqa fetches n
 
 
 @pytest.fixture
-def raw(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """config.yaml; what a test defines is gone after it."""
-    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
-    monkeypatch.setattr(catalogue, "_declared", {})
+def raw(root: Path, own_metrics: None) -> dict[str, Any]:
+    """config.yaml."""
     loaded: dict[str, Any] = yaml.safe_load((root / "config.yaml").read_text())
     return loaded
 

@@ -63,12 +63,15 @@ def _that_runs(dag: Any, depending: Any, *jobs: Any) -> Iterator[Any]:
                 queue.append(next_)
 
 
-# ---- segment-anything ----
+# ---- torch ----
 
 
 def uncompile(module: nn.Module) -> None:
     """Take back `module.compile()`; torch has no call for it."""
     module._compiled_call_impl = None
+
+
+# ---- segment-anything ----
 
 
 def one_device_generator() -> type[Any]:

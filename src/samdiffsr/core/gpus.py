@@ -16,7 +16,12 @@ DECIDED = ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SLURM_JOB_ID")  # by the user,
 
 def gpus_here(driver: Path = DRIVER) -> int:
     """How many GPUs the machine has, whoever uses them; found out without torch."""
-    return len(list(driver.iterdir())) if driver.is_dir() else 0
+    return len(_entries(driver))
+
+
+def _entries(driver: Path) -> list[Path]:
+    """The driver's entries of the machine's GPUs, in their order."""
+    return sorted(driver.iterdir()) if driver.is_dir() else []
 
 
 def take_gpus(wanted: int, driver: Path = DRIVER) -> None:
@@ -29,7 +34,7 @@ def take_gpus(wanted: int, driver: Path = DRIVER) -> None:
     Args:
         driver: a folder with an entry a GPU.
     """
-    entries = sorted(driver.iterdir()) if driver.is_dir() else []
+    entries = _entries(driver)
     if len(entries) < 2 or any(name in os.environ for name in DECIDED):
         return
     taken: dict[int, int] = {}

@@ -91,12 +91,12 @@ class Step:
             fused=True,
             capturable=self.capturable,
         )
-        called = self.net if task.module is None else task.module
+        self.called = self.net if task.module is None else task.module
         if compiled:
-            called.compile(fullgraph=True, dynamic=False)
+            self.called.compile(fullgraph=True, dynamic=False)
         # Torch says once that an optimizer for recordings is slower without one: as it is before the first.
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
-        self.model, self.optimizer = fabric.setup(called, optimizer)
+        self.model, self.optimizer = fabric.setup(self.called, optimizer)
         self.net.train()
         self.names: tuple[str, ...] = ()  # of the batch's tensors
         self.move = Captured(
@@ -118,15 +118,20 @@ class Step:
 
     def tried(self, arrays: Batch, samples: range) -> None:
         """Loss and gradient of one batch, thrown away, so that all is compiled; raises what torch raises."""
-        with self.fabric.autocast():
-            loss = self.task.loss(self.model, arrays | self.task.draw(samples, self.fabric.device))
-        self.fabric.backward(loss)
+        self._gradient(arrays | self.task.draw(samples, self.fabric.device))
         self.optimizer.zero_grad(set_to_none=True)
 
     def uncompiled(self) -> Step:
         """The same network, which has made no step yet, without torch.compile."""
-        uncompile(self.net if self.task.module is None else self.task.module)
+        uncompile(self.called)
         return Step(self.task, self.fabric, self.precision, compiled=False, as_graph=self.as_graph)
+
+    def _gradient(self, batch: Batch) -> Tensor:
+        """Add a batch's gradient to that of the weights; the loss."""
+        with self.fabric.autocast():
+            loss = self.task.loss(self.model, batch)
+        self.fabric.backward(loss)
+        return loss
 
     def _move(self, batch: Batch, lr: float | Tensor, share: float | Tensor) -> Tensor:
         """One step at this learning rate; the mean takes `share` of the new weights."""
@@ -134,9 +139,7 @@ class Step:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         with _compiling(self.task.name, self.compiled):
-            with self.fabric.autocast():
-                loss = self.task.loss(self.model, batch)
-            self.fabric.backward(loss)
+            loss = self._gradient(batch)
         if self.training.clip_grad:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.training.clip_grad)
         self.optimizer.step()

@@ -278,11 +278,8 @@ def _models(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Find
             else:
                 yield Finding("present", str(path))
     if untrained:
-        what, note = (
-            f"{config.study}: models of its tables",
-            f"{untrained} of {len(seen)} not trained yet",
-        )
-        yield Finding("missing", what, note, call.snakemake("tables"))
+        note = f"{untrained} of {len(seen)} not trained yet"
+        yield Finding("missing", f"{config.study}: models of its tables", note, call.snakemake("tables"))
 
 
 def _later(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding]:
