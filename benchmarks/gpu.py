@@ -35,7 +35,7 @@ from samdiffsr.models import captured
 from samdiffsr.models.model_file import open_model
 from samdiffsr.models.recipe import UNet
 from samdiffsr.sampling.recipe import Draw
-from samdiffsr.sampling.restorers import Restorer, denoiser_restorer
+from samdiffsr.sampling.restorers import DenoiserRestorer, Restorer
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.encoder import train_encoder
 from samdiffsr.training.job import Job
@@ -180,7 +180,7 @@ class Bench:
 
         def restorer(precision: str, calls: int, memory: int | None = None) -> Restorer:
             draw = Draw(steps=calls)
-            return denoiser_restorer(model, self.encoder, draw, self.device, precision, memory=memory)
+            return DenoiserRestorer(model, self.encoder, draw, self.device, precision, memory=memory)
 
         for height, width in self.size.images:
             lr = rng.integers(0, 256, (height // SCALE, width // SCALE, 3), dtype=np.uint8)

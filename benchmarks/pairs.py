@@ -40,7 +40,7 @@ from samdiffsr.models.encoder import build_encoder, load_encoder
 from samdiffsr.models.foreign import load_foreign_rrdb, load_foreign_unet
 from samdiffsr.models.model_file import save_model
 from samdiffsr.sampling.recipe import Draw
-from samdiffsr.sampling.restorers import denoiser_restorer
+from samdiffsr.sampling.restorers import DenoiserRestorer
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.job import Job
 from samdiffsr.training.patches import PatchSource
@@ -157,7 +157,7 @@ def sampling(bench: Bench, programs: Sequence[str]) -> Result:
     lr = downscale(_photograph(height, width), SCALE, "each_axis")
     drawn = Draw(start=steps, weights="raw")
     restorers = {
-        precision: denoiser_restorer(denoiser, encoder, drawn, bench.device, precision)
+        precision: DenoiserRestorer(denoiser, encoder, drawn, bench.device, precision)
         for precision in ("float32", bench.precision)
     }
     key = image_index("it") * 1024

@@ -24,7 +24,7 @@ from samdiffsr.evaluation.image import ImageMetrics, score_image
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.models.model_file import open_model
 from samdiffsr.sampling.recipe import Draw
-from samdiffsr.sampling.restorers import denoiser_restorer
+from samdiffsr.sampling.restorers import DenoiserRestorer
 
 STEPS = (None, 50, 20, 15)  # None: all
 
@@ -67,7 +67,7 @@ def main() -> None:
             for steps in STEPS if precision == "float32" else (None, 20):
                 draw = Draw(steps=steps)
                 try:
-                    restore = denoiser_restorer(model, args.encoder, draw, device, precision)
+                    restore = DenoiserRestorer(model, args.encoder, draw, device, precision)
                     values = [psnr_y(restore(lr, name), hr, lr) for name, hr, lr in small]
                 except UserError as error:
                     print(f"{model.parent.name}, {steps} steps: {error}")

@@ -31,7 +31,7 @@ from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.masks.rle import regions_from_records
 from samdiffsr.sampling.recipe import Draw
-from samdiffsr.sampling.restorers import denoiser_restorer
+from samdiffsr.sampling.restorers import DenoiserRestorer
 from samdiffsr.training.patches import PatchSource
 
 BUDGET = 600_000_000  # bytes for the networks' maps in sampling
@@ -44,7 +44,7 @@ def image_size(side: int, folder: Path) -> dict[str, float]:
     encoder, denoiser = fresh_models(config, folder)
     drawn = Draw.model_construct(steps=[99], start=99, weights="raw", pad=0, seed=0)
     precision = resolve_precision("auto", CPU)
-    restore = denoiser_restorer(denoiser, encoder, drawn, CPU, precision, memory=BUDGET)
+    restore = DenoiserRestorer(denoiser, encoder, drawn, CPU, precision, memory=BUDGET)
     lr = np.random.default_rng(0).integers(0, 256, (side // 4, side // 4, 3), dtype=np.uint8)
     seconds = least(lambda: restore(lr, "it"), 1, CPU)
     return {"seconds": seconds, "seconds a megapixel": seconds / (side * side / 1e6)}

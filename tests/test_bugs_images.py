@@ -528,7 +528,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("the network was loaded")
 
-    for restorer in ("encoder_restorer", "denoiser_restorer"):
+    for restorer in ("encoder_restorer", "DenoiserRestorer"):
         monkeypatch.setattr(f"samdiffsr.sampling.restorers.{restorer}", never)
 
 

@@ -16,7 +16,7 @@ from samdiffsr.models import captured
 from samdiffsr.models.captured import WARM_UP, Captured, Graph
 from samdiffsr.models.model_file import open_model
 from samdiffsr.sampling import restorers
-from samdiffsr.sampling.restorers import denoiser_restorer
+from samdiffsr.sampling.restorers import DenoiserRestorer
 from samdiffsr.training import trainer
 from samdiffsr.training.denoiser import NoiseLoss
 from samdiffsr.training.step import Step, compiles
@@ -198,7 +198,7 @@ def test_recorded_sampling_draws_the_unrecorded_images(
     sizes = [(9, 14), (12, 10), (9, 14)]
 
     def images() -> list[np.ndarray]:
-        restore = denoiser_restorer(denoiser, encoder, RECIPE, torch.device("cpu"), precision)
+        restore = DenoiserRestorer(denoiser, encoder, RECIPE, torch.device("cpu"), precision)
         return [restore(_lr(*size, seed=i), f"image{i}") for i, size in enumerate(sizes)]
 
     plain = images()

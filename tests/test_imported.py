@@ -19,7 +19,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.diffusion.schedule import cosine_schedule
 from samdiffsr.models.recipe import ImportRecipe
 from samdiffsr.sampling.recipe import Draw
-from samdiffsr.sampling.restorers import denoiser_restorer
+from samdiffsr.sampling.restorers import DenoiserRestorer
 from tests.test_baselines import tiny_ldm
 from tests.test_foreign import KEYS, shrink
 from tests.workflow import TINY, Workflow
@@ -52,7 +52,7 @@ def imported(tmp_path: Path) -> tuple[Path, Path]:
 def test_an_imported_denoiser_is_sampled_like_any_other(imported: tuple[Path, Path]) -> None:
     encoder, denoiser = imported
     drawn = Draw(weights="raw", steps=3)
-    restore = denoiser_restorer(denoiser, encoder, drawn, torch.device("cpu"), "float32")
+    restore = DenoiserRestorer(denoiser, encoder, drawn, torch.device("cpu"), "float32")
     lr = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
     assert restore(lr, "a").shape == (48, 40, 3)
     assert not np.array_equal(restore(lr, "a"), restore(lr, "b"))

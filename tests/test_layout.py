@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samdiffsr.core import layout
-from samdiffsr.core.layout import CONSTRAINTS, Layout, read, read_masks, read_run
+from samdiffsr.core.layout import CONSTRAINTS, Layout, read, read_masks, read_run, seed_of
 
 STUDY = Layout("demo")
 FREE: list[Callable[..., str]] = [
@@ -66,8 +66,9 @@ def test_an_encoder_and_a_variant_share_no_file(spell: Callable[..., str], a: st
 
 @given(values=values_of(["variant", "scale", "seed"]))
 def test_a_runs_name_is_read_back(values: dict[str, str]) -> None:
-    found = read_run(layout.run_name(**values))
-    assert found == (values["variant"], int(values["scale"]), int(values["seed"]))
+    name = layout.run_name(**values)
+    assert read_run(name) == (values["variant"], int(values["scale"]), int(values["seed"]))
+    assert seed_of(name) == int(values["seed"])
 
 
 @given(values=values_of(["mask_set", "scale"]))
@@ -88,6 +89,8 @@ def test_what_is_no_such_path_is_not_read() -> None:
     assert read("results/reduced/table2.csv", STUDY.table) is None
     assert read_run("sam_diffsr-x3-s0") is None
     assert read_run("sam_diffsr-x4-s0/../x") is None
+    with pytest.raises(ValueError, match="'sam_diffsr-x3-s0' is no name of a run"):
+        seed_of("sam_diffsr-x3-s0")
 
 
 def test_wildcards_stay_as_they_are() -> None:

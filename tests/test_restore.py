@@ -25,8 +25,8 @@ from samdiffsr.models.model_file import save_model
 from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork, UNet
 from samdiffsr.sampling.recipe import DenoiserRecipe
 from samdiffsr.sampling.restorers import (
+    DenoiserRestorer,
     bicubic_restorer,
-    denoiser_restorer,
     encoder_restorer,
     restore_dataset,
     structure_reader,
@@ -59,7 +59,7 @@ def _lr(height: int = 9, width: int = 14, seed: int = 0) -> np.ndarray:
 
 
 def _denoiser(encoder: Path, denoiser: Path, **changes: Any) -> Any:
-    return denoiser_restorer(denoiser, encoder, RECIPE.but(**changes), CPU, "float32")
+    return DenoiserRestorer(denoiser, encoder, RECIPE.but(**changes), CPU, "float32")
 
 
 def test_watching_shows_each_x_t_and_changes_nothing(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_any_size_comes_back_scaled(tmp_path: Path, scale: int, size: tuple[int,
     for restore in (
         bicubic_restorer(scale),
         encoder_restorer(encoder, "ema", CPU, "float32"),
-        denoiser_restorer(denoiser, encoder, RECIPE.but(scale=scale), CPU, "float32"),
+        DenoiserRestorer(denoiser, encoder, RECIPE.but(scale=scale), CPU, "float32"),
     ):
         sr = restore(lr, "x")
         assert sr.shape == wanted
@@ -108,7 +108,7 @@ def test_padding_is_that_of_the_image_and_cut_off_again(tmp_path: Path, formulat
 
     def drawn(lr: np.ndarray, structure: np.ndarray, **recipe: int) -> np.ndarray:
         arguments = (denoiser, encoder, RECIPE.but(**recipe), CPU, "float32", lambda name: structure)
-        return denoiser_restorer(*arguments)(lr, "x")
+        return DenoiserRestorer(*arguments)(lr, "x")
 
     by_hand = drawn(np.pad(_lr(), ((2, 2), (2, 2), (0, 0)), mode="reflect"), np.pad(e_sam, 8, mode="reflect"))
     assert np.array_equal(drawn(_lr(), e_sam, pad=2), by_hand[8:-8, 8:-8])
@@ -236,7 +236,7 @@ def test_a_network_that_wants_masks_gets_them_or_says_so(tmp_path: Path) -> None
             store.add("x", Regions.from_masks(regions, shape=(36, 56)))
         encode(folder / "labels", folder / "v.npz", Encoding(position="linear"))
         structure = structure_reader(folder / "labels", folder / "v.npz")
-        images[i] = denoiser_restorer(denoiser, encoder, RECIPE, CPU, "float32", structure)(_lr(), "x")
+        images[i] = DenoiserRestorer(denoiser, encoder, RECIPE, CPU, "float32", structure)(_lr(), "x")
     assert not np.array_equal(images[0], images[1])
 
 

@@ -22,7 +22,7 @@ from samdiffsr.models.recipe import UNet
 from samdiffsr.sampling import restorers as restore_module
 from samdiffsr.sampling.recipe import DenoiserRecipe as SampledDenoiser
 from samdiffsr.sampling.recipe import Draw
-from samdiffsr.sampling.restorers import denoiser_restorer, restore_dataset
+from samdiffsr.sampling.restorers import DenoiserRestorer, restore_dataset
 from samdiffsr.sampling.upscale.command import upscale_images
 from samdiffsr.sampling.upscale.models import find_models
 from samdiffsr.sampling.upscale.picture import read_picture
@@ -94,9 +94,9 @@ def test_a_trained_model_in_bands_gives_the_whole_image(
     lr = scene(*size)
     calls: list[tuple[int, int]] = []
     arguments = models["denoiser"], models["encoder"], draw, CPU, "float32"
-    plain = denoiser_restorer(*arguments)(lr, "x")
-    whole = denoiser_restorer(*arguments, memory=10**9)(lr, "x")
-    banded = denoiser_restorer(
+    plain = DenoiserRestorer(*arguments)(lr, "x")
+    whole = DenoiserRestorer(*arguments, memory=10**9)(lr, "x")
+    banded = DenoiserRestorer(
         *arguments, memory=1_000_000, progress=lambda done, total: calls.append((done, total))
     )(lr, "x")
     assert whole.shape == (size[0] * scale, size[1] * scale, 3)

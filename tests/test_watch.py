@@ -104,7 +104,7 @@ def test_the_last_validation_is_what_the_trained_model_gives(
     else:
         monkeypatch.setattr(restorers, "image_index", lambda name, sample: 0)  # the validation's noise
         draw = Draw(seed=watching.SEED, steps=20)
-        restore = restorers.denoiser_restorer(model, encoder, draw, CPU, "float32")
+        restore = restorers.DenoiserRestorer(model, encoder, draw, CPU, "float32")
     sr = restore(downscale(hr, 4, "each_axis"), "x").astype(float)
     psnr = 10 * np.log10(255**2 / np.square(sr - hr).mean())
     assert float(_rows(tmp_path)[-1]["psnr"]) == pytest.approx(psnr, abs=1e-3)

@@ -324,7 +324,7 @@ class StudyRun:
         precision = resolve_precision(recipe.precision, device)
         if recipe.kind == "encoder":
             return restorers.encoder_restorer(models["encoders"], recipe.weights, device, precision)
-        return restorers.denoiser_restorer(models["runs"], models["encoders"], recipe, device, precision)
+        return restorers.DenoiserRestorer(models["runs"], models["encoders"], recipe, device, precision)
 
 
 class _ByName(Mapping[str, Any]):

@@ -23,6 +23,7 @@ from unittest import mock
 from samdiffsr.core.errors import UserError
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor, nn
 
 
@@ -61,6 +62,22 @@ def _that_runs(dag: Any, depending: Any, *jobs: Any) -> Iterator[Any]:
             if next_ not in visited and not all(f.is_ancient and Path(f).exists() for f in files):
                 visited.add(next_)
                 queue.append(next_)
+
+
+# ---- Pillow ----
+
+
+def turn_as_told(image: Image.Image, exif: Image.Exif) -> None:
+    """Decode an image in place and turn it by `exif` in place of its own, which may be broken.
+
+    Pillow 12 turns a TIFF while it decodes it, by the EXIF that it reads itself; `load` takes no other. Goes
+    when it does.
+    """
+    from PIL import ImageOps
+
+    image.getexif = lambda: exif  # type: ignore[method-assign]
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
 
 
 # ---- torch ----

@@ -375,6 +375,14 @@ def read_run(name: str) -> tuple[str, Scale, int] | None:
     return None if found is None else (found["variant"], cast(Scale, int(found["scale"])), int(found["seed"]))
 
 
+def seed_of(run: str) -> int:
+    """The seed in a name that `run_name` made; ValueError for another name."""
+    found = read_run(run)
+    if found is None:
+        raise ValueError(f"{run!r} is no name of a run")
+    return found[2]
+
+
 def read_masks(name: str) -> tuple[str, int | None]:
     """(mask set, scale) of a name that `mask_name` made; no scale for regions of HR images."""
     mask_set, _, scale = name.partition("-x")

@@ -14,8 +14,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
+from samdiffsr.core.compat import turn_as_told
 from samdiffsr.core.errors import UserError
 
 READ = {  # Pillow's name of a format -> its suffixes
@@ -89,9 +90,7 @@ def decode(image: Image.Image, orientation: int = 1) -> None:
         orientation = image.tag_v2.get(ExifTags.Base.Orientation, 1)  # type: ignore[attr-defined]
     if orientation in range(2, 9):
         exif[ExifTags.Base.Orientation] = orientation
-    image.getexif = lambda: exif  # type: ignore[method-assign]
-    image.load()
-    ImageOps.exif_transpose(image, in_place=True)
+    turn_as_told(image, exif)
 
 
 def has_more_channels(image: Image.Image) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import read_run
 from samdiffsr.evaluation import decision
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.frames import read_scores
@@ -112,8 +113,8 @@ class Kept:
 
     def _row(self, variant: str) -> Row:
         """The variant's runs; averaged weights where there are some."""
-        mine = self._scores[self._scores["run"].str.rpartition("-x4-s")[0] == variant]
-        found = sorted({*mine[["run", "weights"]].itertuples(index=False, name=None)})
+        scored = {*self._scores[["run", "weights"]].itertuples(index=False, name=None)}
+        found = sorted((run, weights) for run, weights in scored if (read_run(run) or ("",))[0] == variant)
         if not found:
             raise UserError(f"{self.folder}: no scores of {variant}")
         weights = found[0][1]

@@ -73,7 +73,7 @@ def encoder_restorer(
 
     Args:
         weights: ema | raw.
-        memory: as for `denoiser_restorer`.
+        memory: as for `DenoiserRestorer`.
     """
     set_precision(precision)
     encoder, _ = load_encoder(path, weights)
@@ -89,16 +89,7 @@ def encoder_restorer(
     return restore
 
 
-def denoiser_restorer(
-    path: Path,
-    encoder_path: Path,
-    draw: Draw,
-    device: torch.device,
-    precision: str,
-    structure: Structure | None = None,
-    memory: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Restorer:
+class DenoiserRestorer:
     """A trained denoiser, sampled as its formulation wants it.
 
     Args:
@@ -110,85 +101,110 @@ def denoiser_restorer(
 
     Raises:
         UserError: the two models do not belong together; a structure is missing; no such steps.
-
-    The restorer takes a third argument, a `Watch`, called before each network call; it changes nothing.
     """
-    set_precision(precision)
-    encoder, encoder_file = load_encoder(encoder_path)
-    unet, file = load_denoiser(path, encoder_file, encoder.cond_channels, draw.weights)
-    trained = file.network(DenoiserNetwork)
-    process = build_formulation(trained.formulation, trained.diffusion, trained.options)
-    arm = FORMULATIONS[trained.formulation]
-    if arm.needs_masks and structure is None:
-        raise UserError(f"{path}: its images are not drawn without region masks; give --labels and --values")
-    maps = _maps(device, precision)
-    encoder.to(device, maps).to(memory_format=torch.channels_last)
-    unet.to(device, maps).to(memory_format=torch.channels_last)
-    if device.type == "cpu":
-        quicken(unet)
-    most = torch.cuda.get_device_properties(device).total_memory // 2 if device.type == "cuda" else None
-    whole = Captured(unet, str(path), memory=most)  # a graph for each size of an image that is not banded
-    scale, shrink = trained.scale, trained.diffusion.residual_scale
-    start = draw.start or process.first_t
-    margin = draw.pad
-    itemsize = _itemsize(precision)
-    calls = len(chain(process, steps=draw.steps, start=start, known=arm.known))
 
-    def restore(lr: np.ndarray, name: str, watch: Watch | None = None) -> np.ndarray:
-        height, width = lr.shape[:2]
-        top = margin * scale
-        shown = np.s_[top : top + height * scale, top : top + width * scale]
-        padded = _pad(_reflect(lr, margin), unet.size_multiple, scale)
-        small = _to_tensor(padded, device)
+    def __init__(
+        self,
+        path: Path,
+        encoder_path: Path,
+        draw: Draw,
+        device: torch.device,
+        precision: str,
+        structure: Structure | None = None,
+        memory: int | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        set_precision(precision)
+        encoder, encoder_file = load_encoder(encoder_path)
+        unet, self._file = load_denoiser(path, encoder_file, encoder.cond_channels, draw.weights)
+        self._trained = trained = self._file.network(DenoiserNetwork)
+        self._process = build_formulation(trained.formulation, trained.diffusion, trained.options)
+        self._arm = FORMULATIONS[trained.formulation]
+        if self._arm.needs_masks and structure is None:
+            raise UserError(
+                f"{path}: its images are not drawn without region masks; give --labels and --values"
+            )
+        self._draw, self._structure, self._memory, self._progress = draw, structure, memory, progress
+        self._device, self._precision, self._maps = device, precision, _maps(device, precision)
+        self._encoder = encoder.to(device, self._maps).to(memory_format=torch.channels_last)
+        self._unet = unet.to(device, self._maps).to(memory_format=torch.channels_last)
+        if device.type == "cpu":
+            quicken(unet)
+        most = torch.cuda.get_device_properties(device).total_memory // 2 if device.type == "cuda" else None
+        self._whole = Captured(unet, str(path), memory=most)  # a graph for each size that is not banded
+        self._start = draw.start or self._process.first_t
+        self._calls = len(chain(self._process, steps=draw.steps, start=self._start, known=self._arm.known))
+
+    def __call__(self, lr: np.ndarray, name: str, watch: Watch | None = None) -> np.ndarray:
+        """The image `name`; `watch` is called before each network call and changes nothing."""
+        process, scale = self._process, self._trained.scale
+        padded = _pad(_reflect(lr, self._draw.pad), self._unet.size_multiple, scale)
+        top = self._draw.pad * scale
+        shown = np.s_[top : top + lr.shape[0] * scale, top : top + lr.shape[1] * scale]
+        small = _to_tensor(padded, self._device)
         with torch.inference_mode():
-            with _autocast(maps, precision):
-                features = encode(encoder, (small.float() / 255).to(maps), memory, itemsize)
-                e_sam = None
-                if arm.needs_masks and structure is not None:
-                    found = _reflect(structure(name), margin * scale)
-                    e_sam = _to_map(found, [scale * n for n in padded.shape[:2]]).to(device)
-            up = upsampled(small, scale, trained.lr_divisor)
-            key = image_index(name, draw.sample) * 1024
-
-            def noise(i: int) -> Tensor:
-                generator = sample_generator(draw.seed, key + i, device)
-                return torch.randn(up.shape, generator=generator, device=device)
-
-            done = itertools.count(1)
-            with _autocast(maps, precision):
-                banded = BandedDenoiser(
-                    unet,
-                    features,
-                    e_sam if arm.e_sam == "network" else None,
-                    memory,
-                    itemsize,
-                    lambda: progress(next(done), calls * banded.bands),
-                    whole,
-                )
-
-            def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-                if watch is not None:
-                    watch(int(t[0]) + 1, x_t[0].float().permute(1, 2, 0).cpu().numpy()[shown])
-                if maps != torch.float32:
-                    x_t = x_t.to(maps, memory_format=torch.channels_last)
-                with _autocast(maps, precision):
-                    return banded(x_t, t)
-
+            with _autocast(self._maps, self._precision):
+                rgb = (small.float() / 255).to(self._maps)
+                features = encode(self._encoder, rgb, self._memory, _itemsize(self._precision))
+            e_sam = self._e_sam(name, [scale * n for n in padded.shape[:2]])
+            up = upsampled(small, scale, self._trained.lr_divisor)
+            noise = self._noise(name, up.shape)
             x_0 = sample(
-                denoise,
+                self._denoise(features, e_sam, watch, shown),
                 noise(process.schedule.T),
                 process.schedule,
                 process,
                 noise,
-                steps=draw.steps,
-                start=start,
-                e_max=file.info["e_max"],
-                e_sam=e_sam if arm.known else None,
+                steps=self._draw.steps,
+                start=self._start,
+                e_max=self._file.info["e_max"],
+                e_sam=e_sam if self._arm.known else None,
             )
-            sr = up + x_0 / (2 * shrink)
+            sr = up + x_0 / (2 * self._trained.diffusion.residual_scale)
         return _to_image(sr)[shown]
 
-    return restore
+    def _e_sam(self, name: str, size: list[int]) -> Tensor | None:
+        """(1, C, *size), where the formulation needs it."""
+        if not self._arm.needs_masks or self._structure is None:
+            return None
+        margin = self._draw.pad * self._trained.scale
+        return _to_map(_reflect(self._structure(name), margin), size).to(self._device)
+
+    def _noise(self, name: str, shape: torch.Size) -> Callable[[int], Tensor]:
+        """The image's standard normal noise of each step, whatever is drawn beside it."""
+        key = image_index(name, self._draw.sample) * 1024
+
+        def noise(t: int) -> Tensor:
+            generator = sample_generator(self._draw.seed, key + t, self._device)
+            return torch.randn(shape, generator=generator, device=self._device)
+
+        return noise
+
+    def _denoise(
+        self, features: Tensor, e_sam: Tensor | None, watch: Watch | None, shown: tuple[slice, slice]
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network as a function of x_t and t, told of one image."""
+        done = itertools.count(1)
+        with _autocast(self._maps, self._precision):
+            banded = BandedDenoiser(
+                self._unet,
+                features,
+                e_sam if self._arm.e_sam == "network" else None,
+                self._memory,
+                _itemsize(self._precision),
+                lambda: self._progress(next(done), self._calls * banded.bands),
+                self._whole,
+            )
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            if watch is not None:
+                watch(int(t[0]) + 1, x_t[0].float().permute(1, 2, 0).cpu().numpy()[shown])
+            if self._maps != torch.float32:
+                x_t = x_t.to(self._maps, memory_format=torch.channels_last)
+            with _autocast(self._maps, self._precision):
+                return banded(x_t, t)
+
+        return denoise
 
 
 def structure_reader(labels: Path, values: Path) -> Structure:
@@ -303,7 +319,7 @@ def _own(
         return bicubic_restorer(recipe.scale)
     if isinstance(recipe, EncoderRecipe):
         return encoder_restorer(models["encoder"], recipe.weights, device, precision)
-    return denoiser_restorer(models["denoiser"], models["encoder"], recipe, device, precision, structure)
+    return DenoiserRestorer(models["denoiser"], models["encoder"], recipe, device, precision, structure)
 
 
 def _baseline(

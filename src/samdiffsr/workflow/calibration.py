@@ -29,7 +29,7 @@ from samdiffsr.models.captured import WARM_UP
 from samdiffsr.models.encoder import build_encoder
 from samdiffsr.models.model_file import save_model
 from samdiffsr.sampling.recipe import Draw
-from samdiffsr.sampling.restorers import denoiser_restorer
+from samdiffsr.sampling.restorers import DenoiserRestorer
 from samdiffsr.training.denoiser import train_denoiser
 from samdiffsr.training.encoder import train_encoder
 from samdiffsr.training.job import Job, side_files
@@ -150,7 +150,7 @@ def _sampling(
 
     def seconds(steps: int) -> float:
         drawn = Draw(steps=steps)
-        restore = denoiser_restorer(model, encoder, drawn, where, precision)
+        restore = DenoiserRestorer(model, encoder, drawn, where, precision)
         for _ in range(WARM_UP + 1 if where.type == "cuda" else 1):  # until it is recorded, whatever `steps`
             restore(lr, "warm-up")
         began = clock()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path
+from samdiffsr.core.layout import seed_of
 from samdiffsr.reporting.figures.recipe import FigureRecipe, FigureRow, OfRuns
 
 if TYPE_CHECKING:
@@ -161,8 +162,8 @@ def conditions(recipe: FigureRecipe) -> str:
         parts.append(f"masks {', '.join(dict.fromkeys(masks))}")
     if isinstance(recipe, OfRuns):
         runs = {run for row in rows for run in (row.runs[:1] if recipe.first_seed else row.runs)}
-        seeds = sorted({run.rsplit("-s", 1)[1] for run in runs}, key=int)
-        parts.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
+        seeds = sorted({seed_of(run) for run in runs})
+        parts.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
     if recipe.of_results:
         sampling = dict.fromkeys(row.sampling for row in rows if "steps" in row.sampling)
         if sampling and not recipe.own_steps:

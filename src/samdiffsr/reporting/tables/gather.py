@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import seed_of
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.frames import CELL, read_scores, read_sets, write
 from samdiffsr.reporting.tables.published import PRINTED, read_published
@@ -85,7 +86,7 @@ def _asked(recipe: TableRecipe, row: Row) -> list[dict[str, Any]]:
                 cells.append(shared | nothing)
                 continue
             cells += [
-                shared | {"run": run, "seed": run.rsplit("-s", 1)[1], "weights": weights}
+                shared | {"run": run, "seed": str(seed_of(run)), "weights": weights}
                 for weights in row.weights
                 for run in row.runs
             ]

@@ -100,7 +100,7 @@ def upscale_images(
 
     from samdiffsr.core.device import resolve_device, resolve_precision
     from samdiffsr.core.randomness import prepare_torch
-    from samdiffsr.sampling.restorers import denoiser_restorer, encoder_restorer
+    from samdiffsr.sampling.restorers import DenoiserRestorer, encoder_restorer
 
     prepare_torch(threads or os.cpu_count() or 1)
     where = resolve_device(device)
@@ -122,7 +122,7 @@ def upscale_images(
     budget = memory * 1_000_000
     with progress_bar(unit="band", leave=False) as show:
         if "denoiser" in models:
-            restore = denoiser_restorer(
+            restore: Restorer = DenoiserRestorer(
                 models["denoiser"],
                 models["encoder"],
                 draw,
