@@ -286,7 +286,10 @@ def _recipes(raw: dict[str, Any]) -> dict[str, str]:
             _set("variants/srdiff/label", "Plain"),
             {"table1", "table2", "table3", "table7", "tables1", "tables2", "tables3", "tables4", "tables5"}
             | {f"figure{n}" for n in ("1b", 2, 5, 6, 8, 9)}
-            | {f"figure_{n}" for n in ("control", "curves", "mask_gain", "published", "split", "steps")},
+            | {
+                f"figure_{n}"
+                for n in ("control", "curves", "mask_gain", "published", "seeds", "split", "steps")
+            },
         ),
         (_set("figures/figure5/count", 1), {"figure5"}),
         (_set("protocol", {"border": 4}), {"score"}),

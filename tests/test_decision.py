@@ -6,10 +6,12 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from samdiffsr.config.overlays import configured
 from samdiffsr.evaluation import decision
+from samdiffsr.evaluation.compare import paired_difference
 from samdiffsr.evaluation.crossed import power, spread
 from tests.test_crossed import kept
 
@@ -66,3 +68,28 @@ def test_what_the_small_study_can_find_is_what_the_page_says(root: Path) -> None
         0.8, abs=0.01
     )
     assert (config.chosen.sampling.steps, config.chosen.sampling.pad) == (20, 1)
+
+
+@pytest.mark.parametrize(
+    ("effect", "sd", "p_study", "conclusion"),
+    [
+        (0.5, 0.02, 0.01, "higher"),
+        (0.1, 0.02, 0.01, "higher"),  # small, and the first line that applies
+        (-0.5, 0.02, 0.01, "lower"),
+        (0.5, 0.02, 0.2, "not decided"),  # one of many comparisons
+        (0.05, 0.02, 0.2, "no difference of interest"),
+        (-0.05, 0.02, None, "no difference of interest"),
+        (0.05, 2.0, 0.9, "not decided"),
+    ],
+)
+def test_the_first_line_that_applies_is_concluded(
+    effect: float, sd: float, p_study: float | None, conclusion: str
+) -> None:
+    noise = np.random.default_rng(0).normal(size=(8, 1)) * sd
+    found = paired_difference(np.full((8, 20), 25.0) + effect + noise - noise.mean(), np.full((8, 20), 25.0))
+    assert decision.conclusion(found, p_study) == conclusion
+
+
+def test_fewer_seeds_than_a_claim_takes_conclude_nothing() -> None:
+    found = paired_difference(25 + np.eye(2, 20) / 100, np.full((2, 20), 25.0))
+    assert decision.conclusion(found, 0.001) == "not decided"

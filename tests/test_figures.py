@@ -23,6 +23,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from PIL import Image
+from pydantic import ValidationError
 
 from samdiffsr.cli.app import main
 from samdiffsr.config.load import load_config
@@ -49,6 +50,7 @@ from samdiffsr.reporting.figures import (
     noise,
     published,
     rules,
+    seeds,
     split,
     steps,
     style,
@@ -814,3 +816,52 @@ def test_the_error_of_a_sample_split(tmp_path: Path) -> None:
     assert hatches[0] == hatches[1] != hatches[2] == hatches[3]
     nothing = split.draw(_recipe("split", rows=rows[2:]), {"scores": scores})
     assert "No scores of several samples" in _words(nothing)
+
+
+PAIR = ({"of": "sam_diffsr", "minus": "srdiff"},)
+
+
+def _by_seed(folder: Path, seeds: int) -> tuple[Any, dict[str, list[Path]]]:
+    """The method is 0.1, 0.2, ... dB above the control, a little more on each image."""
+    rows = tuple(_row(name, runs=tuple(f"{name}-x4-s{s}" for s in range(seeds))) for name in METHODS[1:])
+    scores = []
+    for row in rows:
+        for seed, run in enumerate(row.runs):
+            more = 0.1 * (seed + 1) if row.variant == "sam_diffsr" else 0.0
+            values = [25.0 + k + more * (1 + 0.01 * k) for k in range(8)]
+            scores.append(_scores(folder / f"{run}.csv", run, {"psnr_y": values}))
+    return _recipe("seeds", rows=rows, metric="psnr_y", compared=PAIR), {"scores": scores}
+
+
+def test_each_seeds_difference_the_interval_and_the_power(tmp_path: Path) -> None:
+    recipe, inputs = _by_seed(tmp_path, 3)
+    page = seeds.draw(recipe, inputs)
+    differences, power = _axes(page)
+    dots, mean = (
+        line.get_xdata() for line in differences.lines if line.get_alpha() or line.get_markersize() == 7
+    )
+    assert dots == pytest.approx([0.1035, 0.207, 0.3105])
+    assert mean == pytest.approx([0.207])
+    (bar,) = _bars(differences)
+    assert bar[:, 0].mean() == pytest.approx(0.207)
+    assert [text.get_text() for text in differences.get_yticklabels()] == ["SAM_DIFFSR\n− SRDIFF"]
+    curve = next(line for line in power.lines if len(line.get_xdata()) > 2)
+    assert curve.get_ydata()[0] == pytest.approx(0.05, abs=0.001)
+    assert curve.get_ydata()[30] == pytest.approx(0.8, abs=0.01)  # the middle is what is detectable
+    assert "with 3 seeds and 8 images" in _words(page)
+
+
+def test_one_seed_has_a_point_and_claims_nothing(tmp_path: Path) -> None:
+    page = seeds.draw(*_by_seed(tmp_path, 1))
+    (differences,) = _axes(page)
+    assert not _bars(differences)
+    assert "a point alone claims nothing" in _words(page)
+    empty = seeds.draw(_recipe("seeds", metric="ssim_y", compared=PAIR), _by_seed(tmp_path, 1)[1])
+    assert "Nothing to draw" in _words(empty)
+
+
+def test_a_metric_of_ratios_has_no_differences_to_draw() -> None:
+    with pytest.raises(ValidationError, match="artifact is compared by ratios"):
+        KINDS["seeds"].spec.model_validate(
+            {"kind": "seeds", "title": "t", "tables": ["table3"], "metric": "artifact"}
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from samdiffsr.cli.app import main
@@ -12,6 +13,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import write_csv
 from samdiffsr.evaluation.scores import IMAGE_COLUMNS
 from samdiffsr.reporting.findings import Kept, render
+from samdiffsr.reporting.tables.differences import PAIR
 from tests.workflow import ROOT, Workflow
 
 TABLES = ("tables2", "tables3")
@@ -97,3 +99,20 @@ def test_what_the_scores_do_not_hold_is_refused(tmp_path: Path) -> None:
     (others := tmp_path / "others.csv").write_text("dataset\n")
     with pytest.raises(UserError, match="template of the findings: 'other' is undefined"):
         render("{{ other.minus }}", tmp_path / "kept", others)
+
+
+def test_the_rules_conclusion_takes_its_p_from_all_that_the_study_claims() -> None:
+    pilot = Kept(ROOT / "results/kept/pilot")
+    of, minus = "sam_diffsr", "srdiff"
+    assert pilot.conclusion(of, minus, "bsds100", "BSDS100") == "not decided"
+    assert pilot.p_study(of, minus, "BSDS100") == "1.000"
+    assert pilot.p_study("srdiff", "rrdb", "BSDS100") == "below .001"
+    parts = [pd.read_csv(path) for path in sorted(pilot.folder.glob("table*_differences.csv"))]
+    assert pilot.family() == len(pd.concat(parts).drop_duplicates(PAIR)["p"].dropna())
+    for a, b, shown, words in (
+        (minus, of, "BSDS100", "no table claims srdiff minus sam_diffsr on BSDS100"),
+        (of, minus, "Urban100", "no table claims sam_diffsr minus srdiff on Urban100"),
+        (of, "consistent", "BSDS100", "no table shows consistent"),
+    ):
+        with pytest.raises(UserError, match=words):
+            pilot.p_study(a, b, shown)

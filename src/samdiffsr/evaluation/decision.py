@@ -5,6 +5,9 @@ A change here is a new VERSION. What was run under which version stands in resul
 
 from __future__ import annotations
 
+from typing import Literal
+
+from samdiffsr.evaluation.compare import Difference, equivalence, verdict
 from samdiffsr.evaluation.crossed import Spread, seeds_needed
 
 VERSION = "2"  # of 28 November 2026
@@ -16,6 +19,21 @@ SEEDS = 5  # of the primary comparisons
 LEVEL = 0.05  # of p-values, after Holm's correction over the study
 # Of the paired difference in PSNR-Y (dB), estimated in results/kept/pilot on BSDS100
 SPREAD = Spread(seed=0.223, image=0.328, residual=0.230)
+
+
+Conclusion = Literal["higher", "lower", "no difference of interest", "not decided"]
+
+
+def conclusion(found: Difference, p_study: float | None) -> Conclusion:
+    """What the rule concludes of one primary comparison; the first of its lines that applies.
+
+    p_study: of that comparison, after Holm's correction over the study; None: nothing is claimed.
+    """
+    told = verdict(found)
+    if told != "not decided" and p_study is not None and p_study <= LEVEL:
+        return told
+    within = equivalence(found, SMALLEST_EFFECT)
+    return "no difference of interest" if within is not None and within <= LEVEL else "not decided"
 
 
 def seeds_to_decide(effect: float, images: int = IMAGES) -> int | None:

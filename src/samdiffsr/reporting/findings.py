@@ -9,68 +9,71 @@ from __future__ import annotations
 import csv
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import read_run
 from samdiffsr.evaluation import decision
+from samdiffsr.evaluation.compare import Difference, verdict
 from samdiffsr.evaluation.metrics import METRICS
-from samdiffsr.reporting.frames import read_scores
-from samdiffsr.reporting.tables.differences import difference
+from samdiffsr.reporting.frames import read, read_scores
+from samdiffsr.reporting.tables.differences import PAIR, compared, joined, paired_scores
+from samdiffsr.reporting.tables.gather import TIDY_COLUMNS
 from samdiffsr.reporting.tables.recipe import Row
 
 
 class Finding:
     """One comparison, as the template uses it."""
 
-    def __init__(self, found: dict[str, Any], metric: str) -> None:
-        self._found, self._digits = found, _digits(metric)
+    def __init__(self, found: Difference, metric: str) -> None:
+        self.found, self._digits = found, _digits(metric)
 
     @property
     def verb(self) -> str:
         """ "higher", "lower" or "not decided"; of one training "no claim (one training)"."""
-        if self._found["method"] == "one seed":
-            return "no claim (one training)"
-        return str(self._found["verdict"])
+        return "no claim (one training)" if self.found["method"] == "one seed" else verdict(self.found)
 
     @property
     def text(self) -> str:
         """The mean and the interval of methods, or of these trainings where there is none."""
-        if self._found["ci_low"] is None:
+        if self.found["ci_low"] is None:
             return f"{self.mean} (these trainings alone {self.trainings})"
-        return f"{self.mean} [{self._signed('ci_low')}, {self._signed('ci_high')}]"
+        return f"{self.mean} {self._interval(self.found['ci_low'], self.found['ci_high'])}"
 
     @property
     def mean(self) -> str:
-        return self._signed("mean")
+        return self._signed(self.found["mean"])
 
     @property
     def trainings(self) -> str:
         """The interval over images."""
-        if self._found["trainings_low"] is None:
-            return "too few images"
-        return f"[{self._signed('trainings_low')}, {self._signed('trainings_high')}]"
+        alone = self.found["trainings"]
+        return self._interval(alone["low"], alone["high"])
 
     @property
     def detectable(self) -> str:
-        value = self._found["detectable"]
-        return "–" if value is None else f"{value:.{self._digits}f}"
+        return self._plain(self.found["detectable"])
 
     @property
     def seed_sd(self) -> str:
-        value = self._found["seed_sd_difference"]
-        return "–" if value is None else f"{value:.{self._digits}f}"
+        return self._plain(self.found["seed_sd_difference"])
 
     @property
     def counts(self) -> str:
         """Images, seeds."""
-        return f"{self._found['n_images']}, {self._found['n_seeds']}"
+        return f"{self.found['n_images']}, {self.found['n_seeds']}"
 
-    def _signed(self, key: str) -> str:
-        sign = "" if self._found["kind"] == "ratio" else "+"
-        return f"{self._found[key]:{sign}.{self._digits}f}"
+    def _interval(self, low: float | None, high: float | None) -> str:
+        if low is None or high is None:
+            return "too few images"
+        return f"[{self._signed(low)}, {self._signed(high)}]"
+
+    def _signed(self, value: float) -> str:
+        return f"{value:{'' if self.found['kind'] == 'ratio' else '+'}.{self._digits}f}"
+
+    def _plain(self, value: float | None) -> str:
+        return "–" if value is None else f"{value:.{self._digits}f}"
 
 
 class Kept:
@@ -88,10 +91,49 @@ class Kept:
 
     def minus(self, of: str, minus: str, dataset: str, metric: str = "psnr_y") -> Finding:
         """Variant `of` minus variant `minus` (of the artifact score: over) on one data set or protocol."""
-        found = difference(self._scores, self._row(of), self._row(minus), dataset, metric)
-        if found is None or found["why_empty"]:
+        sides = paired_scores(self._scores, self._row(of), self._row(minus), dataset, metric)
+        if sides is None or sides[0].empty:
             raise UserError(f"{self.folder}: nothing to compare {of} and {minus} on in {metric} of {dataset}")
-        return Finding(found, metric)
+        return Finding(compared(*sides, metric), metric)
+
+    def conclusion(self, of: str, minus: str, dataset: str, shown: str) -> decision.Conclusion:
+        """What the decision rule concludes of a primary comparison; shown: the data set's name in tables."""
+        found = self.minus(of, minus, dataset, decision.METRIC).found
+        return decision.conclusion(found, self._p_study(of, minus, shown))
+
+    def p_study(self, of: str, minus: str, shown: str) -> str:
+        """Its p after Holm's correction over the study."""
+        value = self._p_study(of, minus, shown)
+        return "below .001" if value < 0.001 else f"{value:.3f}".lstrip("0")
+
+    def family(self) -> int:
+        """How many differences are corrected for."""
+        return int((self._differences["p"] != "").sum())
+
+    def _p_study(self, of: str, minus: str, shown: str) -> float:
+        labels = {"of": self._label(of), "minus": self._label(minus)}
+        cell = labels | {"dataset": shown, "metric": decision.METRIC}
+        rows = self._differences
+        found = rows.loc[(rows[[*cell]] == pd.Series(cell)).all(axis="columns"), "p_study"]
+        if found.empty or not found.iloc[0]:
+            raise UserError(f"{self.folder}: no table claims {of} minus {minus} on {shown}")
+        return float(found.iloc[0])
+
+    def _label(self, variant: str) -> str:
+        """How the tables call a variant."""
+        found = self._cells.loc[self._cells["variant"] == variant, "method"]
+        if found.empty:
+            raise UserError(f"{self.folder}: no table shows {variant}")
+        return str(found.iloc[0])
+
+    @cached_property
+    def _differences(self) -> pd.DataFrame:
+        """What the tables claim, a row a claim."""
+        return joined(sorted(self.folder.glob("table*_differences.csv"))).drop_duplicates(PAIR)
+
+    @cached_property
+    def _cells(self) -> pd.DataFrame:
+        return read(sorted(self.folder.glob("table*_tidy.csv")), TIDY_COLUMNS, "a tidy table")
 
     def seeds(self, variant: str, dataset: str, metric: str = "psnr_y") -> str:
         """A variant's mean over images with each seed."""

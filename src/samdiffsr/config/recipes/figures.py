@@ -119,6 +119,11 @@ def _pairs(config: Config, spec: Any) -> tuple[recipe.ClaimedPair, ...]:
     return tuple(pairs)
 
 
+def _compared(config: Config, spec: Any) -> tuple[recipe.Compared, ...]:
+    pairs = config.tables[spec.tables[0]].differences
+    return tuple(recipe.Compared(of=pair.of, minus=pair.minus) for pair in pairs)
+
+
 def _points(config: Config, spec: Any) -> tuple[recipe.Point, ...]:
     return tuple(
         recipe.Point(row=spec.variants.index(name), steps=calls) for name, calls in _calls(config, spec)
@@ -164,6 +169,7 @@ FIELDS: dict[str, Callable[[Config, Figure], Any]] = {
     "levels": _levels,
     "published": _published,
     "pairs": _pairs,
+    "compared": _compared,
     "points": _points,
     "curves": _curves,
 }

@@ -131,6 +131,20 @@ class SplitRecipe(OfImages):
     """Rows and scores are a table's."""
 
 
+class Compared(Strict):
+    """A difference that a table claims, by its variants."""
+
+    of: str
+    minus: str
+
+
+class SeedsRecipe(OfImages):
+    """Rows and scores are a table's."""
+
+    metric: str
+    compared: tuple[Compared, ...]
+
+
 class MaskGainRecipe(OfImages):
     metric: str
     qualities: tuple[str, ...]

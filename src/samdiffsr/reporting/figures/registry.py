@@ -42,6 +42,7 @@ KINDS: Registry[Kind] = Registry(
         "masks": Kind(f"{_ROOM}.masks:draw", spec.Masks, recipe.MasksRecipe),
         "metrics": Kind(f"{_ROOM}.metrics:draw", spec.Metrics, recipe.MetricsRecipe),
         "published": Kind(f"{_ROOM}.published:draw", spec.Published, recipe.PublishedRecipe),
+        "seeds": Kind(f"{_ROOM}.seeds:draw", spec.Seeds, recipe.SeedsRecipe),
         "split": Kind(f"{_ROOM}.split:draw", spec.Split, recipe.SplitRecipe),
         "mask_gain": Kind(f"{_ROOM}.gain:draw", spec.MaskGain, recipe.MaskGainRecipe),
         "steps": Kind(f"{_ROOM}.steps:draw", spec.Steps, recipe.StepsRecipe),

@@ -20,7 +20,13 @@ def _modulating(name: str) -> str:
 
 
 Modulating = Annotated[str, AfterValidator(_modulating)]
-MetricOfImages = Annotated[str, AfterValidator(lambda name: known(name, ImageMetric))]
+
+
+def _of_images(name: str) -> str:
+    return known(name, ImageMetric)
+
+
+MetricOfImages = Annotated[str, AfterValidator(_of_images)]
 Quality = Literal[
     "masks_mean", "area_q50", "uncovered", "uninformative_patches", "covering", "vi", "boundary_f"
 ]  # columns of the mask statistics
@@ -140,6 +146,23 @@ class Published(Figure):
     """Tables whose `differences` are shown."""
     metric: MetricOfImages = "psnr_y"
     """Metric to show."""
+
+
+def _subtracted(name: str) -> str:
+    if METRICS[_of_images(name)].ratio:
+        raise ValueError(f"{name} is compared by ratios, and this figure shows differences")
+    return name
+
+
+class Seeds(Figure):
+    """The difference with each seed, the interval of methods, and what so many seeds can find."""
+
+    tables: tuple[Name, ...] = Field(min_length=1, max_length=1)
+    """The table whose `differences` are shown."""
+    metric: Annotated[str, AfterValidator(_subtracted)] = "psnr_y"
+    """Metric to show."""
+    datasets: tuple[Name, ...] = ()
+    """Data sets to show, of those that the study tests on. If it tests on none of them: all its test sets."""
 
 
 SPLIT = ("mean_error", "sample_variance")  # the parts of a sample's squared error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from samdiffsr.core.errors import UserError
 from samdiffsr.evaluation.compare import (
     Difference,
     holm,
@@ -83,16 +84,54 @@ def difference(
     measured: scores of single images (`frames.read_scores`). paper: the published difference (of a ratio the
     ratio).
     """
+    sides = paired_scores(measured, of, minus, dataset, metric)
+    if sides is None:
+        return None
+    try:
+        result = compared(*sides, metric)
+    except UserError as error:
+        return {"kind": _kind(metric), "why_empty": str(error)}
+    return _told(result, metric, paper)
+
+
+def paired_scores(
+    measured: pd.DataFrame, of: Row, minus: Row, dataset: str, metric: str
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Scores of the images that both have with every seed: a row a seed, a column an image.
+
+    None: neither has this metric of images.
+    """
     sides = [_images(measured, row, dataset, metric) for row in (of, minus)]
+    if all(side.empty for side in sides):
+        return None
     most = max(len(side) for side in sides)
     for k, row in enumerate((of, minus)):  # what is not trained here has no seeds: one run stands for all
         if len(sides[k]) == 1 and row.weights == ("none",):
             sides[k] = pd.concat([sides[k]] * most)
-    return None if all(side.empty for side in sides) else _compare(sides, metric, paper)
+    a, b = (side.dropna(axis="columns") for side in sides)
+    common = sorted(set(a.columns) & set(b.columns))
+    return a[common], b[common]
+
+
+def compared(a: pd.DataFrame, b: pd.DataFrame, metric: str) -> Difference:
+    """a minus b of `paired_scores`, or their ratio; UserError where there is none."""
+    if a.empty or b.empty:
+        raise UserError("no image that both were scored on")
+    left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    if _kind(metric) == "difference":
+        return paired_difference(left, right)
+    if not min(left.mean(), right.mean()) > 0:
+        raise UserError("a ratio with 0")
+    return paired_ratio(left, right)
 
 
 def join(parts: Iterable[Path], out: Path) -> None:
-    """The differences of several tables in one CSV; p_study is Holm's correction over all of them.
+    """The differences of several tables in one CSV."""
+    write(out, joined(parts))
+
+
+def joined(parts: Iterable[Path]) -> pd.DataFrame:
+    """The differences of several tables; p_study is Holm's correction over all of them.
 
     A difference that several tables claim is one claim.
     """
@@ -100,7 +139,7 @@ def join(parts: Iterable[Path], out: Path) -> None:
     family = rows[rows["p"] != ""].drop_duplicates(PAIR, keep="last").set_index(PAIR)["p"].astype(float)
     corrected = dict(zip(family.index, holm(list(family)), strict=True))
     rows["p_study"] = [_text(corrected.get(pair)) for pair in rows[PAIR].itertuples(index=False, name=None)]
-    write(out, rows)
+    return rows
 
 
 def _published(
@@ -126,25 +165,21 @@ def _images(measured: pd.DataFrame, row: Row, dataset: str, metric: str) -> pd.D
     return mine.pivot(index="run", columns="image", values="number").reindex(list(row.runs))
 
 
-def _compare(sides: list[pd.DataFrame], metric: str, paper: float | None) -> dict[str, Any]:
+def _kind(metric: str) -> str:
+    return "ratio" if METRICS[metric].ratio else "difference"
+
+
+def _told(result: Difference, metric: str, paper: float | None) -> dict[str, Any]:
+    """A comparison in COLUMNS."""
     entry = METRICS[metric]
-    kind = "ratio" if entry.ratio else "difference"
-    whole = [side.dropna(axis="columns") for side in sides]
-    common = sorted(set(whole[0].columns) & set(whole[1].columns))
-    if not common:
-        return {"kind": kind, "why_empty": "no image that both were scored on"}
-    a, b = (np.ascontiguousarray(side[common]) for side in whole)
-    if kind == "ratio" and not min(a.mean(), b.mean()) > 0:
-        return {"kind": kind, "why_empty": "a ratio with 0"}
-    result = (paired_ratio if kind == "ratio" else paired_difference)(a, b)
     digits = max(entry.decimals, 2)
-    needed = _seeds_to_decide(result, paper)
+    ratio, needed = result["kind"] == "ratio", _seeds_to_decide(result, paper)
     words = sentence(result, entry.unit, digits)
     if result["detectable"] is not None:
         least = f"{result['detectable']:.{digits}f}{f' {entry.unit}' if entry.unit else ''}"
-        words += f"; {'a factor of ' if kind == 'ratio' else ''}{least} detectable"
+        words += f"; {'a factor of ' if ratio else ''}{least} detectable"
     if needed and paper is not None:
-        words += f"; the paper's {paper:{'' if kind == 'ratio' else '+'}.{digits}f} takes {needed} seeds"
+        words += f"; the paper's {paper:{'' if ratio else '+'}.{digits}f} takes {needed} seeds"
     return {
         **{k: v for k, v in result.items() if k in COLUMNS},
         "verdict": verdict(result),

@@ -20,6 +20,7 @@ from samdiffsr.reporting.figures.spec import (
     Noise,
     Published,
     Rules,
+    Seeds,
     Split,
     Steps,
 )
@@ -64,7 +65,7 @@ def figure(config: Config, figure: str) -> Files:
             "tables": [place.table(name, "tidy") for name in spec.tables],
             "differences": [place.table(name, "differences") for name in spec.tables],
         } | PUBLISHED
-    if isinstance(spec, Split):
+    if isinstance(spec, Seeds | Split):
         return {"scores": table_scores(config, spec.tables[0])}
     if isinstance(spec, MaskGain):
         return {
