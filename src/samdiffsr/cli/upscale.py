@@ -20,7 +20,12 @@ def upscale(
         list[Path], typer.Argument(metavar="INPUT...", help="Image files, or folders of them.")
     ],
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="A file, or a folder/.")],
-    checkpoint: Annotated[Path, typer.Option(metavar="RUN", help="Model file, or the folder of a run.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Model file, or the folder of a run; default: the repository's own network."
+        ),
+    ] = None,
     encoder: Annotated[Path | None, path("Its encoder; default: looked for beside it.")] = None,
     weights: Annotated[
         Literal["ema", "raw"], typer.Option(help="Averaged weights, or those of the last step.")

@@ -60,7 +60,7 @@ class Task:
 def upscale_images(
     inputs: Sequence[Path],
     out: str | Path,
-    run: Path,
+    run: Path | None = None,
     *,
     encoder: Path | None = None,
     weights: Weights = "ema",

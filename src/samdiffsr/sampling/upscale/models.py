@@ -10,18 +10,23 @@ from samdiffsr.core.recognise import pull
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.models.model_info import model_info
 
+RELEASED = Path("checkpoints/upscale/rrdb")  # in the repository: what images are enlarged with by default
 
-def find_models(run: Path, encoder: Path | None = None) -> dict[str, Path]:
+
+def find_models(run: Path | None, encoder: Path | None = None) -> dict[str, Path]:
     """The model files of a run: {"encoder": ..., "denoiser": ...}, or the encoder alone where `run` is one.
 
     Args:
-        run: a model file or the folder that holds one, as the workflow or a release lays them. encoder: the
-            denoiser's, if it does not lie where these do; a file or a folder.
+        run: a model file or the folder that holds one, as the workflow or a release lays them; None: the
+            network that the repository releases.
+        encoder: the denoiser's, if it does not lie where these do; a file or a folder.
 
     Raises:
         UserError: no such model, or no encoder of the recorded hash; a network that needs masks.
     """
-    path = _model_file(run)
+    if run is None and not RELEASED.exists():
+        raise UserError(f"{RELEASED} is not here: run this in the repository's root, or give --checkpoint")
+    path = _model_file(run or RELEASED)
     recipe = (info := model_info(path))["recipe"]
     if recipe["kind"] == "encoder":
         return {"encoder": path}
