@@ -161,7 +161,7 @@ def _share(held: np.ndarray) -> float:
     return float(held.mean())
 
 
-def _short(value: object) -> str:
+def _short(value: float | str) -> str:
     return f"{float(value):.2f}".removeprefix("0") if value else "–"
 
 

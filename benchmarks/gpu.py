@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -96,12 +96,12 @@ class Bench:
         out: Path,
         steps: int,
         on_step: Callable[[int], None] = lambda step: None,
-        **more: object,
+        **more: Any,
     ) -> None:
         """A training of so many steps, from its newest state on; `more` for its `Job`."""
         workers = 4 if self.device.type == "cuda" else 0
-        told = {"device": self.device.type, "precision": recipe.precision, "workers": workers, **more}
-        job = Job(out.with_suffix(".state"), out, **told)
+        told: dict[str, Any] = {"device": self.device.type, "precision": recipe.precision, "workers": workers}
+        job = Job(out.with_suffix(".state"), out, **told | more)
         recipe = recipe.but(training__steps=steps)
         if isinstance(recipe, EncoderRecipe):
             train_encoder(job, recipe, self.folder / "hr", self.folder / "lr", on_step=on_step)

@@ -23,6 +23,7 @@ class Layouts:
         self.profile.stop()
         results = self.profile.profiler
         assert results is not None
+        assert results.kineto_results is not None
         events = _all(results.kineto_results.experimental_event_tree())
         return sum(
             _differs(*event.extra_fields.inputs[:2]) for event in events if event.name == "aten::copy_"

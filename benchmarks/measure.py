@@ -13,6 +13,8 @@ import torch
 
 from samdiffsr.core.machine import device_name
 
+Device = torch.device  # a machine has a field `torch`
+
 
 @dataclass
 class Timings:
@@ -81,7 +83,7 @@ class Machine:
     copy: float
 
     @classmethod
-    def measured(cls, device: torch.device) -> Machine:
+    def measured(cls, device: Device) -> Machine:
         kinds = {"float32": torch.float32, "bf16": torch.bfloat16}
         return cls(
             device_name(device),

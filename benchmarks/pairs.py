@@ -26,11 +26,13 @@ from samdiffsr.config.config import Config
 from samdiffsr.config.recipes.stages import denoiser_recipe, encoder_recipe
 from samdiffsr.config.schema import Run
 from samdiffsr.core.randomness import image_index, sample_generator
+from samdiffsr.core.recipe import Scale
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.resize import crop_to_multiple, downscale
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.masks.encode import e_sam, encode, load_values, region_values
 from samdiffsr.masks.positions import position_map
+from samdiffsr.masks.recipe import Encoding
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import records_from_regions, regions_from_records
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter
@@ -39,6 +41,7 @@ from samdiffsr.models.denoiser import build_denoiser
 from samdiffsr.models.encoder import build_encoder, load_encoder
 from samdiffsr.models.foreign import load_foreign_rrdb, load_foreign_unet
 from samdiffsr.models.model_file import save_model
+from samdiffsr.models.unet import DenoisingUNet
 from samdiffsr.sampling.recipe import Draw
 from samdiffsr.sampling.restorers import DenoiserRestorer
 from samdiffsr.training.denoiser import train_denoiser
@@ -46,10 +49,10 @@ from samdiffsr.training.job import Job
 from samdiffsr.training.patches import PatchSource
 from samdiffsr.training.recipe import DenoiserRecipe, Structure
 
-SCALE = 4
+SCALE: Scale = 4
 MASKS = 100  # of an image
 SIZE = (1356, 2040)  # of a DIV2K image, rows x columns
-ENCODING = {"position": "rope", "rope_axis": "height", "mean_over": "image", "overlap": "overwrite"}
+ENCODING = Encoding(rope_axis="height", mean_over="image", overlap="overwrite")  # the released code's
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,10 @@ def training_step(bench: Bench, programs: Sequence[str]) -> Result:
             workers=4 if bench.large else 0,
             compile="true" if bench.compile else "false",
         )
-        places = [bench.folder / name for name in ("hr", "lr")]
-        structure = {"labels": bench.folder / "masks", "values": bench.folder / "values.npz"}
-        train_denoiser(job, recipe, *places, encoder, **structure, on_step=between)
+        hr_store, lr_store, masks, values = (
+            bench.folder / name for name in ("hr", "lr", "masks", "values.npz")
+        )
+        train_denoiser(job, recipe, hr_store, lr_store, encoder, masks, values, on_step=between)
         if bench.compile:
             warm_up = f"compiled, which took {timings.seconds['ours'][0]:.0f} s with the first step"
         for name, seconds in timings.seconds.items():
@@ -225,7 +229,7 @@ def _masks(
     def their_map() -> np.ndarray:
         return bench.released.merge.merge_all_mask_to_one_RoPE(theirs())
 
-    both = {"ours": our_map, "released": their_map}
+    both: dict[str, Callable[[], np.ndarray]] = {"ours": our_map, "released": their_map}
     timings = take_turns({k: both[k] for k in programs}, bench.repeat, torch.device("cpu"))
     agreement = ""
     if len(programs) == 2:
@@ -237,13 +241,12 @@ def _masks(
 def structure_map(regions_of: Callable[[], Regions], position: np.ndarray) -> np.ndarray:
     """E_SAM of an image's regions as the released code has it."""
     regions = regions_of()
-    options = {k: ENCODING[k] for k in ("mean_over", "overlap")}
-    return e_sam(regions, region_values(regions, position, **options))
+    return e_sam(regions, region_values(regions, position, ENCODING))
 
 
 def released_position() -> np.ndarray:
     """The position map of a large image; the same for all images of a size."""
-    return position_map(ENCODING["position"], *SIZE, rope_axis=ENCODING["rope_axis"])
+    return position_map(ENCODING.position, *SIZE, rope_axis=ENCODING.rope_axis)
 
 
 def mask_records(count: int) -> list[dict[str, Any]]:
@@ -340,6 +343,7 @@ def _saved(
     unet = build_denoiser(recipe, net.cond_channels)
     state = load_foreign_rrdb(checkpoint, net) if checkpoint else net.state_dict()
     save_model(encoder, state, state, {"recipe": coder.model_dump(mode="json"), "digests": {}})
+    assert isinstance(unet, DenoisingUNet)
     state = load_foreign_unet(checkpoint, unet) if checkpoint else unet.state_dict()
     digests = {"encoder": load_encoder(encoder)[1].sha256}
     save_model(

@@ -40,7 +40,7 @@ class Released:
             sys.exit(f"{checkout}: no checkout of the authors' code ({CONFIG} is not there)")
         with _apart(checkout):
             self.tasks = importlib.import_module("tasks.srdiff_df2k_sam")
-            self.diffusion = importlib.import_module("models_sr.diffusion_sam")
+            self.diffusion: Any = importlib.import_module("models_sr.diffusion_sam")
             self.data = importlib.import_module("data_gen.utils")
             self.merge = importlib.import_module("data_gen.merge_mask_to_one")
             self.imresize = importlib.import_module("utils_sr.matlab_resize").imresize

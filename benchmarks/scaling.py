@@ -42,7 +42,7 @@ def image_size(side: int, folder: Path) -> dict[str, float]:
     """One step of the paper's network on a side x side image, in bands that fit into 600 MB."""
     config = load_config(read_mapping("config.yaml") | {"study": "paper"})
     encoder, denoiser = fresh_models(config, folder)
-    drawn = Draw.model_construct(steps=[99], start=99, weights="raw", pad=0, seed=0)
+    drawn = Draw.model_construct(steps=[99], start=99, weights="raw", pad=0, seed=0)  # type: ignore[arg-type]
     precision = resolve_precision("auto", CPU)
     restore = DenoiserRestorer(denoiser, encoder, drawn, CPU, precision, memory=BUDGET)
     lr = np.random.default_rng(0).integers(0, 256, (side // 4, side // 4, 3), dtype=np.uint8)
