@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -116,3 +117,13 @@ def test_the_rules_conclusion_takes_its_p_from_all_that_the_study_claims() -> No
     ):
         with pytest.raises(UserError, match=words):
             pilot.p_study(a, b, shown)
+
+
+def test_the_readme_quotes_the_findings() -> None:
+    """Each difference in its answer stands on the page, with the same interval."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    answer = text.split("## The answer so far")[1].split("\n## ")[0]
+    page = (ROOT / "docs/study/findings.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"[+-]\d\.\d+ \[[+-]\d\.\d+, [+-]\d\.\d+\]", answer)
+    assert len(quoted) >= 2
+    assert [one for one in quoted if one not in page] == []
