@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,9 +166,15 @@ def test_readme_from_top_to_bottom(tmp_path: Path) -> None:
     folder = Workflow.new(tmp_path / "repository").folder
     for name in ("Makefile", "pyproject.toml"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
+    shutil.copytree(
+        ROOT / "checkpoints", folder / "checkpoints", ignore=shutil.ignore_patterns("*.safetensors")
+    )
+    (folder / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc/config", folder / ".dvc")
+    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
     bin_ = folder / ".venv" / "bin"
     bin_.mkdir(parents=True)
-    for name in ("snakemake", "samdiffsr", "python"):
+    for name in ("snakemake", "samdiffsr", "dvc", "python"):
         (bin_ / name).write_text(
             f'#!/bin/sh\nexec "{sys.executable}" -m {name} "$@"\n'.replace(" -m python", "")
         )

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from samdiffsr.checkpoints import hub
 from samdiffsr.checkpoints.card import model_card
+from samdiffsr.checkpoints.dvc import read_pointer
 from samdiffsr.checkpoints.released import check_model, released_path, trained_path
 from samdiffsr.cli.app import main
 from samdiffsr.config.config import Config
@@ -22,14 +24,20 @@ from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.core.randomness import seed_weights
+from samdiffsr.data.demo import make_demo
+from samdiffsr.data.images import read_rgb
 from samdiffsr.data.recipe import RealEsrgan
+from samdiffsr.data.resize import crop_to_multiple, downscale, upscale
 from samdiffsr.models.denoiser import build_denoiser
 from samdiffsr.models.encoder import build_encoder
 from samdiffsr.models.model_file import save_model
 from samdiffsr.models.model_info import model_info
 from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork
+from samdiffsr.reporting.figures.readers import psnr_y
 from samdiffsr.reporting.tables.differences import COLUMNS
+from samdiffsr.sampling.restorers import encoder_restorer
 from samdiffsr.sampling.upscale.command import upscale_images
+from samdiffsr.sampling.upscale.models import RELEASED, find_models
 from tests.workflow import ROOT, TINY
 
 RUN = Run(variant="sam_diffsr", scale=4, seed=0)
@@ -252,3 +260,37 @@ def test_by_the_command_line(study: Path, tmp_path: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit):
         call("release", RUN.name, "--hub", str(tmp_path / "hub"))
     assert "hub: is there already" in capsys.readouterr().err
+
+
+# ---- what `upscale` takes by default ----
+
+
+def test_upscales_own_network_is_in_the_repository_and_beats_bicubic(root: Path, tmp_path: Path) -> None:
+    """docs/study/data.md says how it is released."""
+    folder = tmp_path / RELEASED
+    shutil.copytree(root / RELEASED, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    pointer = read_pointer(folder / "model.safetensors.dvc")
+    assert pointer["remote"] == "project"
+    stored = root / "checkpoints/store/files/md5" / pointer["md5"][:2] / pointer["md5"][2:]
+    shutil.copyfile(stored, model := folder / "model.safetensors")
+    told = json.loads((folder / "config.json").read_text())
+    assert told["files"] == {"model.safetensors": sha256_file(model)}
+    assert told["dtype"] == "float16"
+    make_demo(tmp_path / "demo")
+    restore = encoder_restorer(find_models(folder)["encoder"], "ema", torch.device("cpu"), "float32")
+    for path in sorted((tmp_path / "demo" / "test").glob("*.png")):
+        hr = crop_to_multiple(read_rgb(path), 8)
+        lr = downscale(hr, 4)
+        assert psnr_y(restore(lr, path.stem), hr) > psnr_y(upscale(lr, 4), hr) + 0.4
+
+
+def test_elsewhere_than_in_the_repository_there_is_no_network_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"checkpoints/upscale/rrdb is not here: .* or give --checkpoint"):
+        find_models(None)
+    RELEASED.mkdir(parents=True)
+    (RELEASED / "model.safetensors.dvc").touch()
+    with pytest.raises(UserError, match=r"run `dvc pull checkpoints/upscale/rrdb/model.safetensors`"):
+        find_models(None)
