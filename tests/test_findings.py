@@ -21,9 +21,13 @@ TABLES = ("tables2", "tables3")
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("study", ["pilot", "pilot_full"])
-def test_the_committed_tables_are_those_of_the_committed_scores(study: str, tmp_path: Path) -> None:
-    rows = (ROOT / "results/kept/pilot.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("study", "asked"), [("pilot", "pilot"), ("pilot_full", "pilot"), ("small", "small")]
+)
+def test_the_committed_tables_are_those_of_the_committed_scores(
+    study: str, asked: str, tmp_path: Path
+) -> None:
+    rows = (ROOT / f"results/kept/{asked}.yaml").read_text(encoding="utf-8")
     (overlay := tmp_path / "study.yaml").write_text(f"{rows}study: {study}\n")
     workflow = Workflow.new(tmp_path / "clone", overlay)
     kept, made = ROOT / "results/kept" / study, workflow.folder / "results" / study
