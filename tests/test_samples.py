@@ -212,7 +212,7 @@ def test_the_controls_networks_are_sampled_on_the_other_methods_steps() -> None:
     told, plain = (sampling_recipe(config, which, "ema") for which in (run, own))
     assert told == plain.but(start=99)
     rows = {row.variant: row.sampling for row in table_recipe(config, "tables3").rows}
-    assert rows["srdiff_same_steps"] == rows["srdiff"] + " from t = 99"
+    assert rows["srdiff_same_steps"] == rows["srdiff"] + " (from t = 99)"
 
 
 @pytest.mark.parametrize(

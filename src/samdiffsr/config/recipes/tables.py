@@ -109,7 +109,7 @@ def _own_sampling(config: Config, variant: str) -> str:
         return ""
     chain = config.chain(variant)
     steps = f", {chain.steps} steps" if chain.steps != config.chosen.sampling.steps else ""
-    return f"{steps} from t = {chain.start}" if chain.start else steps
+    return f"{steps} (from t = {chain.start})" if chain.start else steps
 
 
 def _column(config: Config, dataset: str) -> Column:
