@@ -830,7 +830,7 @@ def _by_seed(folder: Path, seeds: int) -> tuple[Any, dict[str, list[Path]]]:
             more = 0.1 * (seed + 1) if row.variant == "sam_diffsr" else 0.0
             values = [25.0 + k + more * (1 + 0.01 * k) for k in range(8)]
             scores.append(_scores(folder / f"{run}.csv", run, {"psnr_y": values}))
-    return _recipe("seeds", rows=rows, metric="psnr_y", compared=PAIR), {"scores": scores}
+    return _recipe("seeds", rows=rows, metric="psnr_y", differences=PAIR), {"scores": scores}
 
 
 def test_each_seeds_difference_the_interval_and_the_power(tmp_path: Path) -> None:
@@ -856,7 +856,7 @@ def test_one_seed_has_a_point_and_claims_nothing(tmp_path: Path) -> None:
     (differences,) = _axes(page)
     assert not _bars(differences)
     assert "a point alone claims nothing" in _words(page)
-    empty = seeds.draw(_recipe("seeds", metric="ssim_y", compared=PAIR), _by_seed(tmp_path, 1)[1])
+    empty = seeds.draw(_recipe("seeds", metric="ssim_y", differences=PAIR), _by_seed(tmp_path, 1)[1])
     assert "Nothing to draw" in _words(empty)
 
 

@@ -16,10 +16,9 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import read_run
 from samdiffsr.evaluation import decision
 from samdiffsr.evaluation.compare import Difference, verdict
-from samdiffsr.evaluation.crossed import MOST_SEEDS, seeds_needed
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.frames import read, read_scores
-from samdiffsr.reporting.tables.differences import PAIR, compared, joined, paired_scores
+from samdiffsr.reporting.tables.differences import PAIR, compared, joined, paired_scores, seeds_to_decide
 from samdiffsr.reporting.tables.gather import TIDY_COLUMNS
 from samdiffsr.reporting.tables.recipe import Row
 
@@ -99,10 +98,10 @@ class Kept:
 
     def seeds_to_decide(self, of: str, minus: str, dataset: str, effect: float) -> str:
         """How many seeds would find a difference of `effect` with 80 % power, with this study's spread."""
-        found = self.minus(of, minus, dataset, decision.METRIC).found
-        if found["spread"] is None:
+        needed = seeds_to_decide(self.minus(of, minus, dataset, decision.METRIC).found, effect)
+        if not needed:
             raise UserError(f"{self.folder}: one training has no spread over seeds")
-        return str(seeds_needed(effect, found["spread"], found["n_images"]) or f"over {MOST_SEEDS}")
+        return needed
 
     def conclusion(self, of: str, minus: str, dataset: str, shown: str) -> decision.Conclusion:
         """What the decision rule concludes of a primary comparison; shown: the data set's name in tables."""

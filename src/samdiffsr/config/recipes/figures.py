@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from samdiffsr.config.config import Config
-from samdiffsr.config.recipes.tables import row_recipe
+from samdiffsr.config.recipes.tables import claimed, row_recipe
 from samdiffsr.config.tables import Row as RowSpec
 from samdiffsr.reporting.figures import recipe
 from samdiffsr.reporting.figures.registry import KINDS
@@ -119,11 +119,6 @@ def _pairs(config: Config, spec: Any) -> tuple[recipe.ClaimedPair, ...]:
     return tuple(pairs)
 
 
-def _compared(config: Config, spec: Any) -> tuple[recipe.Compared, ...]:
-    pairs = config.tables[spec.tables[0]].differences
-    return tuple(recipe.Compared(of=pair.of, minus=pair.minus) for pair in pairs)
-
-
 def _points(config: Config, spec: Any) -> tuple[recipe.Point, ...]:
     return tuple(
         recipe.Point(row=spec.variants.index(name), steps=calls) for name, calls in _calls(config, spec)
@@ -169,7 +164,7 @@ FIELDS: dict[str, Callable[[Config, Figure], Any]] = {
     "levels": _levels,
     "published": _published,
     "pairs": _pairs,
-    "compared": _compared,
+    "differences": lambda config, spec: claimed(config.tables[spec.tables[0]]),  # type: ignore[attr-defined]
     "points": _points,
     "curves": _curves,
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from samdiffsr.config.config import Config
 from samdiffsr.config.tables import Row as RowSpec
+from samdiffsr.config.tables import Table as TableSpec
 from samdiffsr.data.recipe import RealEsrgan
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.protocol import PROTOCOLS
@@ -52,7 +53,7 @@ def table_recipe(config: Config, table: str, absent: Absences | None = None) -> 
             if name in spec.datasets or not spec.datasets
         ),
         rows=tuple(rows),
-        differences=tuple(Pair(of=pair.of, minus=pair.minus) for pair in spec.differences),
+        differences=claimed(spec),
         notes=spec.notes + lr_words(config, sets),
     )
 
@@ -73,6 +74,11 @@ def lr_words(config: Config, datasets: Iterable[str]) -> tuple[str, ...]:
             continue
         found.setdefault(what, []).append(config.dataset_label(name))
     return tuple(f"{what}: {', '.join(labels)}." for what, labels in found.items())
+
+
+def claimed(spec: TableSpec) -> tuple[Pair, ...]:
+    """The differences that a table claims."""
+    return tuple(Pair(of=pair.of, minus=pair.minus) for pair in spec.differences)
 
 
 def row_recipe(

@@ -14,7 +14,7 @@ from samdiffsr.core.recipe import Strict
 from samdiffsr.diffusion.recipe import Diffusion
 from samdiffsr.evaluation.named import Defining
 from samdiffsr.reporting.figures.spec import Crop
-from samdiffsr.reporting.tables.recipe import Row
+from samdiffsr.reporting.tables.recipe import Pair, Row
 
 
 class FigureRow(Row):
@@ -131,18 +131,11 @@ class SplitRecipe(OfImages):
     """Rows and scores are a table's."""
 
 
-class Compared(Strict):
-    """A difference that a table claims, by its variants."""
-
-    of: str
-    minus: str
-
-
 class SeedsRecipe(OfImages):
     """Rows and scores are a table's."""
 
     metric: str
-    compared: tuple[Compared, ...]
+    differences: tuple[Pair, ...]
 
 
 class MaskGainRecipe(OfImages):

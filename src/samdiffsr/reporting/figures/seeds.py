@@ -12,7 +12,7 @@ from samdiffsr.evaluation.compare import Difference
 from samdiffsr.evaluation.crossed import POWER, power
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.figures.recipe import SeedsRecipe
-from samdiffsr.reporting.figures.style import Inputs, Page, line, look, message, page
+from samdiffsr.reporting.figures.style import Inputs, Page, intervals, line, look, message, page
 from samdiffsr.reporting.frames import read_scores
 from samdiffsr.reporting.tables.differences import compared, paired_scores
 
@@ -72,7 +72,7 @@ def _claims(recipe: SeedsRecipe, scores: pd.DataFrame) -> list[Claim]:
     rows = {row.variant: row for row in recipe.rows}
     claims = []
     for dataset in recipe.datasets:
-        for asked in recipe.compared:
+        for asked in recipe.differences:
             of, minus = rows[asked.of], rows[asked.minus]
             sides = paired_scores(scores, of, minus, dataset.name, recipe.metric)
             if sides is None or sides[0].empty or sides[1].empty:
@@ -94,9 +94,8 @@ def _differences(axes: Axes, claims: Sequence[Claim], pairs: Sequence[str]) -> N
             claim.by_seed, np.full(len(claim.by_seed), place - 0.22), linestyle="none", alpha=0.6,
             markersize=3.5, **style,
         )  # fmt: skip
-        if found["ci_low"] is not None and found["ci_high"] is not None:
-            reach = [[found["mean"] - found["ci_low"]], [found["ci_high"] - found["mean"]]]
-            axes.errorbar(found["mean"], place, xerr=reach, fmt="none", capsize=2, ecolor=style["color"])
+        points = pd.DataFrame([{**found, "dataset": claim.pair, "place": place}])
+        intervals(axes, points, pairs, x="mean", y="place")
         axes.plot(found["mean"], place, linestyle="none", markersize=7, **style)
     axes.set_ylim(len(pairs) - 0.5, -0.6)
 

@@ -125,7 +125,9 @@ def key(names: Sequence[str]) -> list[Line2D]:
 
 
 def intervals(axes: Axes, points: pd.DataFrame, names: Sequence[str], *, x: str, y: str) -> None:
-    """Bars from `ci_low` to `ci_high` of `mean`, which is the column `x` or `y`, in the data sets' colours.
+    """Bars from `ci_low` to `ci_high` of `mean`, which is the column `x` or `y`, in the colours of `names`.
+
+    The column `dataset` has the name.
 
     Points without an interval (NaN) get no bar.
     """

@@ -173,7 +173,7 @@ def _told(result: Difference, metric: str, paper: float | None) -> dict[str, Any
     """A comparison in COLUMNS."""
     entry = METRICS[metric]
     digits = max(entry.decimals, 2)
-    ratio, needed = result["kind"] == "ratio", _seeds_to_decide(result, paper)
+    ratio, needed = result["kind"] == "ratio", seeds_to_decide(result, paper)
     words = sentence(result, entry.unit, digits)
     if result["detectable"] is not None:
         least = f"{result['detectable']:.{digits}f}{f' {entry.unit}' if entry.unit else ''}"
@@ -195,12 +195,13 @@ def _told(result: Difference, metric: str, paper: float | None) -> dict[str, Any
     }
 
 
-def _seeds_to_decide(result: Difference, paper: float | None) -> str:
-    """How many seeds would find the paper's difference, with this spread and these images; "": not known."""
-    if not paper or result["spread"] is None or result["method"] == "constant":
+def seeds_to_decide(result: Difference, effect: float | None) -> str:
+    """How many seeds would find `effect` (of a ratio its factor) with 80 % power, with this spread and these
+    images; "": not known."""
+    if not effect or result["spread"] is None or result["method"] == "constant":
         return ""
-    effect = math.log(paper) if result["kind"] == "ratio" else paper
-    needed = seeds_needed(abs(effect), result["spread"], result["n_images"]) if effect else None
+    size = math.log(effect) if result["kind"] == "ratio" else effect
+    needed = seeds_needed(abs(size), result["spread"], result["n_images"]) if size else None
     return str(needed or f"over {MOST_SEEDS}")
 
 
