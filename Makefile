@@ -12,6 +12,9 @@ SNAKEMAKE := $(BIN)/snakemake
 # tests side by side; WORKERS= runs them one after the other
 WORKERS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+# Python caches the bytecode of what it imports; where it is told not to, the installer does
+BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+
 .PHONY: demo test test-all lint docs licences sbom lock clean
 
 demo: .venv/.ready
@@ -43,7 +46,7 @@ lint: .venv/.ready
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/bootstrap.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r envs/requirements.lock
+	$(BIN)/uv pip install --quiet $(BYTECODE) --python $(BIN)/python --require-hashes -r envs/requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -23,10 +23,16 @@ def prepare_torch(threads: int) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(max(1, min(threads, cores)))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # as use_deterministic_algorithms, without importing the compiler, which takes longer than torch itself
+    torch.set_deterministic_debug_mode("warn")
     # costs time, and nothing reads such memory; its stubs do not know it
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     torch.backends.cudnn.benchmark = False
+
+
+def prepare_compiler() -> None:
+    """Bring torch.compile into its deterministic state too; whoever compiles calls this first."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def seed_weights(seed: int) -> None:

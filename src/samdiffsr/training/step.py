@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from samdiffsr.core.compat import uncompile
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.randomness import prepare_compiler
 from samdiffsr.models.captured import Captured
 from samdiffsr.training.batches import Cut
 from samdiffsr.training.job import averaging_decay, learning_rate, worth_compiling
@@ -173,10 +174,11 @@ class Step:
 
 def compiles(wanted: str, device: torch.device, steps: int, name: str) -> bool:
     """Whether a training is compiled: as told, or for `auto` where it pays and this machine can."""
-    if wanted != "auto":
-        return wanted == "true"
-    if not worth_compiling(device.type, steps):
+    if wanted == "false" or (wanted == "auto" and not worth_compiling(device.type, steps)):
         return False
+    prepare_compiler()
+    if wanted == "true":
+        return True
     try:
         torch.compile(lambda x: 2 * x + 1)(torch.ones(4, device=device))
     except Exception as error:  # whatever its compilers raise

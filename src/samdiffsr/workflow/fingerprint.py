@@ -69,7 +69,6 @@ def _closure(modules: tuple[str, ...], neutral: frozenset[str]) -> set[str]:
     return seen
 
 
-@cache
 def _tree(name: str) -> ast.Module:
     path = _path(name)
     return ast.parse("" if path is None else path.read_text(encoding="utf-8"))
@@ -93,6 +92,7 @@ def _within(name: str, package: str) -> bool:
     return name.partition(":")[0].partition(".")[0] == package
 
 
+@cache
 def _imports(name: str) -> list[str]:
     """What a module imports of the package, and of its own where it is a plug-in's."""
     top = name.partition(".")[0]
@@ -117,7 +117,7 @@ def _ours(module: str, top: str) -> bool:
 
 @cache
 def _essence(name: str) -> str:
-    tree = ast.parse(ast.unparse(_tree(name)))  # a copy, without comments and layout
+    tree = _tree(name)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
