@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -91,9 +91,16 @@ def study(config: Config, tmp_path: Path) -> Path:
     return folder
 
 
-def _large(study: Path, out: Path, checkpoint: Path) -> np.ndarray:
+def _large(study: Path, out: Path, checkpoint: Path, weights: Literal["ema", "raw"] = "ema") -> np.ndarray:
     upscale_images(
-        [study / "photo.png"], out, checkpoint, steps=20, device="cpu", precision="float32", threads=1
+        [study / "photo.png"],
+        out,
+        checkpoint,
+        weights=weights,
+        steps=20,
+        device="cpu",
+        precision="float32",
+        threads=1,
     )
     return np.asarray(Image.open(out)).astype(int)
 
@@ -118,7 +125,9 @@ def test_upscale_takes_the_folder_and_gives_the_same_image(
     assert 0 < np.abs(near - ours).max() <= 3
     for name in ("model.safetensors", "encoder.safetensors"):
         sizes = [(tmp_path / kind / name).stat().st_size for kind in ("hub", "half")]
-        assert 0.4 < sizes[1] / sizes[0] < 0.65
+        assert 0.2 < sizes[1] / sizes[0] < 0.45
+    with pytest.raises(UserError, match="holds no raw weights; use ema"):
+        _large(study, tmp_path / "d.png", tmp_path / "half", "raw")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "encoder.safetensors"])

@@ -43,8 +43,8 @@ def write(
 
     Args:
         folder: must not be there yet.
-        half: store the weights in 16 bits. Networks compute as before; images may differ, in the tests by
-            at most 3 grey levels.
+        half: store the averaged weights alone, in 16 bits. Networks compute as before; images may differ,
+            in the tests by at most 3 grey levels.
         licence: of the weights, as the hub writes it (an SPDX identifier in small letters, or `other`).
         licence_file: its text; None: the repository's LICENSE.
 
@@ -134,21 +134,19 @@ def _names(kinds: Any) -> dict[Kind, str]:
 
 
 def _halve(source: Path, target: Path, encoder: str | None) -> None:
-    """A model file with its tensors in 16 bits; encoder: the hash of the file that it now belongs to."""
+    """A model file's averaged weights in 16 bits; encoder: the hash of the file that they now belong to."""
     import torch
 
     from samdiffsr.models.model_file import open_model, save_model
 
     file = open_model(source)
-    weights = {}
-    for kind in ("raw", "ema"):
-        weights[kind] = {name: tensor.half() for name, tensor in file.weights(kind).items()}
-        for name, tensor in weights[kind].items():
-            if not torch.isfinite(tensor).all():
-                raise UserError(f"{source}: {name} has values that 16 bits cannot hold; leave out --half")
+    averaged = {name: tensor.half() for name, tensor in file.weights("ema").items()}
+    for name, tensor in averaged.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{source}: {name} has values that 16 bits cannot hold; leave out --half")
     digests = dict(file.info["digests"]) | ({} if encoder is None else {"encoder": encoder})
     info = {**file.info, "digests": digests, STORED: {"dtype": "float16", "of": file.sha256}}
-    save_model(target, weights["raw"], weights["ema"], info)
+    save_model(target, {}, averaged, info)
 
 
 def _config(

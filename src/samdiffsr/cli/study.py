@@ -94,7 +94,9 @@ def release(
         str | None, typer.Option(metavar="NAME", help="DVC remote for them; default: the clone's.")
     ] = None,
     hub: Annotated[Path | None, path("Write a folder for the Hugging Face hub here instead.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="With --hub: store weights in 16 bits.")] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="With --hub: averaged weights only, in 16 bits.")
+    ] = False,
     licence: Annotated[str, typer.Option(metavar="ID", help="With --hub: the weights' licence.")] = "mit",
     licence_file: Annotated[Path | None, path("Text of that licence; default: LICENSE.")] = None,
     threads: Threads = 1,

@@ -37,10 +37,17 @@ class ModelFile:
     sha256: str
 
     def weights(self, kind: str) -> dict[str, Tensor]:
-        """State dict of the `raw` or the `ema` weights, on the CPU."""
+        """State dict of the `raw` or the `ema` weights, on the CPU.
+
+        Raises:
+            UserError: it has none of them, as a model released in 16 bits has no `raw` ones.
+        """
         with _opened(self.path) as file:
             prefix = f"{kind}."
-            return {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+            found = {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+        if not found:
+            raise UserError(f"{self.path}: holds no {kind} weights; use {'ema' if kind == 'raw' else 'raw'}")
+        return found
 
     def network(self, kind: type[Network]) -> Network:
         """What the recipe says of the network itself, e.g. an `EncoderNetwork`.
