@@ -20,6 +20,7 @@ from samdiffsr.evaluation.scores import IMAGE_COLUMNS as COLUMNS
 from samdiffsr.reporting.page.page import report
 from samdiffsr.reporting.tables.differences import differences
 from samdiffsr.reporting.tables.gather import gather
+from samdiffsr.sampling.recipe import BicubicRecipe, DenoiserRecipe
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "paper/published_tables.csv"
 EVIL = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
@@ -113,7 +114,8 @@ def overlap(**changes: str) -> dict[str, str]:
 
 def _run(results: Path, variant: str, truth: dict[str, np.ndarray], rng: np.random.Generator) -> Path:
     """Samples and scores of one run; the methods differ most on the last image, in its lower right corner."""
-    run, weights = f"{variant}-x4-s0", "none" if variant == "bicubic" else "ema"
+    recipe = BicubicRecipe(scale=4) if variant == "bicubic" else DenoiserRecipe(scale=4)
+    run, weights = f"{variant}-x4-s0", recipe.weights
     manifest = results / "samples" / run / weights / "set.json"
     rows, images = [], []
     for i, (name, pixels) in enumerate(truth.items()):
@@ -134,7 +136,7 @@ def _run(results: Path, variant: str, truth: dict[str, np.ndarray], rng: np.rand
             "models": models,
             "precision": "float32",
             "images": images,
-            "recipe": {"weights": weights},
+            "recipe": recipe.model_dump(mode="json"),
             "lr": "",
         },
     )

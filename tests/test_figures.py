@@ -60,6 +60,7 @@ from samdiffsr.reporting.figures.recipe import CropsRecipe, FigureRow, MetricsRe
 from samdiffsr.reporting.figures.registry import KINDS, read_recipe
 from samdiffsr.reporting.tables.gather import TIDY_COLUMNS
 from samdiffsr.reporting.tables.published import PRINTED, read_published
+from samdiffsr.sampling.recipe import BicubicRecipe
 
 DIFFUSION = {"steps": 100, "s": 0.008, "beta_max": 0.999, "residual_scale": 2.0}
 METHODS = ("bicubic", "srdiff", "sam_diffsr")
@@ -130,7 +131,7 @@ def images(tmp_path: Path) -> dict[str, list[Path]]:
     with StoreWriter(tmp_path / "stores/test/hr") as writer:
         for name, truth in truths.items():
             writer.add(name, truth)
-    manifests = []
+    manifests, sampled = [], BicubicRecipe(scale=4).model_dump(mode="json")
     for row in _rows():
         folder = tmp_path / "samples" / row.runs[0] / row.weights[0]
         made = []
@@ -146,7 +147,7 @@ def images(tmp_path: Path) -> dict[str, list[Path]]:
             write_png(folder / "test" / f"{name}.png", image)
             digest = hashlib.sha256((folder / "test" / f"{name}.png").read_bytes()).hexdigest()
             made.append({"name": name, "sha256": digest})
-        (folder / "test.json").write_text(json.dumps({"images": made, "recipe": {}}))
+        (folder / "test.json").write_text(json.dumps({"images": made, "recipe": sampled}))
         manifests.append(folder / "test.json")
     return {"manifests": manifests, "hr": [tmp_path / "stores/test/hr.json"]}
 

@@ -17,6 +17,7 @@ from samdiffsr.data.store import StoreWriter
 from samdiffsr.evaluation.protocol import PROTOCOLS, lay
 from samdiffsr.evaluation.recipe import ProtocolRecipe
 from samdiffsr.evaluation.stages import score_protocols
+from samdiffsr.sampling.recipe import DenoiserRecipe
 
 
 def _image(height: int, width: int) -> np.ndarray:
@@ -51,7 +52,8 @@ def test_one_run_under_each(tmp_path: Path) -> None:
         store.add("a", hr)
     write_png(tmp_path / "set/a.png", sr)
     listed = [{"name": "a", "sha256": sha256_file(tmp_path / "set/a.png")}]
-    write_json(tmp_path / "set.json", {"images": listed, "recipe": {"weights": "ema"}})
+    sampled = DenoiserRecipe(scale=4).model_dump(mode="json")
+    write_json(tmp_path / "set.json", {"images": listed, "recipe": sampled})
     recipe = ProtocolRecipe(scale=4, protocols=tuple(PROTOCOLS))
     score_protocols("r-x4-s0", "set", [tmp_path / "set.json"], tmp_path / "hr", tmp_path / "o.csv", recipe)
     rows = list(csv.DictReader((tmp_path / "o.csv").read_text().splitlines()))

@@ -22,6 +22,7 @@ from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file, write_json
 from samdiffsr.core.randomness import image_index
+from samdiffsr.core.recipe import Recipe
 from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.evaluation.image import ImageMetrics, Pair
@@ -29,6 +30,8 @@ from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.evaluation.recipe import SamplesRecipe
 from samdiffsr.evaluation.samples import Drawn, mean_psnr, score_samples, split
+from samdiffsr.sampling.recipe import DenoiserRecipe, EncoderRecipe
+from samdiffsr.sampling.sample_set import SampleSet
 from tests.workflow import ROOT, TINY, Workflow
 
 PROTOCOL = Protocol.for_scale(4)
@@ -108,6 +111,11 @@ def test_white_noise_alone_lowers_the_artifact_excess_and_the_mean_shows_it() ->
 # ---- the stage ----
 
 
+def told(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as a manifest holds it."""
+    return recipe.model_dump(mode="json")
+
+
 @pytest.fixture
 def drawn(tmp_path: Path) -> list[Path]:
     """Manifests of three samples of two images, and their truth."""
@@ -125,7 +133,7 @@ def drawn(tmp_path: Path) -> list[Path]:
             write_png(folder / f"{name}.png", noisy(5, image, sample))
             listed.append({"name": name, "sha256": sha256_file(folder / f"{name}.png")})
         manifests.append(folder.with_suffix(".json"))
-        recipe = {"weights": "ema", "seed": 7, "sample": sample}
+        recipe = told(DenoiserRecipe(scale=4, seed=7, sample=sample))
         write_json(manifests[-1], {"images": listed, "recipe": recipe, "models": {"denoiser": "d"}})
     return manifests
 
@@ -154,8 +162,9 @@ def test_an_image_without_a_sample_is_left_out_and_says_so(drawn: list[Path]) ->
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("recipe", {"weights": "ema", "seed": 7, "sample": 0}, "seeds that differ"),
-        ("recipe", {"weights": "ema", "seed": 8, "sample": 1}, "its settings or models differ"),
+        ("recipe", told(DenoiserRecipe(scale=4, seed=7)), "seeds that differ"),
+        ("recipe", told(EncoderRecipe(scale=4)), "seeds that differ"),
+        ("recipe", told(DenoiserRecipe(scale=4, seed=8, sample=1)), "its settings or models differ"),
         ("models", {"denoiser": "another"}, "its settings or models differ"),
     ],
 )
@@ -166,6 +175,14 @@ def test_samples_of_another_training_are_refused(
     write_json(drawn[1], {**listed, key: value})
     with pytest.raises(UserError, match=message):
         scored(drawn)
+
+
+def test_a_manifest_from_before_there_were_several_samples_is_read(drawn: list[Path]) -> None:
+    listed = yaml.safe_load(drawn[0].read_text())
+    del listed["recipe"]["sample"], listed["models"]
+    write_json(drawn[0], listed)
+    made = SampleSet.open(drawn[0])
+    assert (made.recipe, made.models) == (DenoiserRecipe(scale=4, seed=7), {})
 
 
 # ---- seeds, configuration, workflow ----

@@ -15,6 +15,7 @@ from samdiffsr.data.resize import imresize, upscale
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.evaluation.recipe import ScoreRecipe
 from samdiffsr.evaluation.stages import score
+from samdiffsr.sampling.recipe import DenoiserRecipe
 
 RECIPE = ScoreRecipe(scale=4, metrics=("artifact",), stop_below_bicubic=6.0)
 
@@ -45,7 +46,7 @@ def _score(folder: Path, images: dict[str, np.ndarray], **changes: object) -> li
         write_png(folder / f"set/{name}.png", image)
         listed.append({"name": name, "sha256": sha256_file(folder / f"set/{name}.png")})
     manifest = folder / "set.json"
-    write_json(manifest, {"images": listed, "recipe": {"weights": "ema"}})
+    write_json(manifest, {"images": listed, "recipe": DenoiserRecipe(scale=4).model_dump(mode="json")})
     recipe = RECIPE.but(**changes)
     score("a-x4-s0", "set", [manifest], folder / "hr", folder / "lr", folder / "o.csv", recipe)
     return list(csv.DictReader((folder / "o.csv").read_text().splitlines()))

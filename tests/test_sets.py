@@ -19,6 +19,7 @@ from samdiffsr.evaluation.cost import cost
 from samdiffsr.evaluation.metrics import METRICS, SetMetric, of_kind
 from samdiffsr.evaluation.recipe import SetScoreRecipe
 from samdiffsr.evaluation.set import kernel_distance, score_sets
+from samdiffsr.sampling.recipe import DenoiserRecipe
 
 RECIPE = SetScoreRecipe(scale=4, metrics=of_kind(METRICS, SetMetric))
 
@@ -48,7 +49,8 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
             sr = np.clip(hr[:40, :48].astype(int) + rng.integers(-40, 60, (40, 48, 3)), 0, 255)
             write_png(tmp_path / f"set/im{i}.png", sr.astype(np.uint8))
             images.append({"name": f"im{i}", "sha256": sha256_file(tmp_path / f"set/im{i}.png")})
-    write_json(tmp_path / "set.json", {"images": images, "recipe": {"weights": "ema"}})
+    recipe = DenoiserRecipe(scale=4).model_dump(mode="json")
+    write_json(tmp_path / "set.json", {"images": images, "recipe": recipe})
     return tmp_path / "hr", tmp_path / "set.json"
 
 

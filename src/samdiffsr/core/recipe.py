@@ -92,6 +92,10 @@ def problem(error: ValidationError) -> str:
             what = "missing"
         case "value_error":
             what = first["msg"].removeprefix("Value error, ")
+        case "union_tag_not_found":
+            what = f"key {first['ctx']['discriminator']} is missing"
+        case "union_tag_invalid":
+            what = "{discriminator} is {tag!r}, not one of {expected_tags}".format(**first["ctx"])
         case "model_type" | "model_attributes_type":
             what = "must be a JSON object"
         case _:

@@ -33,6 +33,7 @@ from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.evaluation.recipe import SamplesRecipe
 from samdiffsr.evaluation.scores import IMAGE_COLUMNS, NO_TRUTH
+from samdiffsr.sampling.recipe import DenoiserRecipe
 from samdiffsr.sampling.sample_set import SampleSet
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ def score_samples(
             rows.append(
                 {
                     "run": run,
-                    "weights": sets[0].recipe["weights"],
+                    "weights": sets[0].recipe.weights,
                     "dataset": dataset,
                     "image": as_cell(name),
                     "metric": metric,
@@ -196,11 +197,11 @@ def score_samples(
 
 
 def _only_the_sampling_seed_differs(sets: Sequence[SampleSet]) -> None:
-    numbers = [made.recipe.get("sample", 0) for made in sets]
-    if len(sets) < 2 or len(set(numbers)) < len(numbers):
+    drawn = [made.recipe for made in sets if isinstance(made.recipe, DenoiserRecipe)]
+    if len({recipe.sample for recipe in drawn}) < max(2, len(sets)):
         raise UserError(f"{sets[0].manifest}: a variance takes two samples or more, of seeds that differ")
-    for made in sets:
-        if {**made.recipe, "sample": 0} != {**sets[0].recipe, "sample": 0} or made.models != sets[0].models:
+    for made, recipe in zip(sets, drawn, strict=True):
+        if recipe.but(sample=drawn[0].sample) != drawn[0] or made.models != sets[0].models:
             raise UserError(
                 f"{made.manifest}: its settings or models differ from {sets[0].manifest}; sample both again"
             )

@@ -185,7 +185,7 @@ def score_sets(
             rows.append(
                 {
                     "run": run,
-                    "weights": samples.recipe["weights"],
+                    "weights": samples.recipe.weights,
                     "dataset": dataset,
                     "metric": name,
                     "value": value,

@@ -88,7 +88,7 @@ def score(
                 rows.append(
                     {
                         "run": run,
-                        "weights": samples.recipe["weights"],
+                        "weights": samples.recipe.weights,
                         "dataset": dataset,
                         "image": as_cell(name),
                         "metric": metric,
@@ -153,7 +153,7 @@ def score_protocols(
                 rows += [
                     {
                         "run": run,
-                        "weights": samples.recipe["weights"],
+                        "weights": samples.recipe.weights,
                         "dataset": f"{dataset}/{name}",
                         "image": as_cell(image),
                         "metric": metric,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_file, write_json
 from samdiffsr.data.images import read_rgb
+from samdiffsr.sampling.recipe import SamplingRecipe, parse
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class SampleSet:
 
     manifest: Path
     hashes: dict[str, str]
-    recipe: dict[str, Any]
+    recipe: SamplingRecipe
     models: dict[str, str]
 
     @classmethod
@@ -32,7 +34,8 @@ class SampleSet:
         """What the sample stage wrote; UserError if it is no manifest."""
         listed = read_json(manifest)
         hashes = {x["name"]: x["sha256"] for x in listed["images"]}
-        return cls(manifest, hashes, listed["recipe"], listed.get("models", {}))
+        recipe = parse(json.dumps(listed["recipe"]), f"{manifest}: recipe")
+        return cls(manifest, hashes, recipe, listed.get("models", {}))
 
     def path(self, name: str) -> Path:
         """Where an image lies, or would."""
