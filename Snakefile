@@ -59,5 +59,5 @@ rule all:
     input:
         rules.data.input,
         rules.tables.input,
-        "results/report.html",
+        layout.shown_report(),
         rules.figures.input,

@@ -30,9 +30,10 @@ from samdiffsr.core.recipe import Scale
 from samdiffsr.data.prepare import build_lr_store
 from samdiffsr.data.resize import crop_to_multiple, downscale
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.masks.encode import e_sam, encode, load_values, region_values
+from samdiffsr.masks.encode import encode, load_values, region_values
 from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.recipe import Encoding
+from samdiffsr.masks.reduce import structure_map
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.rle import records_from_regions, regions_from_records
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter
@@ -224,7 +225,7 @@ def _masks(
     theirs: Callable[[], list[np.ndarray]],
     words: str,
 ) -> Result:
-    our_map = partial(structure_map, ours, released_position())
+    our_map = partial(map_of, ours, released_position())
 
     def their_map() -> np.ndarray:
         return bench.released.merge.merge_all_mask_to_one_RoPE(theirs())
@@ -238,10 +239,10 @@ def _masks(
     return Result(f"{MASKS} masks of a {SIZE[1]}x{SIZE[0]} image {words}", timings, agreement)
 
 
-def structure_map(regions_of: Callable[[], Regions], position: np.ndarray) -> np.ndarray:
+def map_of(regions_of: Callable[[], Regions], position: np.ndarray) -> np.ndarray:
     """E_SAM of an image's regions as the released code has it."""
     regions = regions_of()
-    return e_sam(regions, region_values(regions, position, ENCODING))
+    return structure_map(regions.labels, region_values(regions, position, ENCODING))
 
 
 def released_position() -> np.ndarray:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmarks.measure import Machine, least
-from benchmarks.pairs import fresh_models, mask_records, released_position, structure_map
+from benchmarks.pairs import fresh_models, map_of, mask_records, released_position
 
 from samdiffsr.config.load import load_config
 from samdiffsr.config.reading import read_mapping
@@ -66,7 +66,7 @@ def training_images(count: int, folder: Path) -> dict[str, float]:
 def masks(count: int, folder: Path) -> dict[str, float]:
     """A 2040x1356 image's masks, from run lengths to the structure map."""
     records, position = mask_records(count), released_position()
-    program = partial(structure_map, lambda: regions_from_records(records), position)
+    program = partial(map_of, lambda: regions_from_records(records), position)
     return {"seconds": least(program, 5, CPU)}
 
 

@@ -82,7 +82,7 @@ use rule score as score_steps with:
         lr=dated(stores.image_store(layout.lr("{dataset}", "{scale}"))),
         weights=dated(results.step_metric_weights(CONFIG)),
     output:
-        f"{OTHER_STEPS}.csv",
+        LAYOUT.steps_scores(RUN, "{steps}", "{weights}", "{dataset}"),
     log:
         LAYOUT.log("steps", RUN, "{steps}", "{weights}", "{dataset}", "score"),
     benchmark:
@@ -97,7 +97,7 @@ use rule score_sets as score_sets_steps with:
         hr=dated(stores.image_store(layout.hr("{dataset}"))),
         weights=dated(results.set_metric_weights(CONFIG)),
     output:
-        f"{OTHER_STEPS}.sets.csv",
+        LAYOUT.steps_scores(RUN, "{steps}", "{weights}", "{dataset}", "sets"),
     log:
         LAYOUT.log("steps", RUN, "{steps}", "{weights}", "{dataset}", "sets"),
     benchmark:

@@ -76,6 +76,7 @@ if CHOSEN.mask_shards > 1:
         params:
             shards=ask(stores.region_parts),
             out=layout.regions("{dataset}", "{masks}"),
+            code=fingerprint("samdiffsr.masks.store"),
         shell:
             "python -m samdiffsr masks-merge --shards {params.shards:q} --out {params.out:q} > {log:q} 2>&1"
 

@@ -1,11 +1,4 @@
 # scores -> results/<study>/tableN.* -> results/tableN.*, the chosen study's copy
-KIND_WORDS = {
-    "wide": "measured values",
-    "tidy": "with published values, spread and protocol",
-    "differences": "differences with confidence intervals",
-    "markdown": "for people",
-    "latex": "for papers",
-}
 
 
 rule tables:
@@ -78,7 +71,7 @@ rule show_table:
                 layout.shown_table("{table}", kind),
                 caption="../report/table.rst",
                 category="Tables",
-                labels=ask(arguments.table_labels, content=KIND_WORDS[kind]),
+                labels=ask(arguments.table_labels, kind=kind),
             )
             for kind in layout.TABLE
         },
@@ -106,7 +99,7 @@ use rule show_table as show_differences with:
             layout.shown_differences(),
             caption="../report/differences.rst",
             category="Tables",
-            labels={"table": "all", "content": KIND_WORDS["differences"]},
+            labels={"table": "all", "content": arguments.TABLE_WORDS["differences"]},
         ),
     log:
         LAYOUT.log("tables", "differences", "copy"),

@@ -22,9 +22,10 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.diffusion.process import formulation
 from samdiffsr.diffusion.schedule import cosine_schedule
-from samdiffsr.masks.encode import e_sam, encode, feature_values, load_values, region_values
+from samdiffsr.masks.encode import encode, feature_values, load_values, region_values
 from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.recipe import Encoding
+from samdiffsr.masks.reduce import structure_map
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.registry import FEATURES, Feature
 from samdiffsr.masks.store import RegionStore, RegionStoreWriter
@@ -84,7 +85,7 @@ def test_overlaps_and_the_number_of_values() -> None:
     assert found.shape == (3, 5)
     assert found.dtype == np.float32
     assert np.array_equal(found[:, 4], feature_values(both, Encoding(position="linear")))
-    assert e_sam(both, found).shape == (2, 4, 5)
+    assert structure_map(both.labels, found).shape == (2, 4, 5)
 
 
 @settings(max_examples=20, deadline=None)

@@ -91,16 +91,16 @@ def test_the_plan_says_what_is_to_do_and_what_is_there(
 ) -> None:
     base = "results/demo"
     jobs = [
-        planning.Job("train_encoder", f"{base}/encoders/default-x4-s0/model.safetensors", False),
-        planning.Job("train_denoiser", f"{base}/runs/srdiff-x4-s0/model.safetensors", True),
-        planning.Job("train_denoiser", f"{base}/runs/srdiff-x4-s0/model.curve.csv", True),
-        planning.Job("import_denoiser", f"{base}/runs/authors-x4-s0/model.safetensors", True),
-        planning.Job("sample", f"{base}/samples/srdiff-x4-s0/ema/demo_test.json", True),
-        planning.Job("sample", f"{base}/samples/srdiff-x4-s0/ema/demo_test.timing.json", True),
-        planning.Job("sample", f"{base}/samples/bicubic-x4-s0/none/demo_test.json", True),
-        planning.Job("fetch_source", "data/set5/SOURCE.json", True),
-        planning.Job("fetch_source", "data/set14/SOURCE.json", False),
-        planning.Job("merge_masks", "data/masks/demo_train/felzenszwalb_fine.json", True),
+        planning.PlannedFile("train_encoder", f"{base}/encoders/default-x4-s0/model.safetensors", False),
+        planning.PlannedFile("train_denoiser", f"{base}/runs/srdiff-x4-s0/model.safetensors", True),
+        planning.PlannedFile("train_denoiser", f"{base}/runs/srdiff-x4-s0/model.curve.csv", True),
+        planning.PlannedFile("import_denoiser", f"{base}/runs/authors-x4-s0/model.safetensors", True),
+        planning.PlannedFile("sample", f"{base}/samples/srdiff-x4-s0/ema/demo_test.json", True),
+        planning.PlannedFile("sample", f"{base}/samples/srdiff-x4-s0/ema/demo_test.timing.json", True),
+        planning.PlannedFile("sample", f"{base}/samples/bicubic-x4-s0/none/demo_test.json", True),
+        planning.PlannedFile("fetch_source", "data/set5/SOURCE.json", True),
+        planning.PlannedFile("fetch_source", "data/set14/SOURCE.json", False),
+        planning.PlannedFile("merge_masks", "data/masks/demo_train/felzenszwalb_fine.json", True),
     ]
     monkeypatch.setattr(planning, "jobs_of", lambda *arguments: jobs)
     text = "\n".join(planning.plan(_config(root), ["results/table2.csv"], [], tmp_path))
@@ -120,7 +120,7 @@ def test_a_variants_own_steps_decide_how_long_it_samples(
     root: Path, tmp_path: Path, calibrated: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value = yaml.safe_load((root / "config.yaml").read_text())
-    jobs = [planning.Job("sample", "results/demo/samples/srdiff-x4-s0/ema/demo_test.json", True)]
+    jobs = [planning.PlannedFile("sample", "results/demo/samples/srdiff-x4-s0/ema/demo_test.json", True)]
     monkeypatch.setattr(planning, "jobs_of", lambda *arguments: jobs)
     for sampling, minutes in (({}, "0.1"), ({"steps": 100}, "0.7")):  # of 397,444 pixels, 1 us each a call
         value["variants"]["srdiff"]["sampling"] = sampling

@@ -11,9 +11,10 @@ import pytest
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store, StoreWriter
-from samdiffsr.masks.encode import e_sam, encode, load_values, region_values
+from samdiffsr.masks.encode import encode, load_values, region_values
 from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.recipe import Encoding, MaskRecipe
+from samdiffsr.masks.reduce import structure_map
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.segment import segment
 from samdiffsr.masks.segmenters.registry import Felzenszwalb
@@ -196,7 +197,7 @@ def test_encode_gives_each_image_its_values(tmp_path, images):
         expected = region_values(store[i], position, encoding)
         assert values.dtype == np.float32
         assert np.array_equal(values, expected)
-        assert np.array_equal(values[store.labels[i]], e_sam(store[i], expected))
+        assert np.array_equal(values[store.labels[i]], structure_map(store[i].labels, expected))
     meta = json.loads(str(np.load(tmp_path / "v.npz")["meta"]))
     assert meta["encoding"] == encoding.model_dump()
     assert meta["regions"] == store.digest

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.masks.encode import e_sam, region_values
+from samdiffsr.masks.encode import region_values
 from samdiffsr.masks.positions import position_map
 from samdiffsr.masks.recipe import Encoding
-from samdiffsr.masks.reduce import is_informative, reduced
+from samdiffsr.masks.reduce import is_informative, reduced, structure_map
 from samdiffsr.masks.regions import Regions
 from samdiffsr.masks.registry import FEATURES, OVERLAPS, Feature
 
@@ -56,7 +56,7 @@ def test_values_equal_the_dense_computation(options, drawn):
     values = region_values(regions, x, Encoding(**options))
     assert values.shape == (regions.n_atoms + 1,)
     assert values.dtype == np.float32
-    found = e_sam(regions, values)
+    found = structure_map(regions.labels, values)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, dense(masks, x, **options), atol=1e-6, rtol=1e-6)
 
@@ -68,7 +68,7 @@ def test_equation_6_by_hand():
     regions = Regions.from_masks([left, top])
 
     def found(**options: str) -> list[list[float]]:
-        return e_sam(regions, region_values(regions, x, Encoding(**options))).tolist()
+        return structure_map(regions.labels, region_values(regions, x, Encoding(**options))).tolist()
 
     assert found() == [[5, 5, 2], [3, 3, 0]]
     assert found(overlap="overwrite") == [[2, 2, 2], [3, 3, 0]]
@@ -83,7 +83,7 @@ def test_order_matters_to_overwrite_only():
     small[1:3, 1:3] = True
     one, other = Regions.from_masks([small, large]), Regions.from_masks([large, small])
     maps = {
-        rule: [e_sam(r, region_values(r, x, Encoding(overlap=rule))) for r in (one, other)]
+        rule: [structure_map(r.labels, region_values(r, x, Encoding(overlap=rule))) for r in (one, other)]
         for rule in OVERLAPS
     }
     assert np.array_equal(*maps["sum"])
@@ -107,7 +107,7 @@ def test_on_a_partition_all_overlap_rules_agree(labels, mean_over):
 def test_means_of_a_full_partition_keep_the_total(labels):
     regions = Regions.from_partition(labels)
     x = position_map("cosine", *labels.shape)
-    assert e_sam(regions, region_values(regions, x)).sum() == pytest.approx(x.sum(), abs=1e-5)
+    assert structure_map(regions.labels, region_values(regions, x)).sum() == pytest.approx(x.sum(), abs=1e-5)
 
 
 def test_wrong_options_are_refused():
@@ -139,7 +139,10 @@ def test_a_rule_and_a_map_are_added_by_one_entry_each():
     try:
         encoding = Encoding.parse('{"overlap":"largest","position":"rows"}')
         x = position_map(encoding.position, 2, 2)
-        assert e_sam(regions, region_values(regions, x, encoding)).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+        assert structure_map(regions.labels, region_values(regions, x, encoding)).tolist() == [
+            [0.5, 0.5],
+            [0.5, 0.5],
+        ]
     finally:
         OVERLAPS.remove("largest")
         FEATURES.remove("rows")
@@ -152,7 +155,9 @@ def test_reduce_counts_areas_not_values():
     """A checkerboard of two areas has one mean under `linear`, and is two areas all the same."""
     board = np.indices((2, 2)).sum(0) % 2 + 1
     regions = Regions.from_partition(board)
-    patch = e_sam(regions, region_values(regions, position_map("linear", 2, 2), Encoding(position="linear")))
+    patch = structure_map(
+        regions.labels, region_values(regions, position_map("linear", 2, 2), Encoding(position="linear"))
+    )
     assert patch.tolist() == [[0.5, 0.5], [0.5, 0.5]]
     assert np.array_equal(reduced(patch, regions.labels), patch)
     one = np.ones((2, 2), np.uint16)

@@ -23,7 +23,7 @@ from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, sha256_file
-from samdiffsr.core.layout import read_run
+from samdiffsr.core.layout import DATA, read_run
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +114,13 @@ def track(root: Path, *, drop: bool = False) -> None:
         UserError: a file that data.dvc has is not here, and `drop` is not set.
     """
     before = read_listing(root)
-    absent = [name for name in before if not (root / "data" / name).exists()]
+    absent = [name for name in before if not (root / DATA / name).exists()]
     if absent and not drop:
         raise UserError(
             f"data/{absent[0]} is in data.dvc and not here ({len(absent)} of {len(before)} files): run "
             "`dvc pull data.dvc` first, or give --drop to take what is absent out of data.dvc"
         )
-    run_dvc(["add", "data"], root)
+    run_dvc(["add", DATA], root)
     pointer = read_pointer(root / "data.dvc")
     cache = Path(run_dvc(["cache", "dir"], root).strip())
     digest = pointer["md5"]

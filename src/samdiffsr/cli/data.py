@@ -23,6 +23,7 @@ from samdiffsr.cli.options import (
 )
 from samdiffsr.cli.stage import Stage
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import DATA, WEIGHTS
 
 TOPIC = "Images"
 app = typer.Typer()
@@ -73,14 +74,14 @@ def _fetch_all(names: Sequence[str], root: Path, mirror: str | None) -> None:
         if name not in sources() and name not in weights():
             raise UserError(f"nothing is called {name!r}; known are {', '.join([*sources(), *weights()])}")
     absent = [sources()[n] for n in names if n in sources() and not (root / sources()[n].stamp).exists()]
-    check_disk(sum(source.disk for source in absent), root / "data", ", ".join(names))
+    check_disk(sum(source.disk for source in absent), root / DATA, ", ".join(names))
     failures = []
     for name in dict.fromkeys(names):
         try:
             if name in sources():
                 fetch_source(sources()[name], root, mirror)
             else:
-                fetch_weights(weights()[name], root / "weights", mirror)
+                fetch_weights(weights()[name], root / WEIGHTS, mirror)
         except UserError as error:
             failures.append(str(error))
     if len(failures) > 1:

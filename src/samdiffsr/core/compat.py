@@ -214,6 +214,19 @@ def given_alexnet(backbone: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def given_inception(state: Mapping[str, Tensor]) -> Iterator[None]:
+    """torch-fidelity's Inception, built in the block, takes these weights instead of fetching them.
+
+    torch-fidelity 0.4 reads a file that it is given by `torch.load(weights_only=False)`, which runs what a
+    file holds. Goes when it no longer does.
+    """
+    with mock.patch(
+        "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", return_value=state
+    ):
+        yield
+
+
+@contextmanager
 def random_vit() -> Iterator[None]:
     """pyiqa's MANIQA, built in the block, takes a random ViT instead of fetching one.
 

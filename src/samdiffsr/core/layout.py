@@ -60,7 +60,11 @@ TABLE = {
     "markdown": ".md",
     "latex": ".tex",
 }
+DATA = "data"  # what is external or costly; under DVC
 WEIGHTS = "weights"  # the folder of networks' weight files
+DOWNLOADS = "work/downloads"  # archives, and what is there of them
+WRITTEN = (DATA, "work", "results", WEIGHTS, "checkpoints")  # the folders that anything is written to
+KEPT = "results/kept"  # what is kept of studies, under git
 FEATURES = "work/features"  # what networks see in images, for FID and KID
 STORES = "work/stores"
 OVERLAPS = "work/overlaps"  # what was found between two sets of images
@@ -276,8 +280,12 @@ class Layout:
         return f"{self.sample_part(run, weights, dataset, '{part}', '{parts}')}.jsonl"
 
     def steps(self, run: str, steps: Value, weights: str, dataset: str) -> str:
-        """Stem of the manifest of SR images drawn in another number of steps, and of their scores."""
+        """Stem of the manifest of SR images drawn in another number of steps."""
         return f"{self.results}/steps/{run}/{steps}/{weights}/{dataset}"
+
+    def steps_scores(self, run: str, steps: Value, weights: str, dataset: str, kind: str = "") -> str:
+        """Their scores; kind: empty for those of single images, or sets."""
+        return f"{self.steps(run, steps, weights, dataset)}{'.' if kind else ''}{kind}.csv"
 
     def steps_state(self, run: str, steps: Value, weights: str, dataset: str) -> str:
         return f"work/{self.study}/steps/{run}/{steps}/{weights}/{dataset}.jsonl"
@@ -352,21 +360,16 @@ def _apart(kind: Kind, name: str) -> str:
 
 
 def read(path: str, spell: Callable[..., str], **given: str) -> dict[str, str] | None:
-    """The arguments with which `spell`, a function of this module or a method of `Layout`, gives `path`; None
-    if none do.
+    """The arguments with which `spell`, of this module or of `Layout`, gives `path`; None if none do.
 
     Args:
         given: arguments that are known. One that has a default keeps it unless it is given.
 
     Example: `read("work/stores/set5/lr-x4", lr)` is {"dataset": "set5", "scale": "4"}.
     """
-    names = [
-        name
-        for name, parameter in inspect.signature(spell).parameters.items()
-        if parameter.default is parameter.empty and name not in given
-    ]
-    pattern = spell(**{name: f"{{{name}}}" for name in names}, **given)
-    return _match(path, pattern)
+    parameters = inspect.signature(spell).parameters.items()
+    names = [name for name, found in parameters if found.default is found.empty and name not in given]
+    return _match(path, spell(**{name: f"{{{name}}}" for name in names}, **given))
 
 
 def read_run(name: str) -> tuple[str, Scale, int] | None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path, sha256_json
+from samdiffsr.core.layout import DATA
 
 COLUMNS = ("file", "width", "height", "sha256")
 
@@ -95,7 +96,7 @@ def expected_images(folders: Sequence[str], exclude: Sequence[str] = ()) -> tupl
     found: list[Entry] = []
     for folder in folders:
         parts = PurePosixPath(folder).parts
-        if len(parts) < 2 or parts[0] != "data" or (manifest := read_manifest(parts[1])) is None:
+        if len(parts) < 2 or parts[0] != DATA or (manifest := read_manifest(parts[1])) is None:
             return None
         place = PurePosixPath(*parts[2:])
         found += [e for e in manifest if e.is_image and PurePosixPath(e.file).parent == place]

@@ -84,7 +84,7 @@ class Overlap:
         return "overlaps" + size
 
 
-def luma(image: np.ndarray) -> np.ndarray:
+def grey(image: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3) -> float32 (H, W) in 0 to 255, the mean of the channels."""
     return image.mean(2, dtype=np.float32)
 
@@ -157,7 +157,7 @@ def find_overlaps(
             if (placed := place(a, b)) is None:
                 continue
             (name_a, image_a), (name_b, image_b) = first[i], second[j]
-            overlap = lay_over(name_a, luma(image_a), name_b, luma(image_b), *placed)
+            overlap = lay_over(name_a, grey(image_a), name_b, grey(image_b), *placed)
             if overlap is not None:
                 found.append(overlap)
         if (j + 1) % 20 == 0:
@@ -167,7 +167,7 @@ def find_overlaps(
 
 def describe_all(images: Images) -> list[Patches]:
     """`describe` of every image."""
-    return [describe(luma(images[i][1])) for i in range(len(images))]
+    return [describe(grey(images[i][1])) for i in range(len(images))]
 
 
 def place(a: Patches, b: Patches) -> tuple[float, np.ndarray, int] | None:

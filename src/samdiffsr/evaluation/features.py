@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from samdiffsr.core import compat
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import atomic_path
 from samdiffsr.data.catalogue import WeightFile
@@ -54,26 +55,21 @@ class Inception:
         device: where it runs.
         table: the weight table; the packaged one if None.
 
-    Raises MissingWeights or WrongWeights (`evaluation.weights`), or UserError if the file does not fit the
+    Raises MissingWeights or WrongWeights (`data.weights`), or UserError if the file does not fit the
     network.
     """
 
     def __init__(
         self, weights: str | Path, device: str = "cpu", table: Mapping[str, WeightFile] | None = None
     ) -> None:
-        from unittest import mock
-
         import torch
-        from torch_fidelity import feature_extractor_inceptionv3 as inception
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         path, self.sha256 = verify("inception", weights, table)
         self.device = torch.device(device)
         try:
-            # Without a path the class downloads; handing it the checked tensors instead also spares its
-            # torch.load(weights_only=False)
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            with mock.patch.object(inception, "load_state_dict_from_url", return_value=state):
-                self._net = inception.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+            with compat.given_inception(torch.load(path, map_location="cpu", weights_only=True)):
+                self._net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
         except Exception as error:
             reason = str(error).splitlines()[0][:120]
             raise UserError(f"{path}: does not fit InceptionV3 ({reason})") from error

@@ -149,11 +149,6 @@ def _check(
             )
 
 
-def e_sam(regions: Regions, values: np.ndarray) -> np.ndarray:
-    """The structure map E_SAM, (H, W) or (H, W, C) float32, of values (n_atoms + 1,) or (n_atoms + 1, C)."""
-    return values[regions.labels]
-
-
 def _atom_totals(labels: np.ndarray, position: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Per label 0..n-1 the sum of `position` and the number of pixels, (n,) float64 and int64."""
     flat = labels.ravel()

@@ -1,8 +1,20 @@
-"""The paper's "Reduce" (appendix B, Table 6): patches within one segmentation area are zero."""
+"""The structure map E_SAM of a part of an image, and the paper's "Reduce" (appendix B, Table 6).
+
+Whatever reads structure maps imports this; how the values of regions are found (encode.py) it need not know.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+
+
+def structure_map(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The structure map E_SAM, (H, W) or (H, W, C) float32, of values (n_atoms + 1,) or (n_atoms + 1, C).
+
+    Raises:
+        IndexError: a label beyond the values.
+    """
+    return values.take(labels, axis=0)
 
 
 def is_informative(labels: np.ndarray) -> bool:

@@ -2,7 +2,7 @@
 
 K masks of a 2040 x 1356 image are K x 2.8 MB; the atoms of their overlaps (the classes of pixels that lie in
 exactly the same masks) are one integer map. Every structure map of the paper is constant on atoms, so it is
-`values[labels]` for one number per atom (masks/encode.py).
+`values[labels]` for one number per atom (`structure_map`).
 """
 
 from __future__ import annotations

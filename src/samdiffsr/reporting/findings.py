@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.layout import read_run
+from samdiffsr.core.layout import TABLE, read_run
 from samdiffsr.evaluation import decision
 from samdiffsr.evaluation.compare import Difference, verdict
 from samdiffsr.evaluation.metrics import METRICS
@@ -136,11 +136,11 @@ class Kept:
     @cached_property
     def _differences(self) -> pd.DataFrame:
         """What the tables claim, a row a claim."""
-        return joined(sorted(self.folder.glob("table*_differences.csv"))).drop_duplicates(PAIR)
+        return joined(sorted(self.folder.glob(f"table*{TABLE['differences']}"))).drop_duplicates(PAIR)
 
     @cached_property
     def _cells(self) -> pd.DataFrame:
-        return read(sorted(self.folder.glob("table*_tidy.csv")), TIDY_COLUMNS, "a tidy table")
+        return read(sorted(self.folder.glob(f"table*{TABLE['tidy']}")), TIDY_COLUMNS, "a tidy table")
 
     def seeds(self, variant: str, dataset: str, metric: str = "psnr_y") -> str:
         """A variant's mean over images with each seed."""

@@ -30,6 +30,7 @@ from samdiffsr.data.store import Store
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.diffusion.sampler import chain, sample
 from samdiffsr.masks.encode import load_values
+from samdiffsr.masks.reduce import structure_map
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.models.bands import BandedDenoiser, encode
 from samdiffsr.models.captured import Captured
@@ -50,9 +51,8 @@ from samdiffsr.sampling.sample_set import timing_path
 
 log = logging.getLogger(__name__)
 
-Restorer = Callable[
-    [np.ndarray, str], np.ndarray
-]  # LR uint8 (h, w, 3), name -> SR uint8 (scale h, scale w, 3)
+# LR uint8 (h, w, 3), name -> SR uint8 (scale h, scale w, 3)
+Restorer = Callable[[np.ndarray, str], np.ndarray]
 Watch = Callable[[int, np.ndarray], None]  # t, x_t float32 (scale h, scale w, 3)
 Structure = Callable[[str], np.ndarray]  # name -> e_sam float32 (scale h, scale w) or (..., C)
 
@@ -214,7 +214,7 @@ def structure_reader(labels: Path, values: Path) -> Structure:
 
     def read(name: str) -> np.ndarray:
         i = regions.index(name)
-        return vectors[i][regions.labels[i]]
+        return structure_map(regions.labels[i], vectors[i])
 
     return read
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import read_json, sha256_file, write_json
+from samdiffsr.core.layout import SAMPLES
 from samdiffsr.data.images import read_rgb
 from samdiffsr.sampling.recipe import SamplingRecipe, parse
 
@@ -61,7 +62,7 @@ class SampleSet:
 
 def timing_path(manifest: Path) -> Path:
     """Where the timing record of a manifest lies."""
-    return manifest.with_name(f"{manifest.stem}.timing.json")
+    return manifest.with_name(manifest.stem + SAMPLES[1])
 
 
 def merge_samples(parts: Sequence[Path], manifest: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import MODEL
 from samdiffsr.training.recipe import Training
 from samdiffsr.training.watching import WatchRecipe
 
@@ -71,7 +72,8 @@ def averaging_decay(step: int, training: Training) -> float:
 
 def side_files(model: Path) -> tuple[Path, Path]:
     """Where the training curve (CSV) and the timing (JSON) of a model file lie."""
-    return model.with_name(f"{model.stem}.curve.csv"), model.with_name(f"{model.stem}.timing.json")
+    _, curve, timing = MODEL
+    return model.with_name(model.stem + curve), model.with_name(model.stem + timing)
 
 
 def too_slow(name: str, hours: float, device: str) -> UserError:

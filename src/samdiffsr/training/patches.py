@@ -13,7 +13,7 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store
-from samdiffsr.masks.reduce import reduced
+from samdiffsr.masks.reduce import reduced, structure_map
 
 MaskCrop = Literal["aligned", "released"]
 Sampling = Literal["image", "area"]
@@ -149,7 +149,7 @@ class PatchSource:
             # are multiples of the scale, so cutting once at the patch's LR corner is the same.
             labels = self.labels[i][y : y + p // s, x : x + p // s]
         try:
-            e_sam = self.values[i].take(labels, axis=0)  # raises for a label beyond the values
+            e_sam = structure_map(labels, self.values[i])
         except IndexError:
             raise UserError(
                 f"{self.labels.path}: image {self.labels.names[i]!r} has label {int(labels.max())}, its "

@@ -304,9 +304,18 @@ def overlaps(config: Config) -> list[str]:
 # ---- how Snakemake's report lists a file ----
 
 
-def table_labels(config: Config, table: str, content: str) -> dict[str, str]:
+TABLE_WORDS = {
+    "wide": "measured values",
+    "tidy": "with published values, spread and protocol",
+    "differences": "differences with confidence intervals",
+    "markdown": "for people",
+    "latex": "for papers",
+}
+
+
+def table_labels(config: Config, table: str, kind: str) -> dict[str, str]:
     title = results.table_of(config, table).title
-    return {"table": f"{table.removeprefix('table').upper()}: {title}", "content": content}
+    return {"table": f"{table.removeprefix('table').upper()}: {title}", "content": TABLE_WORDS[kind]}
 
 
 def figure_labels(config: Config, figure: str, content: str) -> dict[str, str]:

@@ -63,9 +63,8 @@ def examine(
 
 def remove_leftovers(root: Path = Path()) -> Iterator[Path]:
     """Remove the temporary files and folders that killed processes left, and say which."""
-    folders = ("data", "work", "results", "weights", "checkpoints")
     # releases and records are mostly written into the root itself
-    for path in (*leftovers([root], below=False), *leftovers(root / folder for folder in folders)):
+    for path in (*leftovers([root], below=False), *leftovers(root / folder for folder in layout.WRITTEN)):
         remove(path)
         yield path
 
@@ -320,7 +319,7 @@ def _dvc(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding
         yield Finding("stale", "data.dvc", problem, "git checkout data.dvc data.files && dvc pull data.dvc")
         return
     listing = read_listing(root)
-    absent = [name for name in listing if not (root / "data" / name).exists()]
+    absent = [name for name in listing if not (root / layout.DATA / name).exists()]
     if absent:
         demo = all(name.startswith("demo/") for name in absent)
         note = f"{len(absent)} of {len(listing)} files are not here" + (
@@ -329,7 +328,7 @@ def _dvc(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Finding
         yield Finding("missing", "data.dvc", note, call.snakemake("data") if demo else "dvc pull data.dvc")
         return
     if deep:
-        changed = [name for name, md5 in listing.items() if _md5(root / "data" / name) != md5]
+        changed = [name for name, md5 in listing.items() if _md5(root / layout.DATA / name) != md5]
         if changed:
             note = f"data/{changed[0]} is not the file that data.dvc means"
             yield Finding("stale", "data.dvc", note, f"rm data/{changed[0]} && dvc checkout data.dvc")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from samdiffsr.core.errors import UserError
 
 
-class Job(NamedTuple):
+class PlannedFile(NamedTuple):
     """One file of a target: its rule, its path, whether it is yet to be made."""
 
     rule: str
@@ -23,7 +23,7 @@ class Job(NamedTuple):
     pending: bool
 
 
-def jobs_of(targets: Sequence[str], options: Sequence[str], root: Path) -> list[Job]:
+def jobs_of(targets: Sequence[str], options: Sequence[str], root: Path) -> list[PlannedFile]:
     """The files that Snakemake would look at for `targets`, each with its rule; runs nothing.
 
     Args:
@@ -53,7 +53,7 @@ def jobs_of(targets: Sequence[str], options: Sequence[str], root: Path) -> list[
         words = " ".join((said.group(1) if said else text).split())
         raise UserError(f"snakemake cannot plan {' '.join(targets)}: {words[:500]}")
     _, *rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
-    return [Job(rule, path, plan == "update pending") for path, _, rule, _, _, plan in rows]
+    return [PlannedFile(rule, path, plan == "update pending") for path, _, rule, _, _, plan in rows]
 
 
 @contextlib.contextmanager

@@ -33,11 +33,10 @@ from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, Encoder
 from samdiffsr.training.state import saved_steps
 from samdiffsr.workflow.beforehand import PNG_BYTES, image_sizes, unfit
 from samdiffsr.workflow.fingerprint import fingerprint
-from samdiffsr.workflow.jobs import Job, jobs_of
+from samdiffsr.workflow.jobs import PlannedFile, jobs_of
 
 log = logging.getLogger(__name__)
 
-Say = Callable[[str], None]
 Costly = TypeVar("Costly", EncoderRecipe, DenoiserRecipe)
 # A training that shows the network fewer pixels in `slow_hours` than at this speed is not slow anywhere, so
 # it needs no calibration: the paper's networks do 25 000 pixels a second on two cores.
@@ -46,7 +45,7 @@ KINDS: dict[str, Kind] = {"train_encoder": "encoders", "train_denoiser": "runs"}
 
 
 @dataclass(frozen=True)
-class Training:
+class PendingTraining:
     """One training that is yet to run; `recipe` is that of its calibration."""
 
     name: str
@@ -62,7 +61,7 @@ class Training:
 # ---- trainings ----
 
 
-def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> Training:
+def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> PendingTraining:
     """The training that the rule `train_<kind>` runs for the model folder `name`."""
     if kind == "encoder":
         found = layout.read_run(name)
@@ -76,10 +75,10 @@ def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> Tr
     folder = Layout(config.study).training_state("encoders" if kind == "encoder" else "runs", name)
     done = saved_steps(root / folder, denoiser or sizes)
     recipe = CalibrationRecipe(encoder=_costly(sizes), denoiser=denoiser and _costly(denoiser))
-    return Training(name, recipe, (denoiser or sizes).training.steps - done)
+    return PendingTraining(name, recipe, (denoiser or sizes).training.steps - done)
 
 
-def training_at(config: Config, rule: str, path: str, root: Path = Path()) -> Training | None:
+def training_at(config: Config, rule: str, path: str, root: Path = Path()) -> PendingTraining | None:
     """The training whose model `rule` makes at `path`; None for other rules and files."""
     if rule not in KINDS:
         return None
@@ -234,7 +233,9 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
     return lines
 
 
-def _made(jobs: list[Job], spell: Callable[..., str], suffix: str) -> list[tuple[Job, dict[str, str]]]:
+def _made(
+    jobs: list[PlannedFile], spell: Callable[..., str], suffix: str
+) -> list[tuple[PlannedFile, dict[str, str]]]:
     """Those whose file is a stem of the layout and `suffix`, with what the stem is made of."""
     return [
         (job, found)
@@ -243,7 +244,7 @@ def _made(jobs: list[Job], spell: Callable[..., str], suffix: str) -> list[tuple
     ]
 
 
-def _compiling(config: Config, training: Training) -> float:
+def _compiling(config: Config, training: PendingTraining) -> float:
     """Seconds that compiling takes before the first step, where the training will be compiled."""
     from samdiffsr.core.device import resolve_device
 
@@ -255,7 +256,7 @@ def _slow(config: Config, seconds: float) -> bool:
     return not config.allow_slow and seconds / 3600 > config.slow_hours
 
 
-def _downloads(jobs: list[Job]) -> tuple[int, list[str]]:
+def _downloads(jobs: list[PlannedFile]) -> tuple[int, list[str]]:
     """Bytes to fetch, and of what."""
     by_file = {layout.weight(row.file): row for row in weights().values()}
     by_stamp = {str(source.stamp): source for source in sources().values()}
@@ -288,7 +289,7 @@ def _sampling(config: Config, pending: list[tuple[str, str]], root: Path) -> tup
     return images, seconds, int(size)
 
 
-def _disk(config: Config, jobs: list[Job], models: list[int], root: Path) -> int:
+def _disk(config: Config, jobs: list[PlannedFile], models: list[int], root: Path) -> int:
     """Bytes of stores, models, and the resume states of one training at a time."""
     # a model file holds the weights and their average; a state those and Adam's two moments; two are kept
     total = sum(models) + 4 * max(models, default=0)

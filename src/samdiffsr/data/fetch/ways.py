@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from samdiffsr.core.layout import DOWNLOADS
 from samdiffsr.core.locks import Lock, shared
 from samdiffsr.data.catalogue import Source, Take, Way
 from samdiffsr.data.fetch import archive
@@ -121,7 +122,7 @@ def _archive_from(
         # A part is gone on with by whichever address serves the same bytes.
         identity = wanted.sha256 or hashlib.sha256(url.encode()).hexdigest()
         name = PurePosixPath(urllib.parse.urlparse(url).path).name
-        folder, name = root / "work" / "downloads", f"{identity[:12]}-{name}"
+        folder, name = root / DOWNLOADS, f"{identity[:12]}-{name}"
         with shared(folder / f".{name}.use") as lock:  # other sources may come out of it too
             path = folder / f"{name}{lock.suffix}"
             if not path.exists():

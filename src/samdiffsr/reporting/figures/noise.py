@@ -12,6 +12,7 @@ from samdiffsr.data.store import Store
 from samdiffsr.diffusion.process import formulation
 from samdiffsr.diffusion.schedule import cosine_schedule
 from samdiffsr.masks.encode import load_values
+from samdiffsr.masks.reduce import structure_map
 from samdiffsr.masks.store import RegionStore
 from samdiffsr.reporting.figures.recipe import NoiseRecipe
 from samdiffsr.reporting.figures.style import COLOURS, Inputs, Page, page, picture
@@ -55,7 +56,7 @@ def draw(recipe: NoiseRecipe, inputs: Inputs) -> Page:
     values = load_values(inputs["values"][0], regions)[i_regions]
     if values.ndim > 1:
         raise UserError(f"figure of {row.label!r}: its regions have several numbers, and it shows one")
-    e_sam = values[labels]
+    e_sam = structure_map(labels, values)
     u = process.u(torch.from_numpy(e_sam)[None, None])
     if u.shape[1] > 1:
         raise UserError(

@@ -10,6 +10,7 @@ import numpy as np
 from samdiffsr.core.errors import UserError
 from samdiffsr.data.store import Store
 from samdiffsr.evaluation.protocol import Protocol
+from samdiffsr.masks.features import LUMA
 from samdiffsr.reporting.figures.recipe import FigureRow, OfRuns
 from samdiffsr.sampling.sample_set import SampleSet
 
@@ -68,4 +69,4 @@ def psnr_y(sr: np.ndarray, hr: np.ndarray) -> float:
 
 def luma(image: np.ndarray) -> np.ndarray:
     """Y of BT.601, (H, W) float64 in 0..255, for choosing crops."""
-    return image @ np.array([0.299, 0.587, 0.114])
+    return image @ LUMA

@@ -18,6 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.layout import TABLE
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.reporting.frames import read, records
 from samdiffsr.reporting.page.images import comparisons, data_uri
@@ -58,7 +59,7 @@ def report(
     Raises:
         UserError: a file that is damaged, or not what its name says.
     """
-    made = {path.name.removesuffix("_tidy.csv"): path for path in tidy}
+    made = {path.name.removesuffix(TABLE["tidy"]): path for path in tidy}
     rows = read(tidy, TIDY_COLUMNS, "a tidy table")
     claimed = read([differences], DIFFERENCE_COLUMNS, "a table's differences")
     tables = [

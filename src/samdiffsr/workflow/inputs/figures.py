@@ -125,8 +125,12 @@ def _steps(config: Config, figure: str, spec: Steps) -> Files:
                 "sets": place.scores(run.name, dataset, "sets"),
             }
         else:
-            stem = place.steps(run.name, steps, weights, dataset)
-            paths = {"scores": f"{stem}.csv", "timings": stem + layout.SAMPLES[1], "sets": f"{stem}.sets.csv"}
+            where = run.name, steps, weights, dataset
+            paths = {
+                "scores": place.steps_scores(*where),
+                "timings": place.steps(*where) + layout.SAMPLES[1],
+                "sets": place.steps_scores(*where, "sets"),
+            }
         for use in found:
             found[use].append(paths[use])
     return {**found}

@@ -55,7 +55,7 @@ def fetched(config: Config) -> list[str]:
     rows = [weights()[key] for key in needed_weights(config)]
     need = sum(source.disk for source in wanted if not source.stamp.exists())
     need += sum(row.bytes or 0 for row in rows if not Path(layout.weight(row.file)).exists())
-    check_disk(need, Path("data"), f"study {config.study!r}")
+    check_disk(need, Path(layout.DATA), f"study {config.study!r}")
     return [str(source.stamp) for source in wanted] + [layout.weight(row.file) for row in rows]
 
 
