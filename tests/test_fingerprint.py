@@ -49,7 +49,7 @@ def prints(package: Path) -> dict[str, str]:
         ("diffusion/schedule.py", "alpha = 1 - beta", "alpha = 1.0 - 1 * beta", {"train", "sample"}),
         ("masks/positions.py", "10", "11", {"encode", "train", "sample"}),
         ("models/rrdb.py", "NEGATIVE_SLOPE = 0.2", "NEGATIVE_SLOPE = 0.1", {"train", "encoder", "sample"}),
-        ("evaluation/protocol.py", "% self.multiple", "% (self.multiple)+0", {"score", "sets"}),
+        ("evaluation/protocol.py", "(hr, self.multiple)", "(hr, self.multiple + 0)", {"score", "sets"}),
         ("evaluation/image.py", "_EPS = 1e-8", "_EPS = 1e-9", {"score"}),
         ("evaluation/metrics.py", '"PSNR-Y"', '"PSNR of Y"', {"table"}),
         ("evaluation/metrics.py", ':fid"', ':kid"', {"sets", "table"}),

@@ -62,7 +62,7 @@ def test_ssim_filtered_by_axis_is_pyiqas_own(basic: ImageMetrics) -> None:
 
 def test_protocol_name_is_stable() -> None:
     assert Protocol.for_scale(4).name == "Y(BT.601 studio), crop 0, HR mod 8"
-    assert Protocol(border=4, multiple=4, color="yiq", gray_full_range=True).describe() == (
+    assert Protocol(border=4, multiple=4, color="yiq", gray_full_range=True).name == (
         "Y(full range), crop 4, HR mod 4, gray full range"
     )
 
@@ -72,7 +72,7 @@ def test_hr_is_cropped_at_the_top_left_and_borders_go_afterwards() -> None:
     sr = hr[:40, :32].copy()
     aligned = Protocol.for_scale(4, border=2).align(sr, hr)
     assert np.array_equal(aligned[1], sr)
-    a, b = Protocol.for_scale(4, border=2).prepare(sr, hr)
+    a, b = Protocol.for_scale(4, border=2).inside(*aligned)
     assert np.array_equal(a, hr[2:38, 2:30])
     assert np.array_equal(a, b)
 
@@ -81,7 +81,7 @@ def test_hr_is_cropped_at_the_top_left_and_borders_go_afterwards() -> None:
 def test_a_size_mismatch_names_both_sizes_and_nothing_is_resized(shape: tuple[int, int]) -> None:
     hr = smooth_image(0, 45, 37)
     with pytest.raises(UserError) as caught:
-        Protocol.for_scale(4).prepare(smooth_image(0, *shape), hr)
+        Protocol.for_scale(4).align(smooth_image(0, *shape), hr)
     assert f"SR is {shape[1]}x{shape[0]}" in str(caught.value)
     assert "HR is 37x45, 32x40 after" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -105,7 +105,7 @@ def test_images_that_are_not_uint8_rgb_or_too_small_are_refused() -> None:
     with pytest.raises(UserError, match="smaller than the multiple"):
         Protocol().align(hr, hr[:7])
     with pytest.raises(UserError, match="nothing is left"):
-        Protocol(border=8).prepare(hr, hr)
+        Protocol(border=8).inside(hr, hr)
 
 
 # --- PSNR and SSIM

@@ -14,6 +14,7 @@ from samdiffsr.core.files import sha256_file, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import StoreWriter
+from samdiffsr.evaluation.image import Pair
 from samdiffsr.evaluation.protocol import PROTOCOLS, lay
 from samdiffsr.evaluation.recipe import ProtocolRecipe
 from samdiffsr.evaluation.stages import score_protocols
@@ -36,7 +37,7 @@ def test_what_each_protocol_lays_side_by_side() -> None:
         "mod8": ((64, 56), (64, 56)), "stretch": ((70, 63), (70, 63)),
     }  # fmt: skip
     assert found["border"][2].border == 2
-    assert [protocol.prepare(a, b)[0].shape[0] for a, b, protocol in found.values()] == [68, 64, 64, 68, 70]
+    assert [Pair(*laid).inner[0].shape[0] for laid in found.values()] == [68, 64, 64, 68, 70]
     for name, (a, b, _) in found.items():
         assert np.array_equal(a, b) == (name != "stretch")  # a perfect image is no longer one
     a, b, _ = lay("stretch", hr[:68, :60], hr[:68, :60], 2)

@@ -149,6 +149,7 @@ def test_every_image_and_metric_is_a_row(drawn: list[Path]) -> None:
     rows = scored(drawn)
     assert len(rows) == 2 * len(ALL) == 14
     assert {row["protocol"] for row in rows} == {f"{PROTOCOL.name}, 3 samples"}
+    assert {row["why_empty"] for row in rows} == {""}
     a = {row["metric"]: float(row["value"]) for row in rows if row["image"] == "a"}
     assert a["sample_error"] == pytest.approx(a["mean_error"] + a["sample_variance"], abs=1e-5)
 

@@ -130,7 +130,7 @@ def test_what_a_run_costs(tmp_path: Path) -> None:
         "threads": 2,
         "weights": "ema",
         "peak_bytes": 7,
-        "seconds": {"x": 1, "y": 2},
+        "seconds": {"x": 1, "y": 1.46913578},
     }
     write_json(tmp_path / "t.json", record)
     record = {
@@ -151,7 +151,7 @@ def test_what_a_run_costs(tmp_path: Path) -> None:
     found = rows(denoiser=tmp_path / "m.safetensors", training=tmp_path / "train.json")
     assert {name: row["value"] for name, row in found.items()} == {
         "parameters": "17", "encoder_parameters": "", "train_seconds": "2000", "train_memory": "9",
-        "image_seconds": "1.5", "image_memory": "7",
+        "image_seconds": "1.23457", "image_memory": "7",
     }  # fmt: skip
     assert found["train_seconds"]["protocol"] == "A chip, 2 threads; extrapolated from 500 steps"
     assert found["image_seconds"]["n"] == "2"

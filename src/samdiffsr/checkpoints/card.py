@@ -14,6 +14,7 @@ from samdiffsr.config.schema import Run
 from samdiffsr.core.layout import Layout
 from samdiffsr.data.catalogue import sources
 from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.evaluation.protocol import PROTOCOL_METRICS
 
 
 def model_card(
@@ -124,7 +125,7 @@ def _scores(config: Config, run: Run, root: Path) -> list[dict[str, Any]]:
                 "mean": f"{values.mean():.{metric.decimals}f}",
                 "sd": f"{values.std():.{metric.decimals}f}" if len(values) > 1 else "",
                 "n": len(values),
-                "protocol": cell["protocol"].iloc[0] if key in ("psnr_y", "ssim_y") else "",
+                "protocol": cell["protocol"].iloc[0] if key in PROTOCOL_METRICS else "",
             }
         )
     return rows

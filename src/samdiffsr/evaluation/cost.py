@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from samdiffsr.core.files import read_json, write_csv
 from samdiffsr.evaluation.metrics import METRICS, CostMetric
-from samdiffsr.evaluation.scores import SET_COLUMNS
+from samdiffsr.evaluation.scores import SET_COLUMNS, set_row
 
 STEPS = 100_000  # that training time is given for
 
@@ -115,17 +115,17 @@ def cost(
             continue
         value, n, why, protocol = metric.function(records)
         rows.append(
-            {
-                "run": run,
-                "weights": record["weights"],
-                "dataset": dataset,
-                "metric": name,
-                "value": "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value),
-                "sd": "",
-                "n": n,
-                "why_empty": why,
-                "protocol": protocol,
-            }
+            set_row(
+                run=run,
+                weights=record["weights"],
+                dataset=dataset,
+                metric=name,
+                value=value,
+                sd=None,
+                n=n,
+                why_empty=why,
+                protocol=protocol,
+            )
         )
     write_csv(out, SET_COLUMNS, rows)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from samdiffsr.evaluation.metrics import METRICS, ImageMetric, NamedMetric
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.evaluation.recipe import ScoreRecipe
@@ -16,7 +18,7 @@ def too_small(images: Iterable[Sized], recipe: ScoreRecipe) -> str:
     protocol = Protocol.for_scale(recipe.scale, recipe.border)
     needs = {name: METRICS[name] for name in recipe.metrics}
     for image, height, width in images:
-        side = min(n - n % protocol.multiple for n in (height, width))
+        side = min(protocol.crop(np.empty((height, width), bool)).shape)
         for name, metric in needs.items():
             assert isinstance(metric, ImageMetric)
             removed = protocol.border if metric.bordered else 0

@@ -16,6 +16,9 @@ import numpy as np
 
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.registry import Registry, load
+from samdiffsr.data.resize import crop_to_multiple
+
+PROTOCOL_METRICS = ("psnr_y", "ssim_y")  # what protocols are compared by
 
 _LUMA = {"ycbcr": "Y(BT.601 studio)", "yiq": "Y(full range)"}
 
@@ -64,9 +67,9 @@ class Protocol:
         gray = ", gray full range" if self.gray_full_range else ""
         return f"{_LUMA[self.color]}, crop {self.border}, HR mod {self.multiple}{gray}"
 
-    def describe(self) -> str:
-        """Same as `name`."""
-        return self.name
+    def crop(self, hr: np.ndarray) -> np.ndarray:
+        """The top-left part of HR, (H, W, ...), whose sides are multiples of `multiple`: a view."""
+        return crop_to_multiple(hr, self.multiple)
 
     def align(self, sr: np.ndarray, hr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Crop HR to the protocol's multiple and check that SR has that size; borders stay.
@@ -83,21 +86,17 @@ class Protocol:
                 raise UserError(
                     f"{label} is {image.dtype} {image.shape}; it must be uint8 (height, width, 3)"
                 )
-        height, width = (n - n % self.multiple for n in hr.shape[:2])
-        if not height or not width:
+        cropped = self.crop(hr)
+        if not cropped.size:
             raise UserError(
                 f"HR is {_size(hr)}, smaller than the multiple {self.multiple} that it is cropped to"
             )
-        if sr.shape[:2] != (height, width):
+        if sr.shape != cropped.shape:
             raise UserError(
-                f"SR is {_size(sr)} but HR is {_size(hr)}, {width}x{height} after cropping to a multiple of "
+                f"SR is {_size(sr)} but HR is {_size(hr)}, {_size(cropped)} after cropping to a multiple of "
                 f"{self.multiple}; make SR from the LR image of the cropped HR (SR is never resized to fit)"
             )
-        return sr, hr[:height, :width]
-
-    def prepare(self, sr: np.ndarray, hr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`align`, then remove `border` pixels at each side of both images (for PSNR and SSIM)."""
-        return self.inside(*self.align(sr, hr))
+        return sr, cropped
 
     def inside(self, sr: np.ndarray, hr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Both images, of equal shape, without `border` pixels at each side; UserError if nothing is left."""
@@ -175,8 +174,8 @@ def _border(sr: np.ndarray, cropped: np.ndarray, hr: np.ndarray, scale: int) -> 
 
 def _mod8(sr: np.ndarray, cropped: np.ndarray, hr: np.ndarray, scale: int) -> Any:
     """Differs from the authors' at x2 only."""
-    height, width = (n - n % 8 for n in sr.shape[:2])
-    return sr[:height, :width], cropped[:height, :width], Protocol(multiple=8)
+    protocol = Protocol(multiple=8)
+    return protocol.crop(sr), protocol.crop(cropped), protocol
 
 
 def _yiq(sr: np.ndarray, cropped: np.ndarray, hr: np.ndarray, scale: int) -> Any:

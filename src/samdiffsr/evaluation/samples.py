@@ -25,14 +25,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import as_cell, write_csv
+from samdiffsr.core.files import write_csv
 from samdiffsr.data.store import Store
 from samdiffsr.evaluation import artifact as ldl
 from samdiffsr.evaluation.image import mse_rgb
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.evaluation.recipe import SamplesRecipe
-from samdiffsr.evaluation.scores import IMAGE_COLUMNS, NO_TRUTH
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS, NO_TRUTH, image_row
 from samdiffsr.sampling.recipe import DenoiserRecipe
 from samdiffsr.sampling.sample_set import SampleSet
 
@@ -180,18 +180,17 @@ def score_samples(
             found = {metric: METRICS[metric].function(drawn) for metric in recipe.metrics}
             values = {metric: value for metric, value in found.items() if math.isfinite(value)}
         for metric in recipe.metrics:
-            value = values.get(metric)
             rows.append(
-                {
-                    "run": run,
-                    "weights": sets[0].recipe.weights,
-                    "dataset": dataset,
-                    "image": as_cell(name),
-                    "metric": metric,
-                    "value": "" if value is None else f"{value:.{METRICS[metric].digits}f}",
-                    "why_empty": why if value is None else "",
-                    "protocol": f"{protocol.name}, {len(sets)} samples",
-                }
+                image_row(
+                    run=run,
+                    weights=sets[0].recipe.weights,
+                    dataset=dataset,
+                    image=name,
+                    metric=metric,
+                    value=values.get(metric),
+                    why_empty=why,
+                    protocol=f"{protocol.name}, {len(sets)} samples",
+                )
             )
     write_csv(out, IMAGE_COLUMNS, rows)
 

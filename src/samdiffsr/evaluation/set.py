@@ -29,7 +29,7 @@ from samdiffsr.evaluation.features import (
 from samdiffsr.evaluation.metrics import METRICS, SetMetric
 from samdiffsr.evaluation.protocol import Protocol
 from samdiffsr.evaluation.recipe import SetScoreRecipe
-from samdiffsr.evaluation.scores import NO_TRUTH, SET_COLUMNS
+from samdiffsr.evaluation.scores import NO_TRUTH, SET_COLUMNS, set_row
 from samdiffsr.sampling.sample_set import SampleSet
 
 log = logging.getLogger(__name__)
@@ -173,27 +173,24 @@ def score_sets(
         for name in recipe.metrics:
             metric = METRICS[name]
             assert isinstance(metric, SetMetric)
-            value, sd, reason = "", "", why
+            value, sd, reason = None, None, why
             if sets is not None:
                 try:
-                    found, spread = metric.function(*sets.pair(metric.extractor))
+                    value, sd = metric.function(*sets.pair(metric.extractor))
                 except _Empty as error:
                     reason = str(error)
-                else:
-                    value = f"{found:.{metric.digits}f}"
-                    sd = "" if spread is None else f"{spread:.{metric.digits}f}"
             rows.append(
-                {
-                    "run": run,
-                    "weights": samples.recipe.weights,
-                    "dataset": dataset,
-                    "metric": name,
-                    "value": value,
-                    "sd": sd,
-                    "n": len(present) if network is not None else 0,
-                    "why_empty": reason,
-                    "protocol": f"Inception features, {metric.extractor}, HR mod {protocol.multiple}",
-                }
+                set_row(
+                    run=run,
+                    weights=samples.recipe.weights,
+                    dataset=dataset,
+                    metric=name,
+                    value=value,
+                    sd=sd,
+                    n=len(present) if network is not None else 0,
+                    why_empty=reason,
+                    protocol=f"Inception features, {metric.extractor}, HR mod {protocol.multiple}",
+                )
             )
     write_csv(out, SET_COLUMNS, rows)
 
@@ -244,9 +241,7 @@ class _Sets:
 
     def _truth(self) -> Iterator[tuple[str, np.ndarray]]:
         for name in self._present:
-            image = self._store[self._store.index(name)]
-            height, width = (n - n % self._protocol.multiple for n in image.shape[:2])
-            yield name, np.asarray(image[:height, :width])
+            yield name, np.asarray(self._protocol.crop(self._store[self._store.index(name)]))
 
     def _restored(self) -> Iterator[tuple[str, np.ndarray]]:
         for name, image in self._truth():

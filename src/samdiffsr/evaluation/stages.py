@@ -10,19 +10,16 @@ from typing import Any
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.files import as_cell, write_csv
+from samdiffsr.core.files import write_csv
 from samdiffsr.data.resize import upscale
 from samdiffsr.data.store import Store
 from samdiffsr.evaluation.image import ImageMetrics, Pair, mse_rgb, score_image, unfit
-from samdiffsr.evaluation.metrics import METRICS
-from samdiffsr.evaluation.protocol import PROTOCOLS, Protocol, lay
+from samdiffsr.evaluation.protocol import PROTOCOL_METRICS, PROTOCOLS, Protocol, lay
 from samdiffsr.evaluation.recipe import ProtocolRecipe, ScoreRecipe
-from samdiffsr.evaluation.scores import IMAGE_COLUMNS, NO_TRUTH
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS, NO_TRUTH, image_row
 from samdiffsr.sampling.sample_set import SampleSet
 
 log = logging.getLogger(__name__)
-
-PROTOCOL_METRICS = ("psnr_y", "ssim_y")  # what protocols are compared by
 
 
 def score(
@@ -86,16 +83,16 @@ def score(
                 if value is not None and math.isnan(value):  # artifact_excess of a perfect image
                     value, why[metric] = None, "undefined for identical images"
                 rows.append(
-                    {
-                        "run": run,
-                        "weights": samples.recipe.weights,
-                        "dataset": dataset,
-                        "image": as_cell(name),
-                        "metric": metric,
-                        "value": "" if value is None else f"{value:.{METRICS[metric].digits}f}",
-                        "why_empty": why.get(metric, "") if value is None else "",
-                        "protocol": protocol.name if hr_image is not None else "",
-                    }
+                    image_row(
+                        run=run,
+                        weights=samples.recipe.weights,
+                        dataset=dataset,
+                        image=name,
+                        metric=metric,
+                        value=value,
+                        why_empty=why.get(metric, ""),
+                        protocol=protocol.name if hr_image is not None else "",
+                    )
                 )
         limit = recipe.stop_below_bicubic
         if limit is not None and below and (mean := sum(below) / len(below)) > limit:
@@ -151,16 +148,16 @@ def score_protocols(
                 except UserError as error:
                     raise UserError(f"{path}: {error}") from None
                 rows += [
-                    {
-                        "run": run,
-                        "weights": samples.recipe.weights,
-                        "dataset": f"{dataset}/{name}",
-                        "image": as_cell(image),
-                        "metric": metric,
-                        "value": "" if value is None else f"{value:.{METRICS[metric].digits}f}",
-                        "why_empty": NO_TRUTH if value is None else "",
-                        "protocol": words,
-                    }
+                    image_row(
+                        run=run,
+                        weights=samples.recipe.weights,
+                        dataset=f"{dataset}/{name}",
+                        image=image,
+                        metric=metric,
+                        value=value,
+                        why_empty=NO_TRUTH,
+                        protocol=words,
+                    )
                     for metric, value in values.items()
                 ]
     write_csv(out, IMAGE_COLUMNS, rows)

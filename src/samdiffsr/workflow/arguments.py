@@ -17,6 +17,7 @@ from samdiffsr.data.catalogue import WeightFile, sources, weights
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SamplesMetric, SetMetric, of_kind
 from samdiffsr.evaluation.named import WeightRow
+from samdiffsr.evaluation.protocol import PROTOCOL_METRICS
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
 from samdiffsr.models.registry import BACKBONES
 from samdiffsr.reporting.figures.registry import KINDS
@@ -263,7 +264,7 @@ def samples_scoring_code(config: Config) -> str:
 
 
 def protocol_scoring_code() -> str:
-    return scoring_fingerprint("samdiffsr.evaluation.stages", ("psnr_y", "ssim_y"))
+    return scoring_fingerprint("samdiffsr.evaluation.stages", PROTOCOL_METRICS)
 
 
 def cost_code() -> str:

@@ -43,9 +43,8 @@ class Samples:
 
     def truth(self, dataset: str, name: str) -> np.ndarray:
         """HR, uint8 (H, W, 3), cropped to the protocol's multiple."""
-        hr = self._truth[dataset][self._truth[dataset].index(name)]
-        height, width = (n - n % self._protocol.multiple for n in hr.shape[:2])
-        return hr[:height, :width]
+        truth = self._truth[dataset]
+        return self._protocol.crop(truth[truth.index(name)])
 
     def restored(self, row: FigureRow, dataset: str, name: str) -> np.ndarray | None:
         """One method's image, of the truth's size; None if it was not made. UserError if it was changed."""

@@ -20,6 +20,7 @@ from PIL import Image
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import TABLE
 from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.evaluation.protocol import PROTOCOL_METRICS
 from samdiffsr.reporting.frames import read, records
 from samdiffsr.reporting.page.images import comparisons, data_uri
 from samdiffsr.reporting.page.origin import origin
@@ -70,7 +71,7 @@ def report(
         )
         for table in recipe.tables
     ]
-    protocols = sorted({*rows["protocol"][rows["metric"].isin(["psnr_y", "ssim_y"])]} - {""})
+    protocols = sorted({*rows["protocol"][rows["metric"].isin(PROTOCOL_METRICS)]} - {""})
     made_from = origin(recipe, results, stores, protocols)
     images = {row["name"]: row["images"] for row in made_from["datasets"]}
     page = render(
