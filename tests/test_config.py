@@ -311,7 +311,7 @@ def test_crops_of_sets_that_are_not_tested_on_are_left_out_and_said(raw: dict[st
     recipe = figure_recipe(config, "figure5")
     assert [kept.model_dump(mode="json") for kept in recipe.crops] == [crop]
     assert recipe.notes == ("Crops of urban100 are left out: not tested on here.",)
-    assert figure_datasets(config, "figure5") == ["demo_test"]
+    assert figure_datasets(config, config.figures["figure5"]) == ["demo_test"]
 
 
 def test_srdiff_and_sam_diffsr_differ_in_nothing_but_the_masks(config: Config) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from samdiffsr.cli.app import main
 from samdiffsr.config.config import Config
-from samdiffsr.config.recipes.figures import figure_recipe
+from samdiffsr.config.recipes.figures import figure_datasets, figure_recipe
 from samdiffsr.config.recipes.report import report_recipe
 from samdiffsr.config.recipes.stages import dataset_recipe, lr_recipe, score_recipe
 from samdiffsr.config.recipes.tables import table_recipe
@@ -291,10 +291,12 @@ def test_nothing_of_it_is_found_among_the_training_images(world: Path) -> None:
     assert rows(world / "split.csv") == []
 
 
-@pytest.mark.parametrize("kind", ["crops", "artifacts"])
-def test_figures_of_images_show_what_there_is(world: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "shown"), [("crops", ["set"]), ("artifacts", [])])
+def test_figures_of_images_show_what_there_is(world: Path, kind: str, shown: list[str]) -> None:
     spec = {"kind": kind, "title": "Pictures", "variants": [*SHIFT], "count": 1}
-    recipe = figure_recipe(blind(figures={"figure_x": spec}), "figure_x")
+    config = blind(figures={"figure_x": spec})
+    assert figure_datasets(config, config.figures["figure_x"]) == shown
+    recipe = figure_recipe(config, "figure_x")
     inputs = {"manifests": [manifest(world, v) for v in SHIFT], "hr": [world / "stores/set/hr.json"]}
     draw(recipe, inputs, [world / f"{kind}.png"])
     assert (world / f"{kind}.png").stat().st_size > 1000
@@ -304,7 +306,9 @@ def test_the_gain_over_masks_has_no_data_set_to_show(world: Path, scores: list[P
     from samdiffsr.masks.statistics import SUMMARY_COLUMNS
 
     spec = {"kind": "mask_gain", "title": "Gain", "variants": ["sam_diffsr"], "control": "srdiff"}
-    recipe = figure_recipe(blind(figures={"figure_x": spec}), "figure_x")
+    config = blind(figures={"figure_x": spec})
+    assert figure_datasets(config, config.figures["figure_x"]) == []
+    recipe = figure_recipe(config, "figure_x")
     (world / "statistics.csv").write_text(",".join(SUMMARY_COLUMNS) + "\n")
     draw(recipe, {"scores": [], "statistics": [world / "statistics.csv"]}, [world / "gain.png"])
     assert (world / "gain.png").stat().st_size > 1000

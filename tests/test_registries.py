@@ -16,16 +16,22 @@ from samdiffsr.config.recipes.figures import figure_recipe
 from samdiffsr.config.recipes.stages import score_recipe
 from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import write_csv
 from samdiffsr.evaluation.image import ImageMetrics, Pair
 from samdiffsr.evaluation.metrics import METRICS, ImageMetric
+from samdiffsr.evaluation.scores import IMAGE_COLUMNS, image_row
 from samdiffsr.evaluation.stages import score
 from samdiffsr.reporting.figures.draw import draw
-from samdiffsr.reporting.figures.recipe import FigureRecipe
+from samdiffsr.reporting.figures.recipe import OfImages
 from samdiffsr.reporting.figures.registry import KINDS, Kind
+from samdiffsr.reporting.figures.spec import OfTables
 from samdiffsr.reporting.figures.style import Inputs, Page, page
+from samdiffsr.reporting.frames import read_scores
 from samdiffsr.reporting.tables.differences import differences
 from samdiffsr.reporting.tables.gather import gather
 from samdiffsr.reporting.tables.render import markdown
+from samdiffsr.workflow import arguments
+from samdiffsr.workflow.inputs import figures as inputs
 from tests.report_example import PUBLISHED, example_config, make_example
 
 
@@ -34,17 +40,18 @@ def brightest(pair: Pair, metrics: ImageMetrics) -> float:
     return float(pair.sr.max())
 
 
-def lines(recipe: FigureRecipe, inputs: Inputs) -> Page:
-    """The toy kind of figure."""
-    figure = page(3, 2)
-    figure.subplots().plot([0, 1], [1, 0])
-    return Page(figure, ["A toy."])
+def lines(recipe: OfImages, inputs: Inputs) -> Page:
+    """The toy kind of figure: the mean score of each method of its tables."""
+    figure, scores = page(3, 2), read_scores(inputs["scores"])
+    means = [scores[scores["run"].isin(row.runs)]["number"].mean() for row in recipe.rows]
+    figure.subplots().plot(means)
+    return Page(figure, [f"Means: {', '.join(f'{mean:.1f}' for mean in means)}."])
 
 
 @pytest.fixture
 def toys() -> Iterator[None]:
     METRICS.register("toy", ImageMetric("Toy", f"{__name__}:brightest", 1, +1, "grey levels", ratio=True))
-    KINDS.register("toy", Kind(f"{__name__}:lines"))
+    KINDS.register("toy", Kind(f"{__name__}:lines", OfTables, OfImages, ("table_scores",)))
     yield
     METRICS.remove("toy")
     KINDS.remove("toy")
@@ -88,13 +95,35 @@ def _lr(stores: Path) -> None:
 
 
 @pytest.mark.usefixtures("toys")
-def test_a_toy_kind_of_figure_is_drawn(tmp_path: Path) -> None:
-    config = example_config(figures={"figure_toy": {"kind": "toy", "title": "Playing"}})
-    draw(figure_recipe(config, "figure_toy"), {}, [tmp_path / "toy.png"])
+def test_a_toy_kind_of_figure_is_drawn_from_the_scores_of_its_tables(tmp_path: Path) -> None:
+    figure = {"kind": "toy", "title": "Playing", "tables": ["table4", "table2"]}
+    config = example_config(figures={"figure_toy": figure})
+    runs = ("srdiff-x4-s0", "bicubic-x4-s0", "sam_diffsr-x4-s0")  # the first is in both tables
+    asked = inputs.figure(config, "figure_toy")
+    assert asked == {"scores": [f"results/made/scores/{run}/set.csv" for run in runs]}
+    assert arguments.figure(config, "figure_toy") == ["--inputs", *(f"scores={p}" for p in asked["scores"])]
+    files = []
+    for level, run in enumerate(runs):
+        row = image_row(
+            run=run, weights="ema", dataset="set", image="a", metric="psnr_y", value=level + 0.5,
+            why_empty="", protocol="",
+        )  # fmt: skip
+        files.append(tmp_path / f"{run}.csv")
+        write_csv(files[-1], IMAGE_COLUMNS, [row])
+    draw(figure_recipe(config, "figure_toy"), {"scores": files}, [tmp_path / "toy.png"])
     with Image.open(tmp_path / "toy.png") as image:
         assert image.size == (900, 600)
         assert image.info["Title"] == "Playing"
-        assert image.info["Description"] == "Study made. A toy."
+        assert image.info["Description"].endswith("Means: 0.5, 1.5, 2.5.")
+
+
+@pytest.mark.usefixtures("toys")
+def test_what_each_kind_of_figure_reads_is_known() -> None:
+    assert {name for kind in KINDS.values() for name in kind.reads} == set(inputs.READS)
+    KINDS.replace("toy", Kind(f"{__name__}:lines", reads=("table_score",)))
+    config = example_config(figures={"figure_toy": {"kind": "toy", "title": "Playing"}})
+    with pytest.raises(UserError, match=r"input of figures 'table_score' is none of .*mean 'table_scores'"):
+        inputs.figure(config, "figure_toy")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from samdiffsr.core.registry import similar
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, NamedMetric
 from samdiffsr.models.registry import SRDiffUNet
-from samdiffsr.reporting.figures.spec import SPLIT, Figure, Metrics, Noise, Split
+from samdiffsr.reporting.figures.spec import SPLIT, Figure, Noise, OfTables, Split
 
 if TYPE_CHECKING:
     from samdiffsr.config.config import Config
@@ -127,7 +127,7 @@ def check_figure(config: Config, key: str, figure: Figure) -> None:
             raise ValueError(
                 f"{where}.{field}: the diffusion has {most} steps, not {max(getattr(figure, field))}"
             )
-    if isinstance(figure, Metrics) and len({config.tables[name].scale for name in figure.tables}) > 1:
+    if isinstance(figure, OfTables) and len({config.tables[name].scale for name in figure.tables}) > 1:
         raise ValueError(f"{where}.tables: their scale factors differ")
     if isinstance(figure, Noise) and (numbers := config.variants[figure.variant].encoding.channels) > 1:
         raise ValueError(

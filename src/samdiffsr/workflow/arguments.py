@@ -286,7 +286,7 @@ def figure(config: Config, figure: str) -> list[str]:
         f"{use}={path}"
         for use, found in figures.figure(config, figure).items()
         if use != "beside"
-        for path in ([found] if isinstance(found, str) else found)
+        for path in found
     ]
     return ["--inputs", *pairs] if pairs else []
 

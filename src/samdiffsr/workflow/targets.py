@@ -8,7 +8,7 @@ from pathlib import Path
 from samdiffsr.config.config import Config
 from samdiffsr.core import layout
 from samdiffsr.core.layout import Layout, files
-from samdiffsr.reporting.figures.spec import Masks
+from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.workflow.inputs import stores
 from samdiffsr.workflow.inputs.results import scores
 from samdiffsr.workflow.inputs.split import with_variants
@@ -40,7 +40,7 @@ def masks(config: Config) -> list[str]:
     """The regions of the training images at all quality levels, their statistics and figures."""
     place, names = Layout(config.study), training_masks(config)
     stems = [layout.regions(config.chosen.train_set, name) for name in names]
-    drawn = [name for name, spec in config.figures.items() if isinstance(spec, Masks)]
+    drawn = [name for name, spec in config.figures.items() if "regions" in KINDS[spec.kind].reads]
     return [
         *(f for stem in stems for f in files(stem, layout.REGIONS)),
         place.all_mask_statistics(),

@@ -14,7 +14,7 @@ from samdiffsr.config.recipes.tables import claimed, row_recipe
 from samdiffsr.config.tables import Row as RowSpec
 from samdiffsr.reporting.figures import recipe
 from samdiffsr.reporting.figures.registry import KINDS
-from samdiffsr.reporting.figures.spec import Artifacts, Crop, Figure, MaskGain, OfRuns, Steps
+from samdiffsr.reporting.figures.spec import Crop, Figure, OfRuns
 
 
 def figure_recipe(config: Config, figure: str) -> recipe.FigureRecipe:
@@ -29,26 +29,18 @@ def figure_recipe(config: Config, figure: str) -> recipe.FigureRecipe:
     )
 
 
-def figure_datasets(config: Config, figure: str) -> list[str]:
+def figure_datasets(config: Config, spec: Any) -> list[str]:
     """Data sets whose scores or images the figure needs."""
-    return _datasets(config, config.figures[figure])
-
-
-def figure_points(config: Config, figure: str) -> list[tuple[str, int]]:
-    """(variant, network calls) of a figure of kind `steps`; the study's own number is among them."""
-    return _calls(config, config.figures[figure])
-
-
-def _datasets(config: Config, spec: Any) -> list[str]:
     if crops := _crops(config, spec):
         return list(dict.fromkeys(crop.dataset for crop in crops))
     found = config.tested(spec.datasets)
-    if isinstance(spec, Artifacts | MaskGain):
+    if spec.with_truth:
         found = config.with_truth(found)
-    return found[:1] if isinstance(spec, Steps) else found
+    return found[:1] if spec.one_dataset else found
 
 
-def _calls(config: Config, spec: Any) -> list[tuple[str, int]]:
+def figure_points(config: Config, spec: Any) -> list[tuple[str, int]]:
+    """(variant, network calls) of a figure of kind `steps`; the study's own number is among them."""
     calls = sorted({*spec.steps, config.chosen.sampling.steps or config.diffusion.steps})
     return [(variant, n) for variant in spec.variants for n in calls]
 
@@ -121,11 +113,12 @@ def _pairs(config: Config, spec: Any) -> tuple[recipe.ClaimedPair, ...]:
 
 def _points(config: Config, spec: Any) -> tuple[recipe.Point, ...]:
     return tuple(
-        recipe.Point(row=spec.variants.index(name), steps=calls) for name, calls in _calls(config, spec)
+        recipe.Point(row=spec.variants.index(name), steps=calls)
+        for name, calls in figure_points(config, spec)
     )
 
 
-def _curves(config: Config, spec: Any) -> tuple[recipe.Curve, ...]:
+def figure_curves(config: Config, spec: Any) -> tuple[recipe.Curve, ...]:
     """Each training whose curve is shown: the variants' encoders, then their denoisers."""
     curves = []
     for encoder in dict.fromkeys(config.variants[name].encoder for name in spec.variants):
@@ -158,7 +151,7 @@ FIELDS: dict[str, Callable[[Config, Figure], Any]] = {
         _row(config, name, _scale(config, spec)) for name in _variants(config, spec)
     ),
     "datasets": lambda config, spec: tuple(
-        recipe.Shown(name=n, label=config.dataset_label(n)) for n in _datasets(config, spec)
+        recipe.Shown(name=n, label=config.dataset_label(n)) for n in figure_datasets(config, spec)
     ),
     "control": lambda config, spec: _row(config, spec.control, spec.scale),  # type: ignore[attr-defined]
     "levels": _levels,
@@ -166,5 +159,5 @@ FIELDS: dict[str, Callable[[Config, Figure], Any]] = {
     "pairs": _pairs,
     "differences": lambda config, spec: claimed(config.tables[spec.tables[0]]),  # type: ignore[attr-defined]
     "points": _points,
-    "curves": _curves,
+    "curves": figure_curves,
 }

@@ -19,11 +19,18 @@ from samdiffsr.reporting.figures import recipe, spec
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of figure; code: "module:function", function(recipe, inputs: style.Inputs) -> style.Page."""
+    """One kind of figure.
+
+    Args:
+        code: "module:function", function(recipe, inputs: style.Inputs) -> style.Page.
+        spec: what config.yaml may say of it. recipe: what its function is told.
+        reads: what its function is given, by the names in `workflow.inputs.figures.READS`.
+    """
 
     code: str
     spec: type[spec.Figure] = spec.Figure
     recipe: type[recipe.FigureRecipe] = recipe.FigureRecipe
+    reads: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -35,19 +42,26 @@ _ROOM = "samdiffsr.reporting.figures"
 KINDS: Registry[Kind] = Registry(
     "kind of figure",
     {
-        "noise": Kind(f"{_ROOM}.noise:draw", spec.Noise, recipe.NoiseRecipe),
+        "noise": Kind(f"{_ROOM}.noise:draw", spec.Noise, recipe.NoiseRecipe, ("structure",)),
         "modulation": Kind(f"{_ROOM}.modulation:draw", spec.Modulation, recipe.ModulationRecipe),
-        "crops": Kind(f"{_ROOM}.crops:draw", spec.Crops, recipe.CropsRecipe),
-        "artifacts": Kind(f"{_ROOM}.artifacts:draw", spec.Artifacts, recipe.ArtifactsRecipe),
-        "masks": Kind(f"{_ROOM}.masks:draw", spec.Masks, recipe.MasksRecipe),
-        "metrics": Kind(f"{_ROOM}.metrics:draw", spec.Metrics, recipe.MetricsRecipe),
-        "published": Kind(f"{_ROOM}.published:draw", spec.Published, recipe.PublishedRecipe),
-        "seeds": Kind(f"{_ROOM}.seeds:draw", spec.Seeds, recipe.SeedsRecipe),
-        "split": Kind(f"{_ROOM}.split:draw", spec.Split, recipe.SplitRecipe),
-        "mask_gain": Kind(f"{_ROOM}.gain:draw", spec.MaskGain, recipe.MaskGainRecipe),
-        "steps": Kind(f"{_ROOM}.steps:draw", spec.Steps, recipe.StepsRecipe),
-        "curves": Kind(f"{_ROOM}.curves:draw", spec.Curves, recipe.CurvesRecipe),
-        "rules": Kind(f"{_ROOM}.rules:draw", spec.Rules),
+        "crops": Kind(f"{_ROOM}.crops:draw", spec.Crops, recipe.CropsRecipe, ("images",)),
+        "artifacts": Kind(f"{_ROOM}.artifacts:draw", spec.Artifacts, recipe.ArtifactsRecipe, ("images",)),
+        "masks": Kind(f"{_ROOM}.masks:draw", spec.Masks, recipe.MasksRecipe, ("regions",)),
+        "metrics": Kind(f"{_ROOM}.metrics:draw", spec.Metrics, recipe.MetricsRecipe, ("tables", "published")),
+        "published": Kind(
+            f"{_ROOM}.published:draw",
+            spec.Published,
+            recipe.PublishedRecipe,
+            ("tables", "differences", "published"),
+        ),
+        "seeds": Kind(f"{_ROOM}.seeds:draw", spec.Seeds, recipe.SeedsRecipe, ("table_scores",)),
+        "split": Kind(f"{_ROOM}.split:draw", spec.Split, recipe.SplitRecipe, ("table_scores",)),
+        "mask_gain": Kind(
+            f"{_ROOM}.gain:draw", spec.MaskGain, recipe.MaskGainRecipe, ("scores", "mask_statistics")
+        ),
+        "steps": Kind(f"{_ROOM}.steps:draw", spec.Steps, recipe.StepsRecipe, ("steps",)),
+        "curves": Kind(f"{_ROOM}.curves:draw", spec.Curves, recipe.CurvesRecipe, ("curves",)),
+        "rules": Kind(f"{_ROOM}.rules:draw", spec.Rules, reads=("rule_graph",)),
     },
 )
 

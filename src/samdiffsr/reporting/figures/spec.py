@@ -52,6 +52,8 @@ class Figure(Strict):
     """Heading of the figure."""
     masked: ClassVar[tuple[str, ...]] = ()  # fields whose variants must have masks
     denoisers: ClassVar[bool] = False  # whether its variants must be trained denoisers
+    with_truth: ClassVar[bool] = False  # whether it leaves out data sets without truth
+    one_dataset: ClassVar[bool] = False  # whether it shows the first of its data sets alone
 
     @property
     def shown_metrics(self) -> set[str]:
@@ -72,6 +74,15 @@ class OfRuns(Figure):
 class OfImages(OfRuns):
     """A figure of what they do to test images."""
 
+    datasets: tuple[Name, ...] = ()
+    """Data sets to show, of those that the study tests on. If it tests on none of them: all its test sets."""
+
+
+class OfTables(Figure):
+    """A figure of what tables show."""
+
+    tables: tuple[Name, ...] = Field(min_length=1)
+    """Tables whose methods and scores are shown. All must have the same scale factor."""
     datasets: tuple[Name, ...] = ()
     """Data sets to show, of those that the study tests on. If it tests on none of them: all its test sets."""
 
@@ -109,6 +120,7 @@ class Crops(OfImages):
 class Artifacts(OfImages):
     """Artifact maps."""
 
+    with_truth = True
     images: tuple[str, ...] = ()
     """Test images. Empty: the `count` images whose scores differ most."""
     count: Positive = 2
@@ -124,13 +136,11 @@ class Masks(Figure):
     """Number of images to choose."""
 
 
-class Metrics(Figure):
+class Metrics(OfTables):
     """Metric against metric."""
 
     tables: tuple[Name, ...] = Field(min_length=1)
     """Tables that hold the metrics. All must have the same scale factor."""
-    datasets: tuple[Name, ...] = ()
-    """Data sets to show, of those that the study tests on. If it tests on none of them: all its test sets."""
     metrics: tuple[MetricName, ...] = Field(min_length=1)
     """Metrics to show."""
     against: Literal[""] | MetricName = ""
@@ -154,33 +164,30 @@ def _subtracted(name: str) -> str:
     return name
 
 
-class Seeds(Figure):
+class Seeds(OfTables):
     """The difference with each seed, the interval of methods, and what so many seeds can find."""
 
     tables: tuple[Name, ...] = Field(min_length=1, max_length=1)
     """The table whose `differences` are shown."""
     metric: Annotated[str, AfterValidator(_subtracted)] = "psnr_y"
     """Metric to show."""
-    datasets: tuple[Name, ...] = ()
-    """Data sets to show, of those that the study tests on. If it tests on none of them: all its test sets."""
 
 
 SPLIT = ("mean_error", "sample_variance")  # the parts of a sample's squared error
 
 
-class Split(Figure):
+class Split(OfTables):
     """The squared error of several samples, split into that of their mean and their variance."""
 
     tables: tuple[Name, ...] = Field(min_length=1, max_length=1)
     """The table with `samples` whose scores are shown; it must ask for `mean_error` and `sample_variance`."""
-    datasets: tuple[Name, ...] = ()
-    """Data sets to show, of those that the study tests on. If it tests on none of them: all its test sets."""
 
 
 class MaskGain(OfImages):
     """Gain over a control, against properties of the masks."""
 
     masked = ("variants",)
+    with_truth = True
     control: Name
     """Variant to compare with."""
     metric: MetricOfImages = "psnr_y"
@@ -193,6 +200,7 @@ class Steps(OfImages):
     """Quality against sampling steps and time."""
 
     denoisers = True
+    one_dataset = True
     steps: tuple[Positive, ...] = Field(min_length=1)
     """Network calls for one image, sampled for this figure. The study's own number is always shown too."""
     metrics: tuple[MetricName, ...] = ("psnr_y",)

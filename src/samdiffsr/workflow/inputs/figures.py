@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from samdiffsr.config.config import Config
-from samdiffsr.config.recipes.figures import figure_datasets, figure_points, figure_recipe
+from samdiffsr.config.recipes.figures import figure_curves, figure_datasets, figure_points
 from samdiffsr.core import layout
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Layout
+from samdiffsr.core.registry import Registry
 from samdiffsr.evaluation.metrics import SetMetric, of_kind
-from samdiffsr.reporting.figures.recipe import CurvesRecipe
-from samdiffsr.reporting.figures.spec import (
-    Artifacts,
-    Crops,
-    Curves,
-    Figure,
-    MaskGain,
-    Masks,
-    Metrics,
-    Noise,
-    Published,
-    Rules,
-    Seeds,
-    Split,
-    Steps,
-)
+from samdiffsr.reporting.figures.registry import KINDS
+from samdiffsr.reporting.figures.spec import Curves, Figure, MaskGain, Noise, OfImages, Steps
 from samdiffsr.workflow.inputs.results import scores, table_scores
 from samdiffsr.workflow.inputs.stores import Files, image_store, region_store, structure
 from samdiffsr.workflow.targets import level_regions
-
-PUBLISHED: Files = {"published": layout.PUBLISHED, "beside": layout.ERRATA}
 
 
 def figure_of(config: Config, figure: str) -> Figure:
@@ -37,64 +25,18 @@ def figure_of(config: Config, figure: str) -> Figure:
     return config.figures[figure]
 
 
-def figure(config: Config, figure: str) -> Files:
+def figure(config: Config, figure: str) -> dict[str, list[str]]:
     """All that a figure shows, beside its recipe."""
-    spec, place = figure_of(config, figure), Layout(config.study)
-    if isinstance(spec, Noise):
-        return _noise(config, spec)
-    if isinstance(spec, Masks):
-        stores = [region_store(stem) for stem in level_regions(config)]
-        members = [file for _, *rest in stores for file in rest]
-        return _truth(config.chosen.train_set, *members) | {"labels": [index for index, *_ in stores]}
-    if isinstance(spec, Crops | Artifacts):
-        datasets = figure_datasets(config, figure)
-        truths = [image_store(layout.hr(dataset)) for dataset in datasets]
-        return {
-            "manifests": [
-                _shown(config, variant, spec.scale, dataset, layout.SAMPLES[0])
-                for variant in spec.variants
-                for dataset in datasets
-            ],
-            "hr": [index for index, _ in truths],
-            "beside": [data for _, data in truths],
-        }
-    if isinstance(spec, Metrics):
-        return {"tables": [place.table(name, "tidy") for name in spec.tables]} | PUBLISHED
-    if isinstance(spec, Published):
-        return {
-            "tables": [place.table(name, "tidy") for name in spec.tables],
-            "differences": [place.table(name, "differences") for name in spec.tables],
-        } | PUBLISHED
-    if isinstance(spec, Seeds | Split):
-        return {"scores": table_scores(config, spec.tables[0])}
-    if isinstance(spec, MaskGain):
-        return {
-            "scores": [
-                path
-                for variant in (*spec.variants, spec.control)
-                for dataset in figure_datasets(config, figure)
-                for path in scores(config, variant, spec.scale, dataset)
-            ],
-            "statistics": place.all_mask_statistics(),
-        }
-    if isinstance(spec, Steps):
-        return _steps(config, figure, spec)
-    if isinstance(spec, Curves) and config.checkpoint_source == "trained":
-        recipe = figure_recipe(config, figure)
-        assert isinstance(recipe, CurvesRecipe)
-        return {"curves": [place.curve(curve.folder, curve.name) for curve in recipe.curves]}
-    if isinstance(spec, Rules):
-        return {"graph": place.rule_graph()}
-    return {}
+    spec = figure_of(config, figure)
+    found: dict[str, list[str]] = {}
+    for name in KINDS[spec.kind].reads:
+        for use, files in READS[name](config, spec).items():
+            found.setdefault(use, []).extend([files] if isinstance(files, str) else files)
+    return found
 
 
-def _truth(dataset: str, *beside: str) -> Files:
-    """A data set's HR images."""
-    index, data = image_store(layout.hr(dataset))
-    return {"hr": index, "beside": [data, *beside]}
-
-
-def _noise(config: Config, spec: Noise) -> Files:
+def _structure(config: Config, spec: Noise) -> Files:
+    """A variant's masks of the training images, at its largest scale factor."""
     train_set, scale = config.chosen.train_set, config.scales(spec.variant)[-1]
     mask_set = config.mask_set(spec.variant)
     assert mask_set is not None  # config.yaml was checked
@@ -103,20 +45,70 @@ def _noise(config: Config, spec: Noise) -> Files:
     return _truth(train_set, *members) | {"labels": index, "values": found["values"]}
 
 
+def _regions(config: Config, spec: Figure) -> Files:
+    """The masks of the training images at each level of quality."""
+    stores = [region_store(stem) for stem in level_regions(config)]
+    members = [file for _, *rest in stores for file in rest]
+    return _truth(config.chosen.train_set, *members) | {"labels": [index for index, *_ in stores]}
+
+
+def _images(config: Config, spec: OfImages) -> Files:
+    """The variants' images, and the truth."""
+    datasets = figure_datasets(config, spec)
+    truths = [image_store(layout.hr(dataset)) for dataset in datasets]
+    return {
+        "manifests": [
+            _shown(config, variant, spec.scale, dataset, layout.SAMPLES[0])
+            for variant in spec.variants
+            for dataset in datasets
+        ],
+        "hr": [index for index, _ in truths],
+        "beside": [data for _, data in truths],
+    }
+
+
+def _of_tables(use: str, kind: str) -> Callable[[Config, Any], Files]:
+    """A file of each table that the figure names."""
+    return lambda config, spec: {use: [Layout(config.study).table(name, kind) for name in spec.tables]}
+
+
+def _table_scores(config: Config, spec: Any) -> Files:
+    """The scores that the tables show, each file once."""
+    return {"scores": list(dict.fromkeys(p for name in spec.tables for p in table_scores(config, name)))}
+
+
+def _scores(config: Config, spec: MaskGain) -> Files:
+    """The scores of all seeds of the variants, and of the control."""
+    return {
+        "scores": [
+            path
+            for variant in (*spec.variants, spec.control)
+            for dataset in figure_datasets(config, spec)
+            for path in scores(config, variant, spec.scale, dataset)
+        ]
+    }
+
+
+def _truth(dataset: str, *beside: str) -> Files:
+    """A data set's HR images."""
+    index, data = image_store(layout.hr(dataset))
+    return {"hr": index, "beside": [data, *beside]}
+
+
 def _shown(config: Config, variant: str, scale: int, dataset: str, suffix: str) -> str:
     """The images that figures show of a variant: the first seed's, headline weights."""
     run, weights = config.runs(variant, scale)[0], config.weights(variant)[0]
     return Layout(config.study).samples(run.name, weights, dataset) + suffix
 
 
-def _steps(config: Config, figure: str, spec: Steps) -> Files:
+def _steps(config: Config, spec: Steps) -> Files:
     """Scores and times for each number of steps; those of the study's own number are the tables'."""
-    place, dataset = Layout(config.study), figure_datasets(config, figure)[0]
+    place, dataset = Layout(config.study), figure_datasets(config, spec)[0]
     own = config.chosen.sampling.steps or config.diffusion.steps
     found: dict[str, list[str]] = {"scores": [], "timings": []}
     if of_kind(spec.metrics, SetMetric):
         found["sets"] = []
-    for variant, steps in figure_points(config, figure):
+    for variant, steps in figure_points(config, spec):
         run, weights = config.runs(variant, spec.scale)[0], config.weights(variant)[0]
         if steps == own:
             paths = {
@@ -134,3 +126,31 @@ def _steps(config: Config, figure: str, spec: Steps) -> Files:
         for use in found:
             found[use].append(paths[use])
     return {**found}
+
+
+def _curves(config: Config, spec: Curves) -> Files:
+    """Those of the variants' trainings, if this study trained."""
+    if config.checkpoint_source != "trained":
+        return {}
+    place = Layout(config.study)
+    return {"curves": [place.curve(curve.folder, curve.name) for curve in figure_curves(config, spec)]}
+
+
+# what a kind of figure says that it reads -> function(config, what config.yaml says of the figure) -> files
+READS: Registry[Callable[[Config, Any], Files]] = Registry(
+    "input of figures",
+    {
+        "structure": _structure,
+        "regions": _regions,
+        "images": _images,
+        "tables": _of_tables("tables", "tidy"),
+        "differences": _of_tables("differences", "differences"),
+        "published": lambda config, spec: {"published": layout.PUBLISHED, "beside": layout.ERRATA},
+        "table_scores": _table_scores,
+        "scores": _scores,
+        "mask_statistics": lambda config, spec: {"statistics": Layout(config.study).all_mask_statistics()},
+        "steps": _steps,
+        "curves": _curves,
+        "rule_graph": lambda config, spec: {"graph": Layout(config.study).rule_graph()},
+    },
+)
