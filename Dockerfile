@@ -10,8 +10,8 @@ WORKDIR /opt/samdiffsr
 COPY envs/bootstrap.lock envs/requirements.lock envs/
 RUN python -m venv .venv \
     && .venv/bin/python -m pip install --no-cache-dir --require-hashes -r envs/bootstrap.lock \
-    && .venv/bin/uv pip install --no-cache --compile-bytecode --python .venv/bin/python --require-hashes \
-       -r envs/requirements.lock
+    && .venv/bin/uv pip install --no-cache --compile-bytecode --python .venv/bin/python \
+       --require-hashes -r envs/requirements.lock
 COPY . .
 RUN .venv/bin/uv pip install --compile-bytecode --python .venv/bin/python --no-deps --no-build-isolation .
 ENV PATH=/opt/samdiffsr/.venv/bin:$PATH

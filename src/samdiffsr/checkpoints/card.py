@@ -36,6 +36,7 @@ def model_card(
         label=variant.label,
         scale=run.scale,
         seed=run.seed,
+        steps=config.chain(run.variant).steps if variant.kind == "denoiser" else None,
         run=run.name,
         study=config.study,
         about=config.chosen.about,
