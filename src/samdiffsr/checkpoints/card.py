@@ -60,10 +60,9 @@ def model_card(
 
 
 def _front(config: Config, run: Run, rows: list[dict[str, Any]], licence: str) -> dict[str, Any]:
-    task = {"type": "image-to-image", "name": "Image super-resolution"}
     results = [
         {
-            "task": task,
+            "task": {"type": "image-to-image", "name": "Image super-resolution"},
             "dataset": {"type": name, "name": config.dataset_label(name)},
             "metrics": [
                 {"type": row["key"], "name": row["metric"], "value": float(row["mean"])}
