@@ -38,7 +38,7 @@ from samdiffsr.reporting.tables.differences import COLUMNS
 from samdiffsr.sampling.restorers import encoder_restorer
 from samdiffsr.sampling.upscale.command import upscale_images
 from samdiffsr.sampling.upscale.models import RELEASED, find_models
-from tests.workflow import ROOT, TINY
+from tests.workflow import ROOT, TINY, tiny
 
 RUN = Run(variant="sam_diffsr", scale=4, seed=0)
 SCORE = "run,weights,dataset,image,metric,value,why_empty,protocol\n"
@@ -126,13 +126,13 @@ def test_upscale_takes_the_folder_and_gives_the_same_image(
     for name in ("model.safetensors", "encoder.safetensors"):
         sizes = [(tmp_path / kind / name).stat().st_size for kind in ("hub", "half")]
         assert 0.2 < sizes[1] / sizes[0] < 0.45
-    with pytest.raises(UserError, match="holds no raw weights; use ema"):
+    with pytest.raises(UserError, match="holds no raw weights; `samdiffsr release --half` leaves them out"):
         _large(study, tmp_path / "d.png", tmp_path / "half", "raw")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "encoder.safetensors"])
 def test_a_changed_bit_is_found(config: Config, study: Path, tmp_path: Path, name: str) -> None:
-    hub.write(config, RUN, tmp_path / "hub", study, half=True)
+    hub.write(config, RUN, tmp_path / "hub", study)
     _flip(tmp_path / "hub" / name)
     with pytest.raises(UserError, match=r"damaged|encoder it was trained with"):
         _large(study, tmp_path / "a.png", tmp_path / "hub")
@@ -141,11 +141,21 @@ def test_a_changed_bit_is_found(config: Config, study: Path, tmp_path: Path, nam
     assert not (study / "checkpoints").exists()
 
 
+@pytest.fixture
+def averaged(tmp_path: Path) -> Path:
+    """The tiny configuration, sampled with averaged weights alone."""
+    return tiny(tmp_path / "averaged.yaml", studies={"demo": {"sampling": {"weights": ["ema"]}}})
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_a_study_takes_the_folder_as_released(
-    config: Config, study: Path, tmp_path: Path, half: bool
+    config: Config, averaged: Path, study: Path, tmp_path: Path, half: bool
 ) -> None:
     hub.write(config, RUN, tmp_path / "hub", study, half=half)
+    if half:  # before anything is sampled
+        with pytest.raises(UserError, match=r"averaged weights alone; set sampling\.weights: \[ema\]"):
+            hub.take(config, tmp_path / "hub", study)
+        config = configured(ROOT / "config.yaml", [averaged])
     targets = hub.take(config, tmp_path / "hub", study)
     released = config.model_copy(update={"checkpoint_source": "released"})
     assert targets == [released_path(released, kind, RUN) for kind in ("encoders", "runs")]
@@ -154,6 +164,15 @@ def test_a_study_takes_the_folder_as_released(
     hub.write(released, RUN, tmp_path / "again", study)
     again = (tmp_path / "again/model.safetensors").read_bytes()
     assert again == (tmp_path / "hub/model.safetensors").read_bytes()
+
+
+def test_half_a_release_of_a_run_that_is_reported_with_its_last_weights_is_refused(
+    study: Path, tmp_path: Path
+) -> None:
+    overlay = tiny(tmp_path / "raw.yaml", studies={"demo": {"sampling": {"weights": ["raw"]}}})
+    with pytest.raises(UserError, match="reported with its last step's weights; leave out --half"):
+        hub.write(configured(ROOT / "config.yaml", [overlay]), RUN, tmp_path / "hub", study, half=True)
+    assert not (tmp_path / "hub").exists()
 
 
 def test_a_folder_that_does_not_fit_the_study_is_refused(config: Config, study: Path, tmp_path: Path) -> None:
@@ -256,11 +275,12 @@ def test_weights_beyond_16_bits_are_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["study"]
 
 
-def test_by_the_command_line(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_by_the_command_line(
+    averaged: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def call(*words: str) -> Any:
-        main(
-            [*words, "--config", str(study / "config.yaml"), "--configfile", str(TINY), "--root", str(study)]
-        )
+        options = "--config", study / "config.yaml", "--configfile", averaged, "--root", study
+        main([*words, *map(str, options)])
 
     call("release", RUN.name, "--hub", str(tmp_path / "hub"), "--half")
     call("import-hub", str(tmp_path / "hub"))
@@ -274,17 +294,38 @@ def test_by_the_command_line(study: Path, tmp_path: Path, capsys: pytest.Capture
 # ---- what `upscale` takes by default ----
 
 
-def test_upscales_own_network_is_in_the_repository_and_beats_bicubic(root: Path, tmp_path: Path) -> None:
-    """docs/study/data.md says how it is released."""
-    folder = tmp_path / RELEASED
-    shutil.copytree(root / RELEASED, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    pointer = read_pointer(folder / "model.safetensors.dvc")
-    assert pointer["remote"] == "project"
-    stored = root / "checkpoints/store/files/md5" / pointer["md5"][:2] / pointer["md5"][2:]
-    shutil.copyfile(stored, model := folder / "model.safetensors")
+NETWORKS = sorted(path.parent.name for path in (ROOT / RELEASED.parent).glob("*/config.json"))
+
+
+def _pulled(name: str, tmp_path: Path) -> Path:
+    """A network of `upscale` as `dvc pull -r project` brings it."""
+    given = ROOT / RELEASED.parent / name
+    folder = tmp_path / RELEASED.parent / name
+    shutil.copytree(given, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    for path in folder.glob("*.dvc"):
+        pointer = read_pointer(path)
+        assert pointer["remote"] == "project"
+        stored = ROOT / "checkpoints/store/files/md5" / pointer["md5"][:2] / pointer["md5"][2:]
+        shutil.copyfile(stored, path.with_suffix(""))
+    return folder
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_networks_of_upscale_are_in_the_repository_and_fit_its_study(name: str, tmp_path: Path) -> None:
+    """docs/study/data.md says how they are released."""
+    folder = _pulled(name, tmp_path)
     told = json.loads((folder / "config.json").read_text())
-    assert told["files"] == {"model.safetensors": sha256_file(model)}
+    assert told["files"] == {path.name: sha256_file(path) for path in folder.glob("*.safetensors")}
     assert told["dtype"] == "float16"
+    assert set(find_models(folder)) == ({"encoder"} if name == "rrdb" else {"encoder", "denoiser"})
+    (overlay := tmp_path / "study.yaml").write_text("study: upscale")
+    study = configured(ROOT / "config.yaml", [overlay])
+    assert len(hub.take(study, folder, tmp_path)) == len(told["files"])
+
+
+def test_there_are_three_networks_and_the_default_beats_bicubic(tmp_path: Path) -> None:
+    assert NETWORKS == ["rrdb", "sam_diffsr", "srdiff"]
+    folder = _pulled(RELEASED.name, tmp_path)
     make_demo(tmp_path / "demo")
     restore = encoder_restorer(find_models(folder)["encoder"], "ema", torch.device("cpu"), "float32")
     for path in sorted((tmp_path / "demo" / "test").glob("*.png")):

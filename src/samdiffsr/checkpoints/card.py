@@ -72,11 +72,12 @@ def _front(config: Config, run: Run, rows: list[dict[str, Any]], licence: str) -
         }
         for name in dict.fromkeys(row["name"] for row in rows)
     ]
+    drawn = config.variants[run.variant].kind == "denoiser"
     front: dict[str, Any] = {
         "license": licence,
         "pipeline_tag": "image-to-image",
         "library_name": "samdiffsr",
-        "tags": ["super-resolution", "diffusion", "sam-diffsr"],
+        "tags": ["super-resolution", *(["diffusion", "sam-diffsr"] if drawn else [])],
     }
     index = {"name": f"{config.variants[run.variant].label} x{run.scale}", "results": results}
     return front | ({"model-index": [index]} if results else {})

@@ -14,7 +14,7 @@ from typing import Any
 
 from samdiffsr import __version__
 from samdiffsr.checkpoints.card import model_card
-from samdiffsr.checkpoints.released import check_model, model_path, models_of, released_path
+from samdiffsr.checkpoints.released import STORED, check_model, model_path, models_of, released_path
 from samdiffsr.config.config import Config
 from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 CONFIG, CARD, LICENCE = "config.json", "README.md", "LICENSE"
 MODEL_TYPE = "samdiffsr"
-STORED = "stored"  # key of a model file's info: the type of its tensors, where it is not the trained one
 
 
 def write(
@@ -50,7 +49,7 @@ def write(
 
     Raises:
         UserError: the folder is there; the run is not trained, or with another configuration; weights that 16
-            bits cannot hold. Nothing is written then.
+            bits cannot hold; `half` of a run that is sampled with other weights. Nothing is written then.
     """
     files = {kind: root / path for kind, path in _models(config, run).items()}
     for kind, path in files.items():
@@ -60,6 +59,8 @@ def write(
     text = licence_file or root / LICENCE
     if not text.exists():
         raise UserError(f"{text}: no such file; give --licence-file")
+    if half and config.weights(run.variant)[0] != "ema":
+        raise UserError(f"{run.name}: is reported with its last step's weights; leave out --half")
     names = _names(files)
     with atomic_folder(folder) as part:
         hashes: dict[str, str] = {}
@@ -145,7 +146,8 @@ def _halve(source: Path, target: Path, encoder: str | None) -> None:
         if not torch.isfinite(tensor).all():
             raise UserError(f"{source}: {name} has values that 16 bits cannot hold; leave out --half")
     digests = dict(file.info["digests"]) | ({} if encoder is None else {"encoder": encoder})
-    info = {**file.info, "digests": digests, STORED: {"dtype": "float16", "of": file.sha256}}
+    stored = {"dtype": "float16", "weights": ["ema"], "of": file.sha256}
+    info = {**file.info, "digests": digests, STORED: stored}
     save_model(target, {}, averaged, info)
 
 

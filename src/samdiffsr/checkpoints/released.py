@@ -21,6 +21,7 @@ from samdiffsr.training.recipe import DenoiserRecipe, EncoderRecipe
 
 # Keys of a recipe that say how a machine computed and not what.
 MACHINE = ("precision",)
+STORED = "stored"  # key of a model file's info: what a release changed in how its tensors are kept
 
 
 def encoder_name(config: Config, run: Run) -> str:
@@ -77,8 +78,8 @@ def regions_digest(path: Path) -> str | None:
 def check_model(path: Path, config: Config, kind: Kind, run: Run, root: Path = Path()) -> dict[str, Any]:
     """Whether a model file is what config.yaml describes; returns its info.
 
-    Compared are the training recipe, the training images (as the manifests or the stores at hand have them)
-    and the training regions, if they are at hand.
+    Compared are the training recipe, the weights to sample with, the training images (as the manifests or the
+    stores at hand have them) and the training regions, if they are at hand.
 
     Raises:
         UserError: names the file and the first thing that differs.
@@ -97,6 +98,11 @@ def check_model(path: Path, config: Config, kind: Kind, run: Run, root: Path = P
         key, was, now = different[0]
         more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
         raise UserError(f"{path}: was trained with {key} {was}, config.yaml says {now}{more}; {cure}")
+    kept = info.get(STORED, {}).get("weights", config.weights(run.variant))
+    if not {*config.weights(run.variant)} <= {*kept}:
+        raise UserError(
+            f"{path}: holds averaged weights alone; set sampling.weights: [ema] in study {config.study!r}"
+        )
     digests, train_set = info["digests"], config.chosen.train_set
     wanted = config.images_digest(train_set)
     store = root / (hr(train_set) + STORE[0])

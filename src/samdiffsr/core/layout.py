@@ -60,10 +60,10 @@ TABLE = {
     "markdown": ".md",
     "latex": ".tex",
 }
-DATA = "data"  # what is external or costly; under DVC
+DATA = "data"  # what is external or costly; .dvcignore says what of it is under DVC
 WEIGHTS = "weights"  # the folder of networks' weight files
-DOWNLOADS = "work/downloads"  # archives, and what is there of them
-WRITTEN = (DATA, "work", "results", WEIGHTS, "checkpoints")  # the folders that anything is written to
+DOWNLOADS = "work/downloads"  # archives, whole or in part
+WRITTEN = (DATA, "work", "results", WEIGHTS, "checkpoints")  # where a killed job may leave temporary files
 KEPT = "results/kept"  # what is kept of studies, under git
 FEATURES = "work/features"  # what networks see in images, for FID and KID
 STORES = "work/stores"

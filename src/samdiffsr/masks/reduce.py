@@ -1,6 +1,6 @@
 """The structure map E_SAM of a part of an image, and the paper's "Reduce" (appendix B, Table 6).
 
-Whatever reads structure maps imports this; how the values of regions are found (encode.py) it need not know.
+Apart from encode.py, so that an edit of how values are found trains no encoder again.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ Network = TypeVar("Network", bound=Recipe)
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A trained network: `raw` and `ema` weights, and `info` (recipe, data digests, device, versions)."""
+    """A trained network: `ema` and mostly `raw` weights; `info`: recipe, data digests, device, versions."""
 
     path: Path
     info: dict[str, Any]
@@ -46,7 +46,9 @@ class ModelFile:
             prefix = f"{kind}."
             found = {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
         if not found:
-            raise UserError(f"{self.path}: holds no {kind} weights; use {'ema' if kind == 'raw' else 'raw'}")
+            raise UserError(
+                f"{self.path}: holds no {kind} weights; `samdiffsr release --half` leaves them out"
+            )
         return found
 
     def network(self, kind: type[Network]) -> Network:

@@ -23,7 +23,8 @@ class Kind:
 
     Args:
         code: "module:function", function(recipe, inputs: style.Inputs) -> style.Page.
-        spec: what config.yaml may say of it. recipe: what its function is told.
+        spec: what config.yaml may say of it.
+        recipe: what its function is told.
         reads: what its function is given, by the names in `workflow.inputs.figures.READS`.
     """
 
@@ -57,7 +58,10 @@ KINDS: Registry[Kind] = Registry(
         "seeds": Kind(f"{_ROOM}.seeds:draw", spec.Seeds, recipe.SeedsRecipe, ("table_scores",)),
         "split": Kind(f"{_ROOM}.split:draw", spec.Split, recipe.SplitRecipe, ("table_scores",)),
         "mask_gain": Kind(
-            f"{_ROOM}.gain:draw", spec.MaskGain, recipe.MaskGainRecipe, ("scores", "mask_statistics")
+            f"{_ROOM}.gain:draw",
+            spec.MaskGain,
+            recipe.MaskGainRecipe,
+            ("scores_and_control", "mask_statistics"),
         ),
         "steps": Kind(f"{_ROOM}.steps:draw", spec.Steps, recipe.StepsRecipe, ("steps",)),
         "curves": Kind(f"{_ROOM}.curves:draw", spec.Curves, recipe.CurvesRecipe, ("curves",)),

@@ -42,9 +42,8 @@ def find_models(run: Path | None, encoder: Path | None = None) -> dict[str, Path
     for candidate in sorted(set(near)):
         if sha256_file(candidate) == wanted:
             return {"encoder": candidate, "denoiser": path}
-    raise UserError(
-        f"{path}: the encoder it was trained with (SHA-256 {wanted[:16]}) is not beside it; give --encoder"
-    )
+    cure = pull(path.with_name("encoder.safetensors")) or "; give --encoder"
+    raise UserError(f"{path}: the encoder it was trained with (SHA-256 {wanted[:16]}) is not beside it{cure}")
 
 
 def _model_file(path: Path) -> Path:

@@ -77,7 +77,7 @@ def _table_scores(config: Config, spec: Any) -> Files:
     return {"scores": list(dict.fromkeys(p for name in spec.tables for p in table_scores(config, name)))}
 
 
-def _scores(config: Config, spec: MaskGain) -> Files:
+def _scores_and_control(config: Config, spec: MaskGain) -> Files:
     """The scores of all seeds of the variants, and of the control."""
     return {
         "scores": [
@@ -147,7 +147,7 @@ READS: Registry[Callable[[Config, Any], Files]] = Registry(
         "differences": _of_tables("differences", "differences"),
         "published": lambda config, spec: {"published": layout.PUBLISHED, "beside": layout.ERRATA},
         "table_scores": _table_scores,
-        "scores": _scores,
+        "scores_and_control": _scores_and_control,
         "mask_statistics": lambda config, spec: {"statistics": Layout(config.study).all_mask_statistics()},
         "steps": _steps,
         "curves": _curves,
