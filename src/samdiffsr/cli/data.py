@@ -23,7 +23,6 @@ from samdiffsr.cli.options import (
 )
 from samdiffsr.cli.stage import Stage
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.layout import DATA, WEIGHTS
 
 TOPIC = "Images"
 app = typer.Typer()
@@ -67,6 +66,7 @@ def fetch(
 
 def _fetch_all(names: Sequence[str], root: Path, mirror: str | None) -> None:
     """Fetch each; one that fails does not stop the others."""
+    from samdiffsr.core.layout import DATA, WEIGHTS
     from samdiffsr.data.catalogue import sources, weights
     from samdiffsr.data.fetch import check_disk, fetch_source, fetch_weights
 

@@ -10,7 +10,6 @@ import typer
 from samdiffsr.cli.options import Out, RecipeText, Threads, named, path, paths
 from samdiffsr.cli.stage import Stage
 from samdiffsr.core.errors import UserError
-from samdiffsr.core.layout import KEPT
 
 TOPIC = "Tables and figures"
 app = typer.Typer()
@@ -99,7 +98,7 @@ def report(
 
 @app.command("findings", cls=Stage, rich_help_panel=TOPIC)
 def findings(
-    kept: Annotated[Path, path("The kept studies.")] = Path(KEPT),
+    kept: Annotated[Path, path("The kept studies.")] = Path("results/kept"),
     template: Annotated[Path, path("Template of the text.")] = Path("docs/_site/findings.md.j2"),
     others: Annotated[Path, path("What others measured, CSV.")] = Path("paper/others.csv"),
     out: Annotated[Path, path("The page.")] = Path("docs/study/findings.md"),

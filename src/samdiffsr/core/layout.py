@@ -64,7 +64,6 @@ DATA = "data"  # what is external or costly; .dvcignore says what of it is under
 WEIGHTS = "weights"  # the folder of networks' weight files
 DOWNLOADS = "work/downloads"  # archives, whole or in part
 WRITTEN = (DATA, "work", "results", WEIGHTS, "checkpoints")  # where a killed job may leave temporary files
-KEPT = "results/kept"  # what is kept of studies, under git
 FEATURES = "work/features"  # what networks see in images, for FID and KID
 STORES = "work/stores"
 OVERLAPS = "work/overlaps"  # what was found between two sets of images
