@@ -278,7 +278,12 @@ TRAINED_SITUATIONS: dict[str, tuple[Prepare, tuple[str, ...], Counter[str] | str
     ),
     "author, every file under git touched": (Repository.touch, (TABLE,), NOTHING),
     "author, data pulled again": (again("data.dvc"), (TABLE,), NOTHING),
-    "author, the protocol changed": (BORDER, (TABLE,), Counter(score=4, gather=1, show_table=1)),
+    # with a border, test images must be larger
+    "author, the protocol changed": (
+        BORDER,
+        (TABLE,),
+        Counter(check_split=1, overlap=1, score=4, gather=1, show_table=1),
+    ),
     "author, caches deleted and made again": (stores_made_again, (TABLE,), NOTHING),
 }
 

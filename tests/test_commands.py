@@ -25,7 +25,7 @@ from snakemake.cli import get_argument_parser
 from samdiffsr.cli import app as program
 from samdiffsr.cli.stage import Invocation
 from samdiffsr.config.overlays import merged
-from tests.workflow import ROOT, TINY, Workflow
+from tests.workflow import ROOT, TINY, Workflow, pulled
 
 FIRST = ("README.md", "CONTRIBUTING.md", "docs/index.md", "docs/start/")  # what a newcomer reads
 PAGES = [
@@ -134,7 +134,7 @@ def dry_runs() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The workflow with the variants and the mask sets that the pages add."""
+    """The workflow with the variants and the mask sets that the pages add, and the demo's checkpoints."""
     folder = tmp_path_factory.mktemp("commands")
     added: dict[str, Any] = {}
     mask_sets: dict[str, Any] = {}
@@ -144,7 +144,9 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
         added |= {name: variant for name, variant in variants.items() if "base" in variant}
         mask_sets |= said.get("mask_sets", {})
     (folder / "added.yaml").write_text(yaml.safe_dump({"variants": added, "mask_sets": mask_sets}))
-    return Workflow.new(folder / "repository", folder / "added.yaml")
+    workflow = Workflow.new(folder / "repository", folder / "added.yaml")
+    pulled(ROOT / "checkpoints/demo", workflow.folder / "checkpoints/demo")
+    return workflow
 
 
 @pytest.mark.workflow

@@ -14,7 +14,6 @@ from PIL import Image
 
 from samdiffsr.checkpoints import hub
 from samdiffsr.checkpoints.card import model_card
-from samdiffsr.checkpoints.dvc import read_pointer
 from samdiffsr.checkpoints.released import check_model, released_path, trained_path
 from samdiffsr.cli.app import main
 from samdiffsr.config.config import Config
@@ -38,7 +37,7 @@ from samdiffsr.reporting.tables.differences import COLUMNS
 from samdiffsr.sampling.restorers import encoder_restorer
 from samdiffsr.sampling.upscale.command import upscale_images
 from samdiffsr.sampling.upscale.models import RELEASED, find_models
-from tests.workflow import ROOT, TINY, tiny
+from tests.workflow import ROOT, TINY, pulled, tiny
 
 RUN = Run(variant="sam_diffsr", scale=4, seed=0)
 SCORE = "run,weights,dataset,image,metric,value,why_empty,protocol\n"
@@ -297,23 +296,10 @@ def test_by_the_command_line(
 NETWORKS = sorted(path.parent.name for path in (ROOT / RELEASED.parent).glob("*/config.json"))
 
 
-def _pulled(name: str, tmp_path: Path) -> Path:
-    """A network of `upscale` as `dvc pull -r project` brings it."""
-    given = ROOT / RELEASED.parent / name
-    folder = tmp_path / RELEASED.parent / name
-    shutil.copytree(given, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    for path in folder.glob("*.dvc"):
-        pointer = read_pointer(path)
-        assert pointer["remote"] == "project"
-        stored = ROOT / "checkpoints/store/files/md5" / pointer["md5"][:2] / pointer["md5"][2:]
-        shutil.copyfile(stored, path.with_suffix(""))
-    return folder
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_networks_of_upscale_are_in_the_repository_and_fit_its_study(name: str, tmp_path: Path) -> None:
     """docs/study/data.md says how they are released."""
-    folder = _pulled(name, tmp_path)
+    pulled(ROOT / RELEASED.parent / name, folder := tmp_path / RELEASED.parent / name)
     told = json.loads((folder / "config.json").read_text())
     assert told["files"] == {path.name: sha256_file(path) for path in folder.glob("*.safetensors")}
     assert told["dtype"] == "float16"
@@ -325,7 +311,7 @@ def test_the_networks_of_upscale_are_in_the_repository_and_fit_its_study(name: s
 
 def test_there_are_three_networks_and_the_default_beats_bicubic(tmp_path: Path) -> None:
     assert NETWORKS == ["rrdb", "sam_diffsr", "srdiff"]
-    folder = _pulled(RELEASED.name, tmp_path)
+    pulled(ROOT / RELEASED, folder := tmp_path / RELEASED)
     make_demo(tmp_path / "demo")
     restore = encoder_restorer(find_models(folder)["encoder"], "ema", torch.device("cpu"), "float32")
     for path in sorted((tmp_path / "demo" / "test").glob("*.png")):

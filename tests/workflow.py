@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from samdiffsr.checkpoints.dvc import read_pointer
 from samdiffsr.config.overlays import merged
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,16 @@ def tiny(path: Path, **changes: Any) -> Path:
     config = merged(yaml.safe_load(TINY.read_text()), changes)
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def pulled(given: Path, folder: Path) -> None:
+    """A folder of released models as `dvc pull -r project` brings it."""
+    shutil.copytree(given, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    for path in folder.glob("*.dvc"):
+        pointer = read_pointer(path)
+        assert pointer["remote"] == "project"
+        stored = ROOT / "checkpoints/store/files/md5" / pointer["md5"][:2] / pointer["md5"][2:]
+        shutil.copyfile(stored, path.with_suffix(""))
 
 
 @dataclass
