@@ -104,10 +104,12 @@ rule overlap:
         cache=layout.OVERLAPS,
         recipe=recipes.images(CONFIG, TRAIN),
         scores=ask(recipes.scorings),
+        weights=layout.WEIGHTS,
         code=fingerprint("samdiffsr.data.overlap", "samdiffsr.evaluation.fits"),
     shell:
         "python -m samdiffsr overlap --train {params.train:q} --test {params.tests:q} --cache {params.cache:q}"
-        " --out {output:q} --recipe {params.recipe:q} --scores {params.scores:q} > {log:q} 2>&1"
+        " --out {output:q} --recipe {params.recipe:q} --scores {params.scores:q} --weights {params.weights:q}"
+        " > {log:q} 2>&1"
 
 
 # what all trainings wait for; with `missing_weights: fail` they wait for the metrics' networks too

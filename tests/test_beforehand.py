@@ -18,6 +18,7 @@ from samdiffsr.config.config import Config
 from samdiffsr.config.load import load_config
 from samdiffsr.config.recipes.stages import score_recipe
 from samdiffsr.core.errors import UserError
+from samdiffsr.core.files import sha256_file
 from samdiffsr.data.prepare import build_hr_store, build_lr_store
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.evaluation.fits import too_small
@@ -170,17 +171,22 @@ def test_the_job_that_trainings_wait_for_measures_images_too(
 
 
 @pytest.mark.usefixtures("own_metrics")
+@pytest.mark.parametrize("listed", [[], ["own.pth"]], ids=["none", "another"])
 def test_a_metric_that_needs_a_file_which_no_definition_lists_is_found_by_the_same_job(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    listed: list[str], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with StoreWriter(tmp_path / "hr", kind="hr") as store:
         store.add("a", np.zeros((64, 64, 3), np.uint8))
-    raw = yaml.safe_load((root / "config.yaml").read_text()) | {"metrics": {"niqe": {}}}
+    for name in listed:
+        (tmp_path / name).write_bytes(b"its weights")
+    rows = [{"file": name, "sha256": sha256_file(tmp_path / name)} for name in listed]
+    raw = yaml.safe_load((root / "config.yaml").read_text()) | {"metrics": {"niqe": {"weights": rows}}}
     raw["tables"]["table2"]["metrics"].append("niqe")
     recipe = score_recipe(load_config(raw), 4).text()
     stores = ["--train", f"train={tmp_path / 'hr'}", "--test", f"mine={tmp_path / 'hr'}"]
+    command = ["overlap", *stores, "--out", str(tmp_path / "o.csv")]
     with pytest.raises(SystemExit):
-        main(["overlap", *stores, "--out", str(tmp_path / "o.csv"), "--scores", recipe])
+        main([*command, "--scores", recipe, "--weights", str(tmp_path)])
     said = capsys.readouterr().err
     assert "pyiqa's niqe cannot be built: it needs the weight file niqe_modelparameters.mat" in said
 

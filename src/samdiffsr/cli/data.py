@@ -203,6 +203,9 @@ def overlap(
             metavar="JSON...", help="How images are scored: each must be large enough, each metric whole."
         ),
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Folder of the metrics' networks.")
+    ] = None,
     threads: Threads = 1,
 ) -> None:
     """Find photographs that sets share, and test images that are too small."""
@@ -214,7 +217,7 @@ def overlap(
     from samdiffsr.workflow.fingerprint import fingerprint
 
     scorings = [ScoreRecipe.parse(text) for text in scores or ()]
-    try_named(scorings)
+    try_named(scorings, weights)
     for name, place in test:
         store = Store(place)
         sizes = [(image, store.shape(i)[0], store.shape(i)[1]) for i, image in enumerate(store.names)]

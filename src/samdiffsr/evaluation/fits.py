@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -32,14 +33,14 @@ def too_small(images: Iterable[Sized], recipe: ScoreRecipe) -> str:
     return ""
 
 
-def try_named(recipes: Iterable[ScoreRecipe]) -> None:
-    """Build each metric of pyiqa that is defined without weight files.
+def try_named(recipes: Iterable[ScoreRecipe], weights: Path | None = None) -> None:
+    """Build each metric of pyiqa that the configuration defines, from the files in the folder `weights`.
 
-    Raises UserError naming the file that a metric needs all the same.
+    Raises UserError naming the file that a metric needs and its definition does not list.
     """
-    wanted = (METRICS[name] for recipe in recipes for name in recipe.metrics)
-    bare = {m.identity: m for m in wanted if isinstance(m, NamedMetric) and not m.weights}
-    if bare:
-        from samdiffsr.evaluation.networks import build_named
-    for metric in bare.values():
-        build_named(metric.pyiqa, {}, **dict(metric.options))
+    wanted = {name: METRICS[name] for recipe in recipes for name in recipe.metrics}
+    for name, metric in wanted.items():
+        if isinstance(metric, NamedMetric):
+            from samdiffsr.evaluation.image import ImageMetrics, build_named
+
+            build_named(metric, ImageMetrics([name], weights))

@@ -273,12 +273,14 @@ def _maniqa(name: str, key: str, pair: Pair, metrics: ImageMetrics) -> float:
 
 def named(pair: Pair, metrics: ImageMetrics, metric: NamedMetric) -> float:
     """A metric of pyiqa that the configuration defines, of whole images in RGB; the border stays."""
-    files = {metrics.table[key].file: metrics.files[key] for key in metric.weights}
-    built = metrics.once(
-        metric.identity,
-        lambda: networks.build_named(metric.pyiqa, files, metrics.device, **dict(metric.options)),
-    )
+    built = metrics.once(metric.identity, lambda: build_named(metric, metrics))
     return networks.judge(metric.pyiqa, built, *((pair.sr, pair.hr) if metric.truth else (pair.sr,)))
+
+
+def build_named(metric: NamedMetric, metrics: ImageMetrics) -> Any:
+    """pyiqa's metric from the files that its definition lists; UserError naming one that it needs besides."""
+    files = {metrics.table[key].file: metrics.files[key] for key in metric.weights}
+    return networks.build_named(metric.pyiqa, files, metrics.device, **dict(metric.options))
 
 
 def mse_rgb(a: np.ndarray, b: np.ndarray) -> float:
