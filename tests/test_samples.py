@@ -163,8 +163,8 @@ def test_an_image_without_a_sample_is_left_out_and_says_so(drawn: list[Path]) ->
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("recipe", told(DenoiserRecipe(scale=4, seed=7)), "seeds that differ"),
-        ("recipe", told(EncoderRecipe(scale=4)), "seeds that differ"),
+        ("recipe", told(DenoiserRecipe(scale=4, seed=7)), "with different seeds"),
+        ("recipe", told(EncoderRecipe(scale=4)), "with different seeds"),
         ("recipe", told(DenoiserRecipe(scale=4, seed=8, sample=1)), "its settings or models differ"),
         ("models", {"denoiser": "another"}, "its settings or models differ"),
     ],

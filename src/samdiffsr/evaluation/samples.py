@@ -198,7 +198,9 @@ def score_samples(
 def _only_the_sampling_seed_differs(sets: Sequence[SampleSet]) -> None:
     drawn = [made.recipe for made in sets if isinstance(made.recipe, DenoiserRecipe)]
     if len({recipe.sample for recipe in drawn}) < max(2, len(sets)):
-        raise UserError(f"{sets[0].manifest}: a variance takes two samples or more, of seeds that differ")
+        raise UserError(
+            f"{sets[0].manifest}: a variance takes two samples or more of a denoiser, with different seeds"
+        )
     for made, recipe in zip(sets, drawn, strict=True):
         if recipe.but(sample=drawn[0].sample) != drawn[0] or made.models != sets[0].models:
             raise UserError(
