@@ -93,3 +93,12 @@ def test_the_first_line_that_applies_is_concluded(
 def test_fewer_seeds_than_a_claim_takes_conclude_nothing() -> None:
     found = paired_difference(25 + np.eye(2, 20) / 100, np.full((2, 20), 25.0))
     assert decision.conclusion(found, 0.001) == "not decided"
+
+
+def test_the_overlay_for_the_reduced_study_asks_what_the_rule_does(root: Path) -> None:
+    config = configured(root / "config.yaml", [root / "results/kept/reduced.yaml"], study="reduced")
+    assert len(config.chosen.seeds) == decision.SEEDS
+    assert config.chosen.sampling.pad == 1
+    assert "urban100" in config.chosen.test_sets
+    claimed = {(d.of, d.minus) for d in config.tables["tables3"].differences}
+    assert claimed >= {("sam_diffsr", other) for other in ("srdiff", "placebo_other", "placebo_voronoi")}

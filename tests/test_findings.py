@@ -133,5 +133,5 @@ def test_the_readme_quotes_the_findings() -> None:
     assert len(quoted) >= 2
     quoted += re.findall(r"(?<=p = )\.\d+", answer)
     assert [one for one in quoted if one not in page] == []
-    (claims,) = re.findall(r"p is corrected for (\d+) claims", answer)
+    (claims,) = re.findall(r"p is Holm's, over (\d+) claims", answer)
     assert f"over the {claims} differences" in page

@@ -144,6 +144,6 @@ def test_nothing_is_left_of_what_cannot_be_exported(
         raise ModuleNotFoundError(f"No module named {name!r}", name="rocrate")
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(UserError, match=r"rocrate is not installed; run `pip install 'samdiffsr\[records\]'"):
+    with pytest.raises(UserError, match=r"rocrate is not installed; run `pip install '\.\[records\]'"):
         export(config, tmp_path / "crate", study)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study", "there"]

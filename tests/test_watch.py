@@ -172,7 +172,7 @@ def test_tensorboard_that_is_not_installed_is_asked_for(
         raise ModuleNotFoundError("No module named 'tensorboard'", name="tensorboard")
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(UserError, match=r"tensorboard is not installed; run `pip install 'samdiffsr\[tensor"):
+    with pytest.raises(UserError, match=r"tensorboard is not installed; run `pip install '\.\[tensor"):
         train(data, tmp_path, "encoder", encoder_recipe(), watch=WatchRecipe(tensorboard="board"))
 
 

@@ -21,5 +21,5 @@ def optional(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"the package {error.name} is not installed; run `pip install 'samdiffsr[{extra}]'`"
+            f"the package {error.name} is not installed; run `pip install '.[{extra}]'` in the repository"
         ) from None

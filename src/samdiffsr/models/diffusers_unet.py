@@ -27,7 +27,7 @@ class DiffusersDenoiser(Denoiser):
             from diffusers import UNet2DModel
         except ImportError:
             raise UserError(
-                "backbone 'diffusers_unet' needs the package diffusers: pip install 'samdiffsr[baselines]'"
+                "backbone 'diffusers_unet' needs the package diffusers; run `pip install '.[baselines]'`"
             ) from None
         self.dim, self.scale, self.mask_channels = settings.channels[0], scale, mask_channels
         self.settings = settings
