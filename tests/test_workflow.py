@@ -297,7 +297,7 @@ def test_the_first_hour_runs_on_what_the_workflow_made(
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     said = "".join(output.text for output in outputs if output.output_type == "stream")
     assert "1 seed, 2 images: too few images to claim anything" in said
-    assert "3 seeds, 100 images" in said
+    assert "8 seeds, 100 images" in said
     assert sum("image/jpeg" in output.get("data", {}) for output in outputs) == 5
 
 
