@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from samdiffsr.cli.sampling import sample
+from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.stages import denoiser_recipe
+from samdiffsr.config.schema import Run
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.core.progress import Progress
@@ -23,6 +28,7 @@ from samdiffsr.models.denoiser import build_denoiser
 from samdiffsr.models.encoder import build_encoder
 from samdiffsr.models.model_file import save_model
 from samdiffsr.models.recipe import DenoiserNetwork, EncoderNetwork, UNet
+from samdiffsr.sampling import restorers as restore_module
 from samdiffsr.sampling.recipe import DenoiserRecipe
 from samdiffsr.sampling.restorers import (
     DenoiserRestorer,
@@ -32,6 +38,7 @@ from samdiffsr.sampling.restorers import (
     structure_reader,
 )
 from samdiffsr.sampling.sample_set import merge_samples, timing_path
+from samdiffsr.workflow.arguments import restoring_code
 
 CPU = torch.device("cpu")
 RECIPE = DenoiserRecipe(scale=4, steps=13, precision="float32")
@@ -222,6 +229,57 @@ def test_an_interrupted_sampling_goes_on_with_the_image_it_was_at(
     assert [line.split(":")[0] for line in said.messages] == ["a", "c"]  # b was whole
     for name in "abc":
         assert (folder / f"sr/{name}.png").read_bytes() == (tmp_path / f"whole/sr/{name}.png").read_bytes()
+
+
+def _regions(folder: Path, position: str, cells: int) -> dict[str, Path]:
+    """Labels of the images a and b, and their values."""
+    folder.mkdir(exist_ok=True)
+    with RegionStoreWriter(folder / "labels") as store:
+        for name in "ab":
+            store.add(name, Regions.from_partition(np.arange(36 * 56).reshape(36, 56) // cells + 1))
+    encode(folder / "labels", folder / "v.npz", Encoding(position=position))
+    return {"labels": folder / "labels", "values": folder / "v.npz"}
+
+
+@pytest.mark.parametrize("what", ["code", "labels", "values", "device"])
+def test_images_are_drawn_again_where_what_decides_them_changed_and_only_there(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
+    models, lr = _models(tmp_path, formulation="condition"), _store(tmp_path, ["a", "b"])
+    given: dict[str, Any] = {**_regions(tmp_path, "linear", 600), "code": "as it was"}
+    before = _restore(tmp_path, lr, models, **given)
+    said.clear()
+    assert _restore(tmp_path, lr, models, **given) == before
+    assert not said.messages  # nothing is drawn again
+    if what == "code":
+        given["code"] = "edited"
+    elif what == "device":
+        monkeypatch.setattr(restore_module, "device_name", lambda device: "another")
+    else:
+        _regions(tmp_path, "linear" if what == "labels" else "cosine", 300 if what == "labels" else 600)
+    said.clear()
+    after = _restore(tmp_path, lr, models, **given)
+    assert [line.split(":")[0] for line in said.messages] == ["a", "b"]
+    assert (after != before) == (what in ("labels", "values"))
+
+
+@pytest.mark.parametrize("variant", ["sam_diffsr", "mine"])
+def test_the_command_names_the_code_that_the_rule_runs_again_for(
+    tmp_path: Path, root: Path, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the backbone's of the model file."""
+    raw = yaml.safe_load((root / "config.yaml").read_text())
+    backbone = {"kind": "diffusers_unet", "channels": [16, 32], "groups": 4}
+    raw["variants"]["mine"] = {"base": "sam_diffsr", "label": "Mine", "backbone": backbone}
+    config = load_config(raw)
+    recipe = denoiser_recipe(config, Run(variant=variant, scale=4, seed=0)).model_dump(mode="json")
+    save_model(tmp_path / "denoiser", {}, {}, {"recipe": recipe})
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(restore_module, "restore_dataset", lambda *given, **more: told.update(more))
+    here = tmp_path / "x"
+    sample(here, here, here, here, RECIPE.text(), encoder=here, denoiser=tmp_path / "denoiser")
+    assert told["code"] == restoring_code(config, variant)
+    assert told["code"] != restoring_code(config, "mine" if variant == "sam_diffsr" else "sam_diffsr")
 
 
 def test_a_network_that_wants_masks_gets_them_or_says_so(tmp_path: Path) -> None:

@@ -46,8 +46,12 @@ def sample(
 
     told = parse(recipe)
 
-    from samdiffsr.sampling.restorers import restore_dataset  # imports torch
+    from samdiffsr.models.model_file import open_model  # imports torch
+    from samdiffsr.models.recipe import DenoiserNetwork
+    from samdiffsr.sampling.restorers import restore_dataset
+    from samdiffsr.workflow.fingerprint import sampling_fingerprint
 
+    network = open_model(denoiser, "denoiser").network(DenoiserNetwork) if denoiser else None
     given = {"encoder": encoder, "denoiser": denoiser}
     restore_dataset(
         lr,
@@ -63,6 +67,7 @@ def sample(
         shard=shard,
         device=device,
         threads=threads,
+        code=sampling_fingerprint(network),
     )
 
 

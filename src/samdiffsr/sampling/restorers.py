@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +38,7 @@ from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.quick import quicken
 from samdiffsr.models.recipe import DenoiserNetwork
 from samdiffsr.sampling.adapters import baseline_restorer
+from samdiffsr.sampling.finished import finished_images
 from samdiffsr.sampling.recipe import (
     BaselineRecipe,
     BicubicRecipe,
@@ -234,16 +234,18 @@ def restore_dataset(
     shard: tuple[int, int] = (0, 1),
     device: str = "auto",
     threads: int = 1,
+    code: str = "",
 ) -> None:
     """Restore the images of one LR store (or one shard of them) into PNG files.
 
     Args:
         lr: the store. out: folder of the PNG files, `<name>.png`.
         manifest: JSON, written last: recipe, model hashes, and every image with its file's hash.
-        progress: JSON lines, one a finished image; a rerun with the same recipe and models goes on from it.
+        progress: JSON lines, one a finished image; a rerun goes on from those made of the same, as here.
         models: {"encoder": ..., "denoiser": ...} as the kind needs them.
         source: another method's folder or file; an image that it has not is left out with a warning.
         command_hours: that another method's program may take.
+        code: names the code; images that other code has made are made again.
     """
     store = Store(lr)
     prepare_torch(threads)
@@ -260,9 +262,10 @@ def restore_dataset(
         restore = _own(recipe, models, where, precision, structure)
 
     told = recipe.model_dump(mode="json")
-    identity = sha256_json([told, hashes, store.digest, precision])
+    masks = [RegionStore(labels).digest, sha256_file(values)] if labels and values else []
+    identity = sha256_json([told, hashes, store.digest, precision, masks, device_name(where), code])
     # what others made may have changed without a trace in the recipe: taken anew each time
-    finished = {} if isinstance(recipe, BaselineRecipe) else _finished(progress, identity, out)
+    finished = {} if isinstance(recipe, BaselineRecipe) else finished_images(progress, identity, out)
     part, parts = shard
     chosen = range(part * len(store) // parts, (part + 1) * len(store) // parts)
     images, seconds = [], []
@@ -335,22 +338,6 @@ def _baseline(
         raise NotHere(why)
 
     return nothing
-
-
-def _finished(progress: Path, identity: str, out: Path) -> dict[str, dict[str, Any]]:
-    """Images that an earlier, interrupted call made of the same inputs and that are still whole."""
-    if not progress.exists():
-        return {}
-    entries = {}
-    for line in progress.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the line that was being written when the process was killed
-        path = out / f"{entry['name']}.png"
-        if entry["identity"] == identity and path.exists() and sha256_file(path) == entry["sha256"]:
-            entries[entry["name"]] = entry
-    return entries
 
 
 def _reflect(image: np.ndarray, margin: int) -> np.ndarray:

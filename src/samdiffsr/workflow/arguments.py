@@ -23,7 +23,7 @@ from samdiffsr.models.registry import BACKBONES
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.sampling.adapters import ADAPTERS
 from samdiffsr.workflow.contents import content
-from samdiffsr.workflow.fingerprint import fingerprint, plugins, scoring_fingerprint
+from samdiffsr.workflow.fingerprint import fingerprint, plugins, sampling_fingerprint, scoring_fingerprint
 from samdiffsr.workflow.inputs import figures, results, runs, split, stores
 from samdiffsr.workflow.inputs.stores import Files
 
@@ -217,7 +217,7 @@ def restoring_code(config: Config, variant: str) -> str:
     if variant in config.baselines:
         code = ADAPTERS[config.baselines[variant].adapter].code
         return fingerprint("samdiffsr.sampling.restorers", "samdiffsr.sampling.baselines", *plugins([code]))
-    return fingerprint("samdiffsr.sampling.restorers", *_modules(config, variant))
+    return sampling_fingerprint(config.variants[variant])
 
 
 def _modules(config: Config, variant: str) -> tuple[str, ...]:

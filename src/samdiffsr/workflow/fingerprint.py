@@ -13,10 +13,13 @@ import importlib.util
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any, Protocol
 
 from samdiffsr.core.files import sha256_json
 from samdiffsr.core.registry import module_of
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS
+from samdiffsr.models.registry import BACKBONES
 
 PACKAGE = "samdiffsr"
 REGISTRY = f"{PACKAGE}.evaluation.metrics"
@@ -42,6 +45,21 @@ def fingerprint(*modules: str, without: tuple[str, ...] = ()) -> str:
     return digest.hexdigest()[:12]
 
 
+class Denoising(Protocol):
+    """What says which denoiser: a variant, a training's recipe, or a model file's."""
+
+    @property
+    def formulation(self) -> str: ...
+
+    @property
+    def backbone(self) -> Any: ...
+
+
+def sampling_fingerprint(denoiser: Denoising | None = None) -> str:
+    """The same of the stage that restores images, by a denoiser or by none."""
+    return fingerprint("samdiffsr.sampling.restorers", *(_own(denoiser) if denoiser else ()))
+
+
 def scoring_fingerprint(stage: str, metrics: Iterable[str]) -> str:
     """The same of a stage that scores by `metrics`, and of their functions.
 
@@ -56,6 +74,12 @@ def scoring_fingerprint(stage: str, metrics: Iterable[str]) -> str:
 def plugins(codes: Iterable[str]) -> tuple[str, ...]:
     """The modules of entries ("module:name") that lie outside the package."""
     return tuple(sorted({module_of(code) for code in codes if not _within(code, PACKAGE)}))
+
+
+def _own(denoiser: Denoising) -> tuple[str, ...]:
+    """The modules of a denoiser's own choices, which the stages do not import for all."""
+    backbone = [] if denoiser.backbone is None else [BACKBONES[denoiser.backbone.kind].code]
+    return (*map(module_of, backbone), *plugins([FORMULATIONS[denoiser.formulation].code]))
 
 
 def _closure(modules: tuple[str, ...], neutral: frozenset[str]) -> set[str]:
