@@ -33,14 +33,14 @@ def prints(package: Path) -> dict[str, str]:
     code = (
         "import sys, samdiffsr.workflow.fingerprint as f; print(*map(f.fingerprint, sys.argv[1:]),"
         " f.scoring_fingerprint('samdiffsr.evaluation.stages', ['psnr_y', 'artifact']),"
-        " f.scoring_fingerprint('samdiffsr.evaluation.set', ['fid_clean']))"
+        " f.scoring_fingerprint('samdiffsr.evaluation.set', ['fid_clean']), f.features_fingerprint())"
     )
     out = subprocess.run(
         [sys.executable, "-c", code, *stages.values()],
         cwd=package.parent, env={"PYTHONPATH": str(package.parent)}, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
-    return dict(zip((*stages, "score", "sets"), out.stdout.split(), strict=True))
+    return dict(zip((*stages, "score", "sets", "features"), out.stdout.split(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,18 @@ def prints(package: Path) -> dict[str, str]:
         ("diffusion/schedule.py", "alpha = 1 - beta", "alpha = 1.0 - 1 * beta", {"train", "sample"}),
         ("masks/positions.py", "10", "11", {"encode", "train", "sample"}),
         ("models/rrdb.py", "NEGATIVE_SLOPE = 0.2", "NEGATIVE_SLOPE = 0.1", {"train", "encoder", "sample"}),
-        ("evaluation/protocol.py", "(hr, self.multiple)", "(hr, self.multiple + 0)", {"score", "sets"}),
+        (
+            "evaluation/protocol.py",
+            "(hr, self.multiple)",
+            "(hr, self.multiple + 0)",
+            {"score", "sets", "features"},
+        ),
+        (
+            "evaluation/features.py",
+            "(images.to(self.device) - 128)",
+            "(images.to(self.device) - 127)",
+            {"sets", "features"},
+        ),
         ("evaluation/image.py", "_EPS = 1e-8", "_EPS = 1e-9", {"score"}),
         ("evaluation/metrics.py", '"PSNR-Y"', '"PSNR of Y"', {"table"}),
         ("evaluation/metrics.py", ':fid"', ':kid"', {"sets", "table"}),

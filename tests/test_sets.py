@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from samdiffsr.cli.evaluation import score_sets as score_sets_command
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file, write_json
 from samdiffsr.data.images import write_png
 from samdiffsr.data.store import StoreWriter
 from samdiffsr.data.weights import MissingWeights
+from samdiffsr.evaluation import set as stage
 from samdiffsr.evaluation.cost import cost
 from samdiffsr.evaluation.metrics import METRICS, SetMetric, of_kind
 from samdiffsr.evaluation.recipe import SetScoreRecipe
 from samdiffsr.evaluation.set import kernel_distance, score_sets
 from samdiffsr.sampling.recipe import DenoiserRecipe
+from samdiffsr.workflow.fingerprint import features_fingerprint
 
 RECIPE = SetScoreRecipe(scale=4, metrics=of_kind(METRICS, SetMetric))
 
@@ -54,13 +57,16 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "hr", tmp_path / "set.json"
 
 
-def _score(made: tuple[Path, Path], network: Any = None, **changes: Any) -> dict[str, dict[str, str]]:
+def _score(
+    made: tuple[Path, Path], network: Any = None, code: str = "", **changes: Any
+) -> dict[str, dict[str, str]]:
     hr, manifest = made
     folder = manifest.parent
     recipe = RECIPE.but(**changes)
     score_sets(
-        "a-x4-s0", "set", [manifest], hr, folder / "o.csv", recipe, folder / "cache", folder / "w", network
-    )
+        "a-x4-s0", "set", [manifest], hr, folder / "o.csv", recipe, folder / "cache", folder / "w", network,
+        code=code,
+    )  # fmt: skip
     return {row["metric"]: row for row in csv.DictReader((folder / "o.csv").read_text().splitlines())}
 
 
@@ -91,6 +97,28 @@ def test_the_rule_gives_what_scipy_and_the_definition_give_on_the_same_features(
     calls = network.calls
     assert _score(made, network) == rows
     assert network.calls == calls  # features are kept
+
+
+def test_features_of_other_code_are_made_again(
+    made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the code that the command names: what makes features, whatever metrics are asked for."""
+    told: list[str] = []
+    monkeypatch.setattr(stage, "score_sets", lambda *given, code, **more: told.append(code))
+    for metrics in (("fid_clean",), ("fid_clean", "kid_clean")):
+        here, recipe = made[0], RECIPE.but(metrics=metrics).text()
+        score_sets_command(
+            hr=here, out=here, cache=here, weights=here, run="r", dataset="d", manifests=[], recipe=recipe,
+            device="cpu", threads=1,
+        )  # fmt: skip
+    assert told[0] == told[1] == features_fingerprint() != ""
+    network = Pooled()
+    _score(made, network, told[0])
+    calls = network.calls
+    _score(made, network, told[0])
+    assert network.calls == calls
+    _score(made, network, "edited")
+    assert network.calls == 2 * calls
 
 
 def test_without_weights_every_value_is_empty_and_says_why(made: tuple[Path, Path]) -> None:

@@ -60,10 +60,11 @@ def score_sets(
     """FID and KID of restored images against their truth."""
     from samdiffsr.evaluation.recipe import SetScoreRecipe
     from samdiffsr.evaluation.set import score_sets
+    from samdiffsr.workflow.fingerprint import features_fingerprint
 
     told = SetScoreRecipe.parse(of.recipe)
-    where = device_of(device)
-    score_sets(of.run, of.dataset, of.manifests, hr, out, told, cache, weights, device=where)
+    where, code = device_of(device), features_fingerprint()
+    score_sets(of.run, of.dataset, of.manifests, hr, out, told, cache, weights, device=where, code=code)
 
 
 @app.command("score-protocols", cls=Stage, rich_help_panel=TOPIC)

@@ -139,6 +139,7 @@ def score_sets(
     weights: Path,
     network: Network | None = None,
     device: str = "cpu",
+    code: str = "",
 ) -> None:
     """FID and KID of the SR images of one run on one data set against their truth, into the CSV `out`.
 
@@ -147,6 +148,7 @@ def score_sets(
         hr: store of the data set, cropped to the protocol's multiple here as for the image metrics.
         cache: folder for features. weights: folder with Inception's file.
         network: instead of that file (tests).
+        code: names the code; features that other code has kept are made again.
 
     Without the file every value is empty and says why, with a warning line, or it is an error if
     `missing_weights` is "fail". Values of sets of different images are not comparable, so the truth of an
@@ -169,7 +171,7 @@ def score_sets(
         present = [name for name in store.names if samples.has(name)]
         for name in present:
             samples.check(name)
-        sets = None if network is None else _Sets(store, samples, present, network, cache, protocol)
+        sets = None if network is None else _Sets(store, samples, present, network, cache, protocol, code)
         for name in recipe.metrics:
             metric = METRICS[name]
             assert isinstance(metric, SetMetric)
@@ -210,9 +212,10 @@ class _Sets:
         network: Network,
         cache: Path,
         protocol: Protocol,
+        code: str,
     ) -> None:
         self._store, self._samples, self._present = store, samples, present
-        self._network, self._cache, self._protocol = network, cache, protocol
+        self._network, self._cache, self._protocol, self._code = network, cache, protocol, code
 
     def pair(self, extractor: str) -> tuple[Features, Features]:
         """Features of SR and of HR."""
@@ -223,7 +226,7 @@ class _Sets:
             raise _Empty(f"a distance of sets needs at least 2 images, there are {len(present)}")
         if extractor == "patch299" and all(min(store.shape(store.index(n))[:2]) < 299 for n in present):
             raise _Empty("no image of at least 299 pixels a side")
-        key = [extractor, self._network.sha256, self._protocol.multiple, present]
+        key = [self._code, extractor, self._network.sha256, self._protocol.multiple, present]
         hr = self._kept(f"hr-{sha256_json([*key, store.digest])[:32]}.npz", self._truth, extractor)
         made = [self._samples.hashes[name] for name in present]
         sr = self._kept(f"sr-{sha256_json([*key, made])[:32]}.npz", self._restored, extractor)

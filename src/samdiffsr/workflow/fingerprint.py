@@ -71,6 +71,11 @@ def scoring_fingerprint(stage: str, metrics: Iterable[str]) -> str:
     return sha256_json([code, [(name, metric.identity) for name, metric in entries]])[:12]
 
 
+def features_fingerprint() -> str:
+    """The same of what makes the Inception features that are kept, whatever metrics are taken of them."""
+    return fingerprint("samdiffsr.evaluation.set", without=(REGISTRY,))
+
+
 def plugins(codes: Iterable[str]) -> tuple[str, ...]:
     """The modules of entries ("module:name") that lie outside the package."""
     return tuple(sorted({module_of(code) for code in codes if not _within(code, PACKAGE)}))
