@@ -20,7 +20,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.logging import configure
 from samdiffsr.core.layout import ENCODER, RUN, Layout, files
 from samdiffsr.workflow import arguments, beforehand, configuration, recipes, targets
-from samdiffsr.workflow.fingerprint import fingerprint
+from samdiffsr.workflow.fingerprint import fingerprint, training_fingerprint
 from samdiffsr.workflow.inputs import figures, results, runs, split, stores
 from samdiffsr.workflow.lock import hold
 from samdiffsr.workflow.plan import refuse_slow

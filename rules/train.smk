@@ -31,7 +31,7 @@ rule train_encoder:
         device=arguments.device(CONFIG),
         state=LAYOUT.training_state("encoders", ENCODER),
         recipe=ask(recipes.encoder),
-        code=fingerprint("samdiffsr.training.encoder"),
+        code=training_fingerprint(),
     shell:
         "python -m samdiffsr train-encoder --name {params.name:q} --hr {params.hr:q} --lr {params.lr:q}"
         " --state {params.state:q} --out {output.model:q} {params.device:q} --processes {resources.gpu}"

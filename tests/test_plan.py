@@ -21,6 +21,7 @@ from samdiffsr.core.files import read_json
 from samdiffsr.training.recipe import CalibrationRecipe
 from samdiffsr.training.state import StateFolder
 from samdiffsr.workflow import plan as planning
+from samdiffsr.workflow.arguments import training_code
 from samdiffsr.workflow.calibration import calibrate
 from tests.workflow import TINY, Workflow
 
@@ -63,9 +64,10 @@ def test_steps_that_are_saved_are_not_counted_again(root: Path, tmp_path: Path) 
     folder = tmp_path / "work/demo/train/srdiff-x4-s0"
     recipe = denoiser_recipe(config, Run(variant="srdiff", scale=4, seed=0)).model_dump(mode="json")
     for step in (500, 1000):
-        StateFolder(folder, {"recipe": recipe}).save(step, {})
-    # another learning rate's, and one whose seal was never written, count nothing
+        StateFolder(folder, {"recipe": recipe, "code": training_code(config, "srdiff")}).save(step, {})
+    # another seed's, other code's, and one whose seal was never written, count nothing
     StateFolder(folder, {"recipe": recipe | {"seed": 1}}).save(1500, {})
+    StateFolder(folder, {"recipe": recipe, "code": "as it was"}).save(1600, {})
     (folder / "state-00001900.pt").touch()
     assert planning.training_of(config, "denoiser", "srdiff-x4-s0", tmp_path).steps == 1000
     assert planning.training_of(config, "encoder", "small-x4-s0", tmp_path).steps == 1200

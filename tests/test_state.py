@@ -103,18 +103,17 @@ def test_a_state_of_the_earlier_layout_is_gone_on_from_and_cleared(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plan_counts_the_steps_of_this_recipe_alone(tmp_path: Path) -> None:
+def test_the_plan_counts_the_steps_of_this_recipe_and_code_alone(tmp_path: Path) -> None:
     mine, other = EncoderRecipe(scale=4), EncoderRecipe(scale=4, training={"lr": 1e-3})
-    assert saved_steps(tmp_path, mine) == 0
-    for recipe, steps in ((mine, (10, 20)), (other, (400, 500))):
+    assert saved_steps(tmp_path, mine, "now") == 0
+    for recipe, code, steps in ((mine, "now", (10, 20)), (mine, "before", (30,)), (other, "now", (400, 500))):
         for step in steps:
-            _folder(tmp_path, recipe=recipe.model_dump(mode="json"), precision="bf16").save(
-                step, _state(step)
-            )
-    assert saved_steps(tmp_path, mine) == 20
+            identity = {"recipe": recipe.model_dump(mode="json"), "precision": "bf16", "code": code}
+            _folder(tmp_path, **identity).save(step, _state(step))
+    assert saved_steps(tmp_path, mine, "now") == 20
     (newest,) = (p for p in tmp_path.rglob("state-00000020.pt"))
     newest.unlink()  # a seal without its state
-    assert saved_steps(tmp_path, mine) == 10
+    assert saved_steps(tmp_path, mine, "now") == 10
 
 
 def test_of_two_writers_the_later_goes_on(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -13,7 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from samdiffsr.cli import app
+from samdiffsr.config.load import load_config
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.randomness import sample_generator
 from samdiffsr.data.store import Store
@@ -24,8 +28,10 @@ from samdiffsr.masks.store import RegionStoreWriter
 from samdiffsr.models.model_file import open_model
 from samdiffsr.training import trainer as loop
 from samdiffsr.training.encoder import encoder_task
-from samdiffsr.training.job import learning_rate
+from samdiffsr.training.job import Job, learning_rate
 from samdiffsr.training.recipe import Training
+from samdiffsr.workflow.arguments import training_code
+from samdiffsr.workflow.fingerprint import training_fingerprint
 from tests.training import STEPS, denoiser_recipe, encoder_recipe, same, train, train_command
 
 
@@ -59,6 +65,41 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     train(data, tmp_path / "pieces", kind, recipe, save_every=3, workers=workers)
     assert same(tmp_path / "whole", tmp_path / "pieces")
     assert list((tmp_path / "pieces/state").iterdir()) == []  # nothing left to resume
+
+
+def test_a_state_of_other_code_is_not_gone_on_from(
+    data: Path, tmp_path: Path, said: pytest.LogCaptureFixture
+) -> None:
+    steps: list[int] = []
+
+    def trained(code: str, after: int | None) -> list[int]:
+        steps.clear()
+        stop = _kill(after or 0)
+        with contextlib.suppress(Killed):
+            train(
+                data, tmp_path, "encoder", encoder_recipe(), lambda step: (steps.append(step), stop(step)),
+                save_every=3, code=code,
+            )  # fmt: skip
+        return list(steps)
+
+    assert trained("as it was", 5) == [1, 2, 3, 4, 5]
+    assert trained("edited", 2) == [1, 2]
+    assert any("holds states of another recipe, data, precision or code" in line for line in said.messages)
+    assert trained("as it was", None) == [4, 5, 6, 7, 8, STEPS]
+
+
+@pytest.mark.parametrize("kind", ["encoder", "denoiser"])
+def test_the_command_names_the_code_that_the_rule_trains_again_for(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    jobs: list[Job] = []
+    monkeypatch.setattr(f"samdiffsr.training.{kind}.train_{kind}", lambda job, *given: jobs.append(job))
+    recipe = encoder_recipe() if kind == "encoder" else denoiser_recipe()
+    told = train_command(tmp_path, tmp_path, kind, recipe)[3:]
+    app.main(told)
+    config = load_config(yaml.safe_load((root / "config.yaml").read_text()))
+    rules = {"encoder": training_fingerprint(), "denoiser": training_code(config, "sam_diffsr")}
+    assert jobs[0].code == rules[kind] != rules["encoder" if kind == "denoiser" else "denoiser"]
 
 
 def test_kill_9_and_resume_through_the_command_line(data: Path, encoder: Path, tmp_path: Path) -> None:

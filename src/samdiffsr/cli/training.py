@@ -72,7 +72,7 @@ class Pace:
     threads: Threads = 1
 
 
-def _job(precision: Precision, state: Path, out: Path, place: Place, pace: Pace) -> Job:
+def _job(precision: Precision, state: Path, out: Path, place: Place, pace: Pace, code: str) -> Job:
     from samdiffsr.training.job import Job
     from samdiffsr.training.watching import WatchRecipe
 
@@ -87,6 +87,7 @@ def _job(precision: Precision, state: Path, out: Path, place: Place, pace: Pace)
         slow_hours=pace.slow_hours,
         compile=place.compile,
         watch=WatchRecipe.parse(pace.watch, "--watch"),
+        code=code,
     )
 
 
@@ -106,9 +107,11 @@ def train_encoder(
     """Pretrain the RRDB encoder."""
     from samdiffsr.training.encoder import train_encoder
     from samdiffsr.training.recipe import EncoderRecipe
+    from samdiffsr.workflow.fingerprint import training_fingerprint
 
     told = EncoderRecipe.parse(recipe)
-    train_encoder(_job(told.precision, state, out, place, pace), told, hr, lr, place.name)
+    job = _job(told.precision, state, out, place, pace, training_fingerprint())
+    train_encoder(job, told, hr, lr, place.name)
 
 
 @app.command("train-denoiser", cls=Stage, rich_help_panel=TOPIC)
@@ -130,10 +133,11 @@ def train_denoiser(
     from samdiffsr.diffusion.toy import check
     from samdiffsr.training.denoiser import train_denoiser
     from samdiffsr.training.recipe import DenoiserRecipe
+    from samdiffsr.workflow.fingerprint import training_fingerprint
 
     told = DenoiserRecipe.parse(recipe)
     check(told.formulation, told.region_features, **told.options)
-    job = _job(told.precision, state, out, place, pace)
+    job = _job(told.precision, state, out, place, pace, training_fingerprint(told))
     train_denoiser(job, told, hr, lr, encoder, labels, values, place.name)
 
 

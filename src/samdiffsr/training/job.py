@@ -34,6 +34,7 @@ class Job:
         compile: let torch.compile turn the networks into code for this device: the same up to rounding.
             true | false | auto: on a GPU, where the training is long enough to pay for it.
         watch: what is shown of the training while it runs.
+        code: names the code; states of other code are not gone on from.
     """
 
     state: Path
@@ -46,6 +47,7 @@ class Job:
     slow_hours: float | None = None
     compile: Literal["auto", "true", "false"] = "auto"
     watch: WatchRecipe = field(default_factory=WatchRecipe)
+    code: str = ""
 
 
 def learning_rate(step: int, training: Training) -> float:

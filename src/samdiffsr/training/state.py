@@ -1,8 +1,9 @@
 """Resume states: what a training that was stopped goes on from.
 
-Each training - a recipe on certain data in one precision - has a folder of its own inside the one that it was
-given, so that states of another recipe neither count nor make room. A state is written beside its place and
-renamed, and its seal after it; one without a seal does not count. Nothing is ever loaded by pickle.
+Each training - a recipe on certain data in one precision, by certain code - has a folder of its own inside
+the one that it was given, so that states of another recipe neither count nor make room. A state is written
+beside its place and renamed, and its seal after it; one without a seal does not count. Nothing is ever loaded
+by pickle.
 
 Of two processes that train the same, the one that began last goes on: a node that does not answer, and the
 retry on another. The earlier one finds the later one's name in the folder, stops, and touches nothing.
@@ -41,11 +42,12 @@ class StateFolder:
 
     Args:
         folder: made if needed; other recipes' states may lie there too.
-        identity: everything that must be equal for a state to be continued (recipe, data, precision).
+        identity: everything that must be equal for a state to be continued (recipe, data, precision, code).
     """
 
     def __init__(self, folder: str | Path, identity: dict[str, Any]) -> None:
         self.identity, self.recipe = sha256_json(identity), sha256_json(identity.get("recipe"))
+        self.code = identity.get("code", "")
         self.above, self.folder = Path(folder), Path(folder) / self.identity[:16]
         self.token = secrets.token_hex(16)
 
@@ -80,8 +82,8 @@ class StateFolder:
             part.write_bytes(data.getbuffer())
             digest = sha256_file(part)
         # the seal comes after the state: a state without one does not count
-        seal = {"identity": self.identity, "recipe": self.recipe, "sha256": digest, "step": step}
-        write_json(path.with_suffix(".json"), seal)
+        about = {"identity": self.identity, "recipe": self.recipe, "code": self.code}
+        write_json(path.with_suffix(".json"), {**about, "sha256": digest, "step": step})
         kept = {seal.path for seal in self._sealed()[-KEEP:]}
         for old in self.folder.glob("state-*.pt"):
             if old not in kept:
@@ -98,7 +100,8 @@ class StateFolder:
         for path in sorted(set(self.folder.glob("state-*.pt")) - sealed):
             log.info(f"{path}: unfinished, passed over")
         if any(self.above.glob("*/state-*.pt")) and not any(self.folder.glob("state-*.pt")):
-            log.info(f"{self.above}: holds states of another recipe, data or precision, which are left alone")
+            what = "another recipe, data, precision or code"
+            log.info(f"{self.above}: holds states of {what}, which are left alone")
         for step, path, seal in reversed(self._sealed()):
             if seal["sha256"] == sha256_file(path):
                 return step, torch.load(path, map_location="cpu", weights_only=True)
@@ -135,12 +138,12 @@ def seals(folder: Path) -> list[Seal]:
     return found
 
 
-def saved_steps(folder: str | Path, recipe: Recipe) -> int:
-    """How many steps of a training's recipe are done and saved, as far as the seals under `folder` say."""
-    digest = sha256_json(recipe.model_dump(mode="json"))
+def saved_steps(folder: str | Path, recipe: Recipe, code: str) -> int:
+    """How many steps of a recipe are done by this code and saved, as the seals under `folder` say."""
+    wanted = {"recipe": sha256_json(recipe.model_dump(mode="json")), "code": code}
     places = [place for place in Path(folder).glob("*") if place.is_dir()]
     states = (seal for place in places for seal in seals(place))
-    return max((seal.step for seal in states if seal.value.get("recipe") == digest), default=0)
+    return max((seal.step for seal in states if wanted.items() <= seal.value.items()), default=0)
 
 
 def _remove(state: Path) -> None:

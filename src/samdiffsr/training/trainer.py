@@ -81,6 +81,7 @@ class Trainer:
             "recipe": task.recipe.model_dump(mode="json"),
             "digests": task.digests,
             "precision": self.precision,
+            "code": job.code,
         }
         self.states = StateFolder(job.state, identity | ({"compiled": True} if self.compiled else {}))
         self.done = 0  # steps

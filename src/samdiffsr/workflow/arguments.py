@@ -14,16 +14,20 @@ from samdiffsr.core import layout
 from samdiffsr.core.registry import module_of
 from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights
-from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SamplesMetric, SetMetric, of_kind
 from samdiffsr.evaluation.named import WeightRow
 from samdiffsr.evaluation.protocol import PROTOCOL_METRICS
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
-from samdiffsr.models.registry import BACKBONES
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.sampling.adapters import ADAPTERS
 from samdiffsr.workflow.contents import content
-from samdiffsr.workflow.fingerprint import fingerprint, plugins, sampling_fingerprint, scoring_fingerprint
+from samdiffsr.workflow.fingerprint import (
+    fingerprint,
+    plugins,
+    sampling_fingerprint,
+    scoring_fingerprint,
+    training_fingerprint,
+)
 from samdiffsr.workflow.inputs import figures, results, runs, split, stores
 from samdiffsr.workflow.inputs.stores import Files
 
@@ -209,7 +213,7 @@ def encoding_code(config: Config, encoding: str) -> str:
 
 def training_code(config: Config, variant: str) -> str:
     """Of the modules that train a variant's denoiser."""
-    return fingerprint("samdiffsr.training.denoiser", *_modules(config, variant))
+    return training_fingerprint(config.variants[variant])
 
 
 def restoring_code(config: Config, variant: str) -> str:
@@ -218,13 +222,6 @@ def restoring_code(config: Config, variant: str) -> str:
         code = ADAPTERS[config.baselines[variant].adapter].code
         return fingerprint("samdiffsr.sampling.restorers", "samdiffsr.sampling.baselines", *plugins([code]))
     return sampling_fingerprint(config.variants[variant])
-
-
-def _modules(config: Config, variant: str) -> tuple[str, ...]:
-    """The modules of a variant's own choices that the stages do not import for all."""
-    v = config.variants[variant]
-    backbone = [] if v.backbone is None else [BACKBONES[v.backbone.kind].code]
-    return (*map(module_of, backbone), *plugins([FORMULATIONS[v.formulation].code]))
 
 
 def sampling_gpu(config: Config, variant: str) -> int:

@@ -55,6 +55,13 @@ class Denoising(Protocol):
     def backbone(self) -> Any: ...
 
 
+def training_fingerprint(denoiser: Denoising | None = None) -> str:
+    """The same of a denoiser's training; of the encoder's, if there is none."""
+    if denoiser is None:
+        return fingerprint("samdiffsr.training.encoder")
+    return fingerprint("samdiffsr.training.denoiser", *_own(denoiser))
+
+
 def sampling_fingerprint(denoiser: Denoising | None = None) -> str:
     """The same of the stage that restores images, by a denoiser or by none."""
     return fingerprint("samdiffsr.sampling.restorers", *(_own(denoiser) if denoiser else ()))

@@ -32,7 +32,7 @@ from samdiffsr.training.job import COMPILING, too_slow, worth_compiling
 from samdiffsr.training.recipe import CalibrationRecipe, DenoiserRecipe, EncoderRecipe
 from samdiffsr.training.state import saved_steps
 from samdiffsr.workflow.beforehand import PNG_BYTES, image_sizes, unfit
-from samdiffsr.workflow.fingerprint import fingerprint
+from samdiffsr.workflow.fingerprint import fingerprint, training_fingerprint
 from samdiffsr.workflow.jobs import PlannedFile, jobs_of
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def training_of(config: Config, kind: str, name: str, root: Path = Path()) -> Pe
         denoiser = denoiser_recipe(config, run)
         sizes = encoder_recipe(config, denoiser.encoder, run.scale, run.seed)
     folder = Layout(config.study).training_state("encoders" if kind == "encoder" else "runs", name)
-    done = saved_steps(root / folder, denoiser or sizes)
+    done = saved_steps(root / folder, denoiser or sizes, training_fingerprint(denoiser))
     recipe = CalibrationRecipe(encoder=_costly(sizes), denoiser=denoiser and _costly(denoiser))
     return PendingTraining(name, recipe, (denoiser or sizes).training.steps - done)
 
