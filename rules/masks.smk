@@ -47,7 +47,7 @@ rule segment:
         device=CONFIG.device,
         recipe=ask(recipes.regions),
         dataset=ask(recipes.images),
-        content=ask(arguments.images_content),
+        content=ask(arguments.segmentation_content),
         code=ask(arguments.segmenter_code),
     shell:
         "python -m samdiffsr segment --source {params.source:q} --out {params.out:q} --scale {params.scale}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from tests.workflow import Workflow
+from samdiffsr.data.store import Store
+from tests.workflow import Workflow, tiny
 
 pytestmark = pytest.mark.workflow
 STATISTICS = "results/demo/masks/statistics.csv"
@@ -35,6 +38,36 @@ def test_shards_change_no_byte(tmp_path: Path) -> None:
     assert _content(one) == _content(many)
     assert not list((many.folder / "work/masks").rglob("*.*"))  # no shard and no kept image is left
     assert many.dry(STATISTICS).nothing_to_do
+
+
+def test_an_edited_mask_that_is_imported_is_read_again(tmp_path: Path) -> None:
+    workflow = Workflow.new(tmp_path / "repository")
+    workflow.config = tiny(
+        tmp_path / "config.yaml",
+        mask_sets={"theirs": {"image": "hr", "segmenter": {"kind": "imported", "folder": "theirs"}}},
+    )
+    images, masks = "work/stores/demo_test/hr", workflow.folder / "theirs"
+    result = workflow(f"{images}.json")
+    assert result.code == 0, result.text
+    masks.mkdir()
+    store = Store(workflow.folder / images)
+    for i, name in enumerate(store.names):
+        Image.new("L", store.shape(i)[1::-1], 1).save(masks / f"{name}.png")
+    target = "data/masks/demo_test/theirs.json"
+    result = workflow(target)
+    assert result.code == 0, result.text
+    before = (workflow.folder / target).read_bytes()
+    path = masks / f"{store.names[0]}.png"
+    os.utime(path)
+    assert workflow.dry(target).nothing_to_do
+    changed = Image.open(path)
+    changed.putpixel((0, 0), 2)
+    changed.save(path)
+    assert workflow.dry(target).jobs["segment"] == 1
+    result = workflow(target)
+    assert result.code == 0, result.text
+    assert (workflow.folder / target).read_bytes() != before
+    assert workflow.dry(target).nothing_to_do
 
 
 def test_weights_and_annotations_are_inputs(tmp_path: Path) -> None:

@@ -76,6 +76,24 @@ def test_segmentation_reads_what_its_segmenter_needs(config: Config) -> None:
         stores.segmentation(config, "demo_train", "felzenswalb")
 
 
+def test_imported_masks_count_by_their_content(raw: dict[str, Any]) -> None:
+    sets = {"theirs": {"image": "hr", "segmenter": {"kind": "imported", "folder": "masks"}}}
+    raw["mask_sets"] |= sets
+    config = load_config(raw)
+
+    def found(masks: str = "theirs") -> str:
+        return arguments.segmentation_content(config, "demo_train", masks)
+
+    assert found() == found("felzenszwalb_fine") == ""  # no file is there yet: the stage says so
+    put("masks/a.png", "masks/b.png")
+    before = found()
+    assert before != found("felzenszwalb_fine") == ""
+    put("masks/a.png")  # a date alone says nothing
+    assert found() == before
+    Path("masks/a.png").write_bytes(b"y")
+    assert found() != before
+
+
 def test_parts_of_a_region_store_are_in_their_order(raw: dict[str, Any]) -> None:
     raw["studies"]["demo"]["mask_shards"] = 2
     config = load_config(raw)

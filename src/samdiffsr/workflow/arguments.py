@@ -11,6 +11,7 @@ from pathlib import Path
 
 from samdiffsr.config.config import Config
 from samdiffsr.core import layout
+from samdiffsr.core.files import sha256_json
 from samdiffsr.core.registry import module_of
 from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights
@@ -121,6 +122,16 @@ def mask_places(config: Config, dataset: str, masks: str) -> list[str]:
     stand_in = stores.segmenter_of(config, masks).input_masks
     regions = ["--regions", layout.regions(dataset, stand_in)] if "regions" in found else []
     return weights + regions + (_bsds() if "bsds" in found else [])
+
+
+def segmentation_content(config: Config, dataset: str, masks: str) -> str:
+    """Of images and masks of the user's own, what they hold."""
+    images = images_content(config, dataset)
+    found = stores.imported_files(config, masks)
+    if not found:
+        return images
+    mask_set, _ = layout.read_masks(masks)
+    return sha256_json([images, content(found, Path(layout.contents(f"{mask_set}-masks")))])
 
 
 def human_annotations(config: Config, dataset: str, masks: str) -> list[str]:

@@ -147,6 +147,12 @@ def segmenter(config: Config, dataset: str, masks: str) -> Files:
             return {}
 
 
+def imported_files(config: Config, masks: str) -> list[Path]:
+    """The files that a segmenter takes masks from; what they hold is a parameter (`arguments`)."""
+    folder = segmenter_of(config, masks).input_folder
+    return sorted(path for path in Path(folder).rglob("*") if path.is_file()) if folder else []
+
+
 def region_parts(config: Config, dataset: str, masks: str) -> list[str]:
     """Stems of the parts of a region store, in their order."""
     parts = config.chosen.mask_shards
