@@ -91,7 +91,7 @@ rule score_protocols:
         run=RUN,
         hr=ask(layout.hr),
         recipe=ask(recipes.protocol_scoring),
-        code=arguments.protocol_scoring_code(),
+        code=arguments.protocol_scoring_code(CONFIG),
     shell:
         "python -m samdiffsr score-protocols --run {params.run:q} --dataset {wildcards.dataset:q}"
         " --manifests {input.manifests:q} --hr {params.hr:q} --out {output:q} --threads {threads}"

@@ -155,6 +155,41 @@ def test_an_edited_plugin_changes_the_code_of_its_variants_alone(module: Any, tm
     assert mine[1] != theirs[1]
 
 
+PROTOCOL = """
+from samdiffsr.evaluation.protocol import PROTOCOLS, Protocol, Way
+
+PROTOCOLS.register("shaved", Way("shaved", f"{__name__}:shaved"))
+
+def shaved(sr, cropped, hr, scale):
+    return sr, cropped, Protocol(multiple=2 * scale, border=1)
+"""
+SCORED = (
+    "from pathlib import Path; from samdiffsr.config.overlays import configured\n"
+    "from samdiffsr.workflow.arguments import image_scoring_code, protocol_scoring_code\n"
+    f"config = configured(Path({str(ROOT / 'config.yaml')!r}), [Path('mine.yaml')])\n"
+    "print(protocol_scoring_code(config))\nprint(image_scoring_code(config))"
+)
+
+
+def test_an_edited_protocol_of_a_plugin_is_scored_by_again_where_it_is_asked_for(
+    module: Any, tmp_path: Path
+) -> None:
+    def codes(*protocols: str) -> list[str]:
+        table = {"title": "Mine", "metrics": ["psnr_y"], "rows": ["srdiff"], "protocols": list(protocols)}
+        config = {"plugins": ["ways"], "tables": {"tablemine": table}}
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+        return python(SCORED, tmp_path).splitlines()
+
+    module("ways", PROTOCOL)
+    asked, other = codes("authors", "shaved"), codes("authors", "border")
+    assert len(asked) == 2
+    module("ways", PROTOCOL.replace("border=1", "border=2"))
+    assert codes("authors", "border") == other
+    after = codes("authors", "shaved")
+    assert after[0] != asked[0]
+    assert after[1] == asked[1]
+
+
 @pytest.mark.slow
 @pytest.mark.workflow
 def test_the_example_ends_in_a_table_with_control_placebo_and_interval(tmp_path: Path) -> None:

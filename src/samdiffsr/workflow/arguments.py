@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from samdiffsr.config.config import Config
+from samdiffsr.config.recipes.stages import asked_protocols
 from samdiffsr.core import layout
 from samdiffsr.core.files import sha256_json
 from samdiffsr.core.registry import module_of
@@ -17,7 +18,7 @@ from samdiffsr.data import fetch
 from samdiffsr.data.catalogue import WeightFile, sources, weights
 from samdiffsr.evaluation.metrics import METRICS, CostMetric, ImageMetric, SamplesMetric, SetMetric, of_kind
 from samdiffsr.evaluation.named import WeightRow
-from samdiffsr.evaluation.protocol import PROTOCOL_METRICS
+from samdiffsr.evaluation.protocol import PROTOCOL_METRICS, PROTOCOLS
 from samdiffsr.masks.segmenters.registry import SEGMENTERS
 from samdiffsr.reporting.figures.registry import KINDS
 from samdiffsr.sampling.adapters import ADAPTERS
@@ -271,8 +272,10 @@ def samples_scoring_code(config: Config) -> str:
     return scoring_fingerprint("samdiffsr.evaluation.samples", config.asked(SamplesMetric))
 
 
-def protocol_scoring_code() -> str:
-    return scoring_fingerprint("samdiffsr.evaluation.stages", PROTOCOL_METRICS)
+def protocol_scoring_code(config: Config) -> str:
+    """Also of the plug-ins whose protocols are asked for."""
+    own = plugins(PROTOCOLS[name].code for name in asked_protocols(config))
+    return scoring_fingerprint("samdiffsr.evaluation.stages", PROTOCOL_METRICS, own)
 
 
 def cost_code() -> str:

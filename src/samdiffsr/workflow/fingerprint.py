@@ -67,14 +67,14 @@ def sampling_fingerprint(denoiser: Denoising | None = None) -> str:
     return fingerprint("samdiffsr.sampling.restorers", *(_own(denoiser) if denoiser else ()))
 
 
-def scoring_fingerprint(stage: str, metrics: Iterable[str]) -> str:
-    """The same of a stage that scores by `metrics`, and of their functions.
+def scoring_fingerprint(stage: str, metrics: Iterable[str], more: Iterable[str] = ()) -> str:
+    """The same of a stage that scores by `metrics`, of their functions, and of `more` modules.
 
     Of the registry counts what decides their values: a new label or another metric scores nothing again.
     """
     entries = [(name, METRICS[name]) for name in sorted(metrics)]
     modules = [metric.module for _, metric in entries]
-    code = fingerprint(stage, *sorted({*modules}), without=(REGISTRY,))
+    code = fingerprint(stage, *sorted({*modules, *more}), without=(REGISTRY,))
     return sha256_json([code, [(name, metric.identity) for name, metric in entries]])[:12]
 
 

@@ -216,5 +216,9 @@ def set_recipe(config: Config, scale: int) -> SetScoreRecipe:
 
 def protocol_recipe(config: Config, scale: int) -> ProtocolRecipe:
     """Scoring one run on one data set under several protocols."""
-    asked = {name for table in config.tables.values() for name in table.protocols}
-    return ProtocolRecipe(scale=scale, protocols=sorted(asked))
+    return ProtocolRecipe(scale=scale, protocols=asked_protocols(config))
+
+
+def asked_protocols(config: Config) -> list[str]:
+    """Those that any table compares."""
+    return sorted({name for table in config.tables.values() for name in table.protocols})
