@@ -30,15 +30,18 @@ include: "rules/report.smk"
 
 
 onstart:
-    # before anything runs, where the jobs run on this machine; elsewhere each training judges its own speed
-    if workflow.local_exec and not workflow.touch:
+    # before anything runs
+    if not workflow.touch:
         made = [
             (job.rule.name, path)
             for job in workflow.dag.needrun_jobs()
             for path in job.output
         ]
-        for refuse in (beforehand.refuse, refuse_slow):
-            ask(refuse, made=made, root=Path())({})
+        ask(beforehand.refuse_undrawable, made=made)({})
+        # what this machine decides, where the jobs run on it; elsewhere each training judges its own speed
+        if workflow.local_exec:
+            for refuse in (beforehand.refuse, refuse_slow):
+                ask(refuse, made=made, root=Path())({})
 
 
 localrules:

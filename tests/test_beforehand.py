@@ -118,6 +118,28 @@ def test_nothing_is_trained_where_an_image_is_too_small_to_score(root: Path, tmp
     assert not doctor.healthy(findings)
 
 
+def test_nothing_is_trained_for_images_that_cannot_be_drawn_in_so_few_steps(
+    root: Path, tmp_path: Path
+) -> None:
+    raw = yaml.safe_load((root / "config.yaml").read_text())
+    raw["studies"]["demo"]["sampling"] = {"steps": 5}
+    config = load_config(raw)
+    of = ("sample", "results/demo/samples/{}-x4-s0/ema/demo_test.json")
+    drawn = {name: (of[0], of[1].format(name)) for name in ("srdiff", "sam_diffsr")}
+    beforehand.refuse_undrawable(config, [TRAINED, drawn["srdiff"]])
+    few = r"variant sam_diffsr: .* exact in 12 steps or more from t = 99, not in 5: take more"
+    with pytest.raises(UserError, match=few):
+        beforehand.refuse_undrawable(config, [TRAINED, *drawn.values()])
+    beforehand.refuse_undrawable(config, [drawn["sam_diffsr"]])  # trains nothing
+    steps = ("sample_steps", "results/demo/steps/consistent-x4-s0/{}/ema/demo_test.json")
+    beforehand.refuse_undrawable(config, [TRAINED, (steps[0], steps[1].format(12))])
+    with pytest.raises(UserError, match=r"variant consistent: .* not in 11"):
+        beforehand.refuse_undrawable(config, [TRAINED, (steps[0], steps[1].format(11))])
+    unfit = [found.what for found in doctor.examine(config, tmp_path) if found.state == "unfit"]
+    assert {"variant sam_diffsr", "variant consistent"} <= {*unfit}
+    assert "variant srdiff" not in unfit
+
+
 def test_an_image_that_is_left_out_counts_no_more_though_a_store_holds_it(root: Path, tmp_path: Path) -> None:
     photograph(tmp_path, 64, 64)
     photograph(tmp_path, 64, 10, "thin")

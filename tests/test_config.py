@@ -135,6 +135,30 @@ def _set(path: str, value: Any) -> Any:
         (_set("figures/figure1a/times", [5, 101]), ["figures.figure1a.times", "100 steps, not 101"]),
         (_set("figures/figure_steps/steps", [15, 200]), ["figures.figure_steps.steps", "100 steps, not 200"]),
         (
+            _set("figures/figure_steps/steps", [15, 100]),
+            ["figures.figure_steps.steps: 'sam_diffsr' takes 99 at most, not 100"],
+        ),
+        (
+            _set("studies/demo/sampling", {"steps": 100}),
+            ["studies.demo.sampling.steps: 'sam_diffsr' takes 99 at most, not 100; leave it out"],
+        ),
+        (
+            _set("studies/demo/sampling", {"steps": 500}),
+            ["studies.demo.sampling.steps: 'srdiff' takes 100 at most, not 500"],
+        ),
+        (
+            _set("studies/demo/sampling", {"start": 150}),
+            ["studies.demo.sampling.start: 'srdiff' takes 100 at most, not 150"],
+        ),
+        (
+            _set("variants/sam_diffsr/sampling", {"steps": 40, "start": 30}),
+            ["variants.sam_diffsr.sampling.steps: 'sam_diffsr' takes 30 at most, not 40"],
+        ),
+        (
+            _set("variants/authors/sampling", {"steps": 101}),
+            ["variants.authors.sampling.steps: 'authors' takes 100 at most, not 101"],
+        ),
+        (
             _set("figures/figure_steps/variants", ["bicubic"]),
             ["figures.figure_steps", "'bicubic'", "denoiser"],
         ),
@@ -213,6 +237,12 @@ def test_every_study_of_the_shipped_configuration_is_valid(raw: dict[str, Any]) 
     assert set(raw["studies"]) >= {"demo", "reduced", "paper"}
     for study in raw["studies"]:
         assert load_config({**raw, "study": study}).study == study
+
+
+def test_a_figure_may_name_the_number_of_steps_that_stands_for_all(raw: dict[str, Any]) -> None:
+    """Those of SAM-DiffSR are 99; the tables' images are shown at 100, as they are without a word."""
+    raw["figures"]["figure_steps"]["steps"] = [50, 100]
+    assert load_config({**raw, "study": "paper"}).calls("sam_diffsr") == 100
 
 
 def test_the_papers_choices_are_the_defaults(config: Config) -> None:

@@ -10,7 +10,7 @@ from samdiffsr.core.registry import similar
 from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.metrics import METRICS, NamedMetric
 from samdiffsr.models.registry import SRDiffUNet
-from samdiffsr.reporting.figures.spec import SPLIT, Figure, Noise, OfTables, Split
+from samdiffsr.reporting.figures.spec import SPLIT, Figure, Noise, OfTables, Split, Steps
 
 if TYPE_CHECKING:
     from samdiffsr.config.config import Config
@@ -22,10 +22,10 @@ def check_references(config: Config) -> None:
     _known("study", config.study, config.studies, "study")
     check_studies(config)
     check_tables(config)
-    for key, figure in config.figures.items():
-        check_figure(config, key, figure)
     for key in config.variants:
         check_variant(config, key)
+    for key, figure in config.figures.items():
+        check_figure(config, key, figure)
 
 
 def check_studies(config: Config) -> None:
@@ -61,6 +61,8 @@ def check_variant(config: Config, key: str) -> None:
     variant, study, where = config.variants[key], config.chosen, f"variants.{key}"
     if variant.kind == "baseline":
         _known(where, key, config.baselines, "baseline")
+    if variant.kind == "denoiser":
+        check_sampling(config, key)
     if variant.foreign is not None:
         if key in study.encoders:
             raise ValueError(f"{where}.foreign: an encoder of study {config.study!r} has this name")
@@ -78,13 +80,26 @@ def check_variant(config: Config, key: str) -> None:
         _known(f"{where}.model_of", variant.model_of, config.variants, "variant")
         if _trained_as(config.variants[variant.model_of]) != _trained_as(variant, model_of=None):
             raise ValueError(f"{where}.model_of: it is not trained as {variant.model_of!r} is")
-    if variant.sampling is not None and (like := variant.sampling.like) is not None:
-        _known(f"{where}.sampling.like", like, config.variants, "variant")
-        if config.variants[like].sampling is not None:
-            raise ValueError(f"{where}.sampling.like: {like!r} has a sampling of its own; say `start`")
     training = config.training(key)
     if variant.kind == "denoiser":
         check_patch(config, key, training.patch)
+
+
+def check_sampling(config: Config, key: str) -> None:
+    """The diffusion has the steps in which a denoiser's images are drawn."""
+    own, where = config.variants[key].sampling, f"variants.{key}.sampling"
+    if own is not None and own.like is not None:
+        _known(f"{where}.like", own.like, config.variants, "variant")
+        if config.variants[own.like].sampling is not None:
+            raise ValueError(f"{where}.like: {own.like!r} has a sampling of its own; say `start`")
+    chain = config.chain(key)
+    for field, most in (("start", config.diffusion.steps), ("steps", config.start(key))):
+        number = getattr(chain, field)
+        if number is not None and number > most:
+            place = where if getattr(own, field, None) else f"studies.{config.study}.sampling"
+            raise ValueError(
+                f"{place}.{field}: {key!r} takes {most} at most, not {number}; leave it out for all steps"
+            )
 
 
 def _trained_as(variant: Variant, **changes: Any) -> dict[str, Any]:
@@ -127,6 +142,11 @@ def check_figure(config: Config, key: str, figure: Figure) -> None:
             raise ValueError(
                 f"{where}.{field}: the diffusion has {most} steps, not {max(getattr(figure, field))}"
             )
+    if isinstance(figure, Steps):
+        for name in figure.variants:
+            start, own = config.start(name), config.calls(name)
+            if beyond := [number for number in figure.steps if number > start and number != own]:
+                raise ValueError(f"{where}.steps: {name!r} takes {start} at most, not {beyond[0]}")
     if isinstance(figure, OfTables) and len({config.tables[name].scale for name in figure.tables}) > 1:
         raise ValueError(f"{where}.tables: their scale factors differ")
     if isinstance(figure, Noise) and (numbers := config.variants[figure.variant].encoding.channels) > 1:

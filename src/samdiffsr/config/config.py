@@ -147,11 +147,17 @@ class Config(Strict):
     def chain(self, variant: str) -> Chain:
         """How a variant's images are drawn: as the study says, but for what it says itself."""
         study, own = self.chosen.sampling, self.variants[variant].sampling or OwnSampling()
-        start = own.start or study.start
-        if own.like is not None:
-            arm = FORMULATIONS[self.variants[own.like].formulation]
-            start = self.chain(own.like).start or arm.first_t(self.diffusion.steps)
+        start = own.start or study.start if own.like is None else self.start(own.like)
         return Chain(steps=own.steps or study.steps, start=start, pad=study.pad)
+
+    def start(self, variant: str) -> int:
+        """The step t at which a denoiser's images are begun: as many steps there are to draw them in."""
+        arm = FORMULATIONS[self.variants[variant].formulation]
+        return self.chain(variant).start or arm.first_t(self.diffusion.steps)
+
+    def calls(self, variant: str) -> int:
+        """In how many steps a denoiser's images are drawn, by the study's count: T stands for all."""
+        return self.chain(variant).steps or self.diffusion.steps
 
     def trivial(self, variant: str) -> bool:
         """Whether a variant is neither trained nor random."""

@@ -14,6 +14,7 @@ from samdiffsr.core.files import no_room, read_json
 from samdiffsr.data.catalogue import weights
 from samdiffsr.data.images import chosen_images, image_size
 from samdiffsr.data.prepare import check_pair, lr_images
+from samdiffsr.diffusion.registry import FORMULATIONS
 from samdiffsr.evaluation.fits import Sized, too_small
 from samdiffsr.evaluation.metrics import METRICS
 from samdiffsr.evaluation.recipe import ScoreRecipe
@@ -105,6 +106,42 @@ def no_room_for_samples(config: Config, made: Iterable[tuple[str, str]], root: P
     """That the images of manifests among `made` do not fit on the disk; empty if they do."""
     need = samples_bytes(config, made, root)
     return no_room(need, root / layout.SHOWN, "sampling")
+
+
+def undrawable(config: Config, made: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Variant -> why a manifest among `made`, pairs of rule and path, cannot be sampled in its few steps."""
+    places = layout.Layout(config.study)
+    asked: dict[tuple[str, int], None] = {}
+    for _, path in made:
+        stem = path.removesuffix(layout.SAMPLES[0])
+        for spell in (places.samples, places.draws, places.steps) if stem != path else ():
+            found = layout.read(stem, spell)
+            run = layout.read_run(found["run"]) if found else None
+            if found and run and config.variants[run[0]].kind == "denoiser":
+                asked[run[0], int(found.get("steps", config.calls(run[0])))] = None
+    refused = {}
+    for name, steps in asked:
+        arm, start = FORMULATIONS[config.variants[name].formulation], config.start(name)
+        if arm.e_sam != "noise" or steps >= start:
+            continue
+        from samdiffsr.diffusion.sampler import chain
+        from samdiffsr.models.denoiser import build_formulation
+
+        variant = config.variants[name]
+        try:
+            process = build_formulation(variant.formulation, config.diffusion, variant.options)
+            chain(process, steps=steps, start=start, known=arm.known)
+        except UserError as error:
+            refused[name] = str(error)
+    return refused
+
+
+def refuse_undrawable(config: Config, made: Iterable[tuple[str, str]]) -> None:
+    """UserError if something is to be trained whose images could not be drawn in so few steps."""
+    made = list(made)
+    if any(rule in TRAINING for rule, _ in made):
+        for variant, why in undrawable(config, made).items():
+            raise UserError(f"variant {variant}: {why}")
 
 
 def refuse(config: Config, made: Iterable[tuple[str, str]], root: Path) -> None:

@@ -25,7 +25,7 @@ from samdiffsr.data.manifest import images_digest, read_manifest
 from samdiffsr.data.verify import read_stamp, taken_files, verify_source
 from samdiffsr.data.weights import MissingWeights, verify
 from samdiffsr.workflow.availability import needed_sources, needed_weights
-from samdiffsr.workflow.beforehand import no_room_for_samples, pairs, unfit
+from samdiffsr.workflow.beforehand import no_room_for_samples, pairs, undrawable, unfit
 from samdiffsr.workflow.configuration import Call
 from samdiffsr.workflow.inputs.results import sampled
 
@@ -294,6 +294,8 @@ def _later(config: Config, root: Path, deep: bool, call: Call) -> Iterator[Findi
         for path in sampled(config, variant, table.scale, run.seed, dataset)
     ]
     absent = [("sample", path) for path in dict.fromkeys(manifests) if not (root / path).exists()]
+    for variant, why in undrawable(config, absent).items():
+        yield Finding("unfit", f"variant {variant}", why)
     if why := no_room_for_samples(config, absent, root):
         yield Finding("unfit", layout.SHOWN, why)
 
