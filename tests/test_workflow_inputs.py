@@ -13,6 +13,7 @@ import yaml
 
 from samdiffsr.config.config import Config
 from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.figures import figure_points
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import Layout
 from samdiffsr.data.catalogue import sources
@@ -201,6 +202,25 @@ def test_every_figure_and_table_can_be_asked_for(config: Config) -> None:
         assert len(arguments.figure_code(config, figure)) == 12
     with pytest.raises(UserError, match="no figure 'figure99'"):
         figures.figure(config, "figure99")
+
+
+def test_a_variant_with_steps_of_its_own_is_shown_at_them(raw: dict[str, Any]) -> None:
+    raw["variants"]["mask_low"]["sampling"] = {"steps": 50}
+    raw["figures"]["figure_steps"] |= {"variants": ["srdiff", "mask_low"], "steps": [20, 50]}
+    config = load_config(raw)
+    assert figure_points(config, config.figures["figure_steps"]) == [
+        (name, steps) for name in ("srdiff", "mask_low") for steps in (20, 50)
+    ]
+    plain, own = "srdiff-x4-s0", "mask_low-x4-s0"
+    assert figures.figure(config, "figure_steps")["scores"] == [
+        PLACE.scores(plain, "demo_test"),  # of the study's own 20
+        PLACE.steps_scores(plain, 50, "ema", "demo_test"),
+        PLACE.steps_scores(own, 20, "ema", "demo_test"),
+        PLACE.scores(own, "demo_test"),
+    ]
+    raw["figures"]["figure_steps"]["steps"] = [30]
+    points = figure_points(load_config(raw), load_config(raw).figures["figure_steps"])
+    assert points == [("srdiff", 20), ("srdiff", 30), ("mask_low", 30), ("mask_low", 50)]
 
 
 def test_targets_name_each_file_once(config: Config) -> None:

@@ -283,7 +283,7 @@ def _sampling(config: Config, pending: list[tuple[str, str]], root: Path) -> tup
         images, size = images + number, size + PNG_BYTES * pixels
         variant = config.variants[run.variant]
         if variant.kind == "denoiser" and variant.foreign is None:
-            calls = config.chain(run.variant).steps or config.diffusion.steps
+            calls = config.calls(run.variant)
             found = calibration(config, training_of(config, "denoiser", name, root).recipe, root)
             seconds += pixels * (found["image_seconds"] + calls * found["call_seconds"])
     return images, seconds, int(size)

@@ -40,9 +40,8 @@ def figure_datasets(config: Config, spec: Any) -> list[str]:
 
 
 def figure_points(config: Config, spec: Any) -> list[tuple[str, int]]:
-    """(variant, network calls) of a figure of kind `steps`; the study's own number is among them."""
-    calls = sorted({*spec.steps, config.chosen.sampling.steps or config.diffusion.steps})
-    return [(variant, n) for variant in spec.variants for n in calls]
+    """(variant, network calls) of a figure of kind `steps`; the variant's own number is among them."""
+    return [(variant, n) for variant in spec.variants for n in sorted({*spec.steps, config.calls(variant)})]
 
 
 def _crops(config: Config, spec: Any) -> tuple[Crop, ...]:

@@ -202,7 +202,7 @@ class Steps(OfImages):
     denoisers = True
     one_dataset = True
     steps: tuple[Positive, ...] = Field(min_length=1)
-    """Network calls for one image, sampled for this figure. The study's own number is always shown too."""
+    """Network calls for one image, sampled for it. What tables show of a variant is always there too."""
     metrics: tuple[MetricName, ...] = ("psnr_y",)
     """Metrics to show."""
 

@@ -102,15 +102,14 @@ def _shown(config: Config, variant: str, scale: int, dataset: str, suffix: str) 
 
 
 def _steps(config: Config, spec: Steps) -> Files:
-    """Scores and times for each number of steps; those of the study's own number are the tables'."""
+    """Scores and times for each number of steps; those of a variant's own number are the tables'."""
     place, dataset = Layout(config.study), figure_datasets(config, spec)[0]
-    own = config.chosen.sampling.steps or config.diffusion.steps
     found: dict[str, list[str]] = {"scores": [], "timings": []}
     if of_kind(spec.metrics, SetMetric):
         found["sets"] = []
     for variant, steps in figure_points(config, spec):
         run, weights = config.runs(variant, spec.scale)[0], config.weights(variant)[0]
-        if steps == own:
+        if steps == config.calls(variant):
             paths = {
                 "scores": place.scores(run.name, dataset),
                 "timings": _shown(config, variant, spec.scale, dataset, layout.SAMPLES[1]),
