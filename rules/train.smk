@@ -54,7 +54,7 @@ rule train_denoiser:
     benchmark:
         LAYOUT.benchmark("train", RUN)
     wildcard_constraints:
-        variant=arguments.none_of(runs.imported(CONFIG)),
+        variant=arguments.none_of(runs.untrained(CONFIG)),
     conda:
         "../envs/samdiffsr.yaml"
     threads: CHOSEN.threads

@@ -162,6 +162,10 @@ def _set(path: str, value: Any) -> Any:
             _set("figures/figure_steps/variants", ["bicubic"]),
             ["figures.figure_steps", "'bicubic'", "denoiser"],
         ),
+        (
+            _set("figures/figure_curves/variants", ["srdiff", "authors"]),
+            ["figures.figure_curves.variants: 'authors' is imported, so it has no training to show"],
+        ),
         (_set("figures/figure_mask_gain/control", "nobody"), ["figures.figure_mask_gain", "'nobody'"]),
         (_set("baselines", "x"), ["baselines: it must map keys to values"]),
         (_set("variants/mask_low/base", ["x"]), ["variants.mask_low.base: must be a variant's name"]),

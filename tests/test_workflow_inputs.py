@@ -223,6 +223,16 @@ def test_a_variant_with_steps_of_its_own_is_shown_at_them(raw: dict[str, Any]) -
     assert points == [("srdiff", 20), ("srdiff", 30), ("mask_low", 30), ("mask_low", 50)]
 
 
+def test_curves_are_those_of_the_trainings_that_there_are(raw: dict[str, Any]) -> None:
+    raw["figures"]["figure_curves"]["variants"] = ["srdiff_same_steps", "srdiff", "sam_diffsr"]
+    config = load_config(raw)
+    assert figures.figure(config, "figure_curves")["curves"] == [
+        PLACE.curve("encoders", "default-x4-s0"),
+        PLACE.curve("runs", "srdiff-x4-s0"),
+        PLACE.curve("runs", "sam_diffsr-x4-s0"),
+    ]
+
+
 def test_targets_name_each_file_once(config: Config) -> None:
     asked: list[Callable[[Config], list[str]]] = [
         targets.data, targets.masks, targets.tables, targets.figures, targets.mask_summaries,
@@ -238,9 +248,11 @@ def test_a_wildcard_of_imported_variants_matches_nothing_else(config: Config) ->
 
     assert re.fullmatch(arguments.any_of(runs.imported(config)), "authors")
     assert not re.fullmatch(arguments.any_of([]), "")
-    ours = arguments.none_of(runs.imported(config))
+    ours = arguments.none_of(runs.untrained(config))
     assert not re.fullmatch(f"(?P<v>{ours})-x4-s0", "authors-x4-s0")
     assert re.fullmatch(f"(?P<v>{ours})-x4-s0", "authorship-x4-s0")
+    assert not re.fullmatch(f"(?P<v>{ours})-x4-s0", "srdiff_same_steps-x4-s0")  # of srdiff's networks
+    assert re.fullmatch(f"(?P<v>{ours})-x4-s0", "srdiff-x4-s0")
 
 
 def test_what_is_fetched_fits_on_the_disk(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,8 @@ def check_figure(config: Config, key: str, figure: Figure) -> None:
                 raise ValueError(f"{where}.{field}: {name!r} has no masks to show")
             if figure.denoisers and config.variants[name].kind != "denoiser":
                 raise ValueError(f"{where}.{field}: {name!r} is no denoiser")
+            if figure.trained and config.variants[name].foreign is not None:
+                raise ValueError(f"{where}.{field}: {name!r} is imported, so it has no training to show")
     _defined(config, where, figure.shown_metrics)
     most = config.diffusion.steps
     for field in ("steps", "times"):

@@ -126,7 +126,7 @@ def figure_curves(config: Config, spec: Any) -> tuple[recipe.Curve, ...]:
             name = f"{encoder}-x{spec.scale}-s{seed}"
             panel = f"encoder, {loss.upper()} loss"
             curves.append(recipe.Curve(folder="encoders", name=name, label=encoder, panel=panel))
-    for variant in spec.variants:
+    for variant in dict.fromkeys(config.model_of(name) for name in spec.variants):
         panel = f"denoiser, {config.training(variant).loss.upper()} loss"
         for run in config.runs(variant, spec.scale):
             label = config.variants[variant].label

@@ -51,7 +51,8 @@ class Figure(Strict):
     title: str
     """Heading of the figure."""
     masked: ClassVar[tuple[str, ...]] = ()  # fields whose variants must have masks
-    denoisers: ClassVar[bool] = False  # whether its variants must be trained denoisers
+    denoisers: ClassVar[bool] = False  # whether its variants must be denoisers
+    trained: ClassVar[bool] = False  # whether they must be trained here
     with_truth: ClassVar[bool] = False  # whether it leaves out data sets without truth
     one_dataset: ClassVar[bool] = False  # whether it shows the first of its data sets alone
 
@@ -211,6 +212,7 @@ class Curves(OfRuns):
     """Training curves."""
 
     denoisers = True
+    trained = True
 
 
 class Rules(Figure):

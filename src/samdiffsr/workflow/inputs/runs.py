@@ -61,6 +61,12 @@ def imported(config: Config) -> list[str]:
     return [name for name, variant in config.variants.items() if variant.foreign is not None]
 
 
+def untrained(config: Config) -> list[str]:
+    """The denoisers that no training makes: those that others trained, and those of another's networks."""
+    own = [name for name in config.variants if config.model_of(name) != name]
+    return [*imported(config), *own]
+
+
 def foreign_file(config: Config, variant: str, kind: Kind) -> str:
     """Others' file that holds a network of this kind."""
     foreign = config.variants[variant].foreign
