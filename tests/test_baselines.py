@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import yaml
 
 from samdiffsr.cli.app import main
 from samdiffsr.config.load import load_config
@@ -192,8 +193,6 @@ def test_what_the_papers_baselines_need_is_said_until_it_is_there(root: Path, tm
 
 
 def test_an_entry_is_merged_over_the_packaged_ones(root: Path) -> None:
-    import yaml
-
     raw = yaml.safe_load((root / "config.yaml").read_text())
     theirs = {"label": "Theirs", "adapter": "command", "command": "no-such-program {lr} {sr}"}
     raw["baselines"] = {"esrgan": {"file": "weights/mine.pth", "sha256": ""}, "theirs": theirs}
@@ -203,9 +202,28 @@ def test_an_entry_is_merged_over_the_packaged_ones(root: Path) -> None:
     assert absent(config, "theirs", "set5", 4) == "no program 'no-such-program' here"
 
 
-def test_a_baseline_is_a_row_like_any_other(root: Path) -> None:
-    import yaml
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ({"adapter": "images", "folder": "b/{datset}"}, "folder: 'b/{datset}' may hold {dataset} and"),
+        ({"adapter": "images", "folder": "b/{}"}, "folder: 'b/{}' may hold"),
+        ({"adapter": "images", "folder": "b/{dataset"}, "folder: 'b/{dataset' may hold"),
+        ({"adapter": "spandrel", "file": "{scale.x}.pth"}, "file: '{scale.x}.pth' may hold"),
+        ({"adapter": "command", "command": "run '{lr} {sr}"}, "is no command line (No closing quotation)"),
+        ({"adapter": "command", "command": " "}, "adapter 'command' needs `command`"),
+    ],
+)
+def test_a_block_that_cannot_be_read_is_one_line(root: Path, block: dict[str, Any], words: str) -> None:
+    raw = yaml.safe_load((root / "config.yaml").read_text())
+    raw["baselines"] = {"mine": {"label": "Mine", **block}}
+    with pytest.raises(UserError) as error:
+        load_config(raw)
+    assert str(error.value).startswith("config: baselines.mine: ")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
 
+
+def test_a_baseline_is_a_row_like_any_other(root: Path) -> None:
     raw = yaml.safe_load((root / "config.yaml").read_text())
     raw["baselines"] = {"esrgan": {"label": "ESRGAN", "adapter": "images", "folder": "x/{dataset}"}}
     raw["tables"]["table2"]["rows"][0] = "esrgan"

@@ -9,6 +9,7 @@ blocks.
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -322,8 +323,19 @@ class Baseline(Strict):
     @model_validator(mode="after")
     def _place(self) -> Baseline:
         needed = ADAPTERS[self.adapter].needs
-        if not getattr(self, needed):
+        if not getattr(self, needed).strip():
             raise ValueError(f"adapter {self.adapter!r} needs `{needed}`")
+        try:
+            shlex.split(self.command)
+        except ValueError as error:
+            raise ValueError(f"command: {self.command!r} is no command line ({error})") from None
+        try:
+            self.place("x", 4)
+        except (ValueError, LookupError, AttributeError):
+            field = "folder" if self.folder else "file"
+            raise ValueError(
+                f"{field}: {getattr(self, field)!r} may hold {{dataset}} and {{scale}}, and no other braces"
+            ) from None
         return self
 
     def place(self, dataset: str, scale: int) -> str:
