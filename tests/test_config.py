@@ -167,6 +167,14 @@ def _set(path: str, value: Any) -> Any:
             ["figures.figure_curves.variants: 'authors' is imported, so it has no training to show"],
         ),
         (_set("figures/figure_mask_gain/control", "nobody"), ["figures.figure_mask_gain", "'nobody'"]),
+        (
+            _set("figures/figure_mask_gain/metric", "artifact"),
+            ["figures.figure_mask_gain.metric: artifact is compared by ratios"],
+        ),
+        (
+            _set("figures/figure_published/metric", "artifact"),
+            ["figures.figure_published.metric: artifact is compared by ratios"],
+        ),
         (_set("baselines", "x"), ["baselines: it must map keys to values"]),
         (_set("variants/mask_low/base", ["x"]), ["variants.mask_low.base: must be a variant's name"]),
         (_set("variants/mask_low/base", 1), ["variants.mask_low.base: must be a variant's name, not 1"]),

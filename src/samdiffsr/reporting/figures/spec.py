@@ -22,11 +22,13 @@ def _modulating(name: str) -> str:
 Modulating = Annotated[str, AfterValidator(_modulating)]
 
 
-def _of_images(name: str) -> str:
-    return known(name, ImageMetric)
+def _subtracted(name: str) -> str:
+    if METRICS[known(name, ImageMetric)].ratio:
+        raise ValueError(f"{name} is compared by ratios, and this figure shows differences")
+    return name
 
 
-MetricOfImages = Annotated[str, AfterValidator(_of_images)]
+Subtracted = Annotated[str, AfterValidator(_subtracted)]
 Quality = Literal[
     "masks_mean", "area_q50", "uncovered", "uninformative_patches", "covering", "vi", "boundary_f"
 ]  # columns of the mask statistics
@@ -155,14 +157,8 @@ class Published(Figure):
 
     tables: tuple[Name, ...] = Field(min_length=1)
     """Tables whose `differences` are shown."""
-    metric: MetricOfImages = "psnr_y"
+    metric: Subtracted = "psnr_y"
     """Metric to show."""
-
-
-def _subtracted(name: str) -> str:
-    if METRICS[_of_images(name)].ratio:
-        raise ValueError(f"{name} is compared by ratios, and this figure shows differences")
-    return name
 
 
 class Seeds(OfTables):
@@ -170,7 +166,7 @@ class Seeds(OfTables):
 
     tables: tuple[Name, ...] = Field(min_length=1, max_length=1)
     """The table whose `differences` are shown."""
-    metric: Annotated[str, AfterValidator(_subtracted)] = "psnr_y"
+    metric: Subtracted = "psnr_y"
     """Metric to show."""
 
 
@@ -191,7 +187,7 @@ class MaskGain(OfImages):
     with_truth = True
     control: Name
     """Variant to compare with."""
-    metric: MetricOfImages = "psnr_y"
+    metric: Subtracted = "psnr_y"
     """Metric whose gain is shown."""
     qualities: tuple[Quality, ...] = Field(get_args(Quality), min_length=1)
     """Properties of the masks: columns of `masks/statistics.csv`."""
