@@ -47,6 +47,14 @@ def _set(path: str, value: Any) -> Any:
     return change
 
 
+def _all(*changes: Any) -> Any:
+    def change(raw: dict[str, Any]) -> None:
+        for one in changes:
+            one(raw)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -103,6 +111,26 @@ def _set(path: str, value: Any) -> Any:
         (
             _set("tables/table2/differences", [{"of": "sam_diffsr", "minus": "srdif"}]),
             ["tables.table2.differences", "'srdif'", "'srdiff'"],
+        ),
+        (
+            _set("variants/position_linear/label", "SAM-DiffSR"),
+            ["tables.table5.rows: 'sam_diffsr' and 'position_linear' are both called 'SAM-DiffSR'; give one"],
+        ),
+        (
+            _set("tables/table3/rows", ["srdiff", "sam_diffsr", {"variant": "rrdb", "label": "SRDiff"}]),
+            ["tables.table3.rows: 'srdiff' and 'rrdb' are both called 'SRDiff'; give one a `label`"],
+        ),
+        (
+            _set("tables/table3/rows", ["srdiff", "sam_diffsr", {"published": "SRDiff"}]),
+            ["tables.table3.rows", "'srdiff' and 'SRDiff' are both called 'SRDiff'"],
+        ),
+        (
+            _set("tables/table3/rows", ["srdiff", "sam_diffsr", "srdiff"]),
+            ["tables.table3.rows: 'srdiff' stands there twice; give one row a `label`"],
+        ),
+        (
+            _all(_set("study", "small"), _set("datasets/set14/label", "Set5")),
+            ["tables.table1.datasets: 'set5' and 'set14' are both called 'Set5'; give one a `label`"],
         ),
         (_set("stop_below_bicubic", -1), ["stop_below_bicubic", "-1"]),
         (_set("tables/table2/scale", 3), ["tables.table2.scale", "3"]),
@@ -249,6 +277,19 @@ def test_every_study_of_the_shipped_configuration_is_valid(raw: dict[str, Any]) 
     assert set(raw["studies"]) >= {"demo", "reduced", "paper"}
     for study in raw["studies"]:
         assert load_config({**raw, "study": study}).study == study
+
+
+def test_one_variant_may_have_several_labels(raw: dict[str, Any]) -> None:
+    rows = ["srdiff", {"variant": "srdiff", "label": "Control"}, {"variant": "sam_diffsr", "label": "Ours"}]
+    raw["tables"]["table3"]["rows"] = rows
+    assert [row.label for row in table_recipe(load_config(raw), "table3").rows] == [
+        "SRDiff", "Control", "Ours",
+    ]  # fmt: skip
+    raw["variants"]["mine"] = {"base": "sam_diffsr", "label": "High", "position": "linear"}
+    load_config(raw)  # no table shows it
+    raw["tables"]["table2"]["rows"].append("mine")
+    with pytest.raises(UserError, match="'mine' and 'sam_diffsr' are both called 'High'"):
+        load_config(raw)  # table 4 calls the other one so, and the tables' differences are joined
 
 
 def test_a_figure_may_name_the_number_of_steps_that_stands_for_all(raw: dict[str, Any]) -> None:

@@ -54,6 +54,30 @@ def check_tables(config: Config) -> None:
         for name in table.variants if table.samples > 1 else ():
             if config.variants[name].kind != "denoiser":
                 raise ValueError(f"tables.{key}.samples: {name!r} draws nothing by chance")
+    check_labels(config)
+
+
+def check_labels(config: Config) -> None:
+    """Labels tell apart what tables show: scores are averaged by them, and claims joined over the tables."""
+    variants: dict[str, str] = {}  # label -> what has it, in all tables; one variant may have several
+    datasets: dict[str, str] = {}
+    for key, table in config.tables.items():
+        rows: dict[str, str] = {}
+        for row in table.rows:
+            name = row.variant or row.published
+            label = row.label or (config.variants[row.variant].label if row.variant else name)
+            if rows.get(label) == name:
+                raise ValueError(f"tables.{key}.rows: {name!r} stands there twice; give one row a `label`")
+            for taken in (rows, variants) if row.variant else (rows,):
+                _apart(f"tables.{key}.rows", taken, label, name)
+        for name in config.table_datasets(key):
+            _apart(f"tables.{key}.datasets", datasets, config.dataset_label(name), name)
+
+
+def _apart(where: str, taken: dict[str, str], label: str, name: str) -> None:
+    other = taken.setdefault(label, name)
+    if other != name:
+        raise ValueError(f"{where}: {other!r} and {name!r} are both called {label!r}; give one a `label`")
 
 
 def check_variant(config: Config, key: str) -> None:
