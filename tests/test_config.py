@@ -203,6 +203,10 @@ def _all(*changes: Any) -> Any:
             _set("figures/figure_published/metric", "artifact"),
             ["figures.figure_published.metric: artifact is compared by ratios"],
         ),
+        (
+            _set("tables/tables2/metrics", ["psnr_y", "lpips"]),
+            ["tables.tables2: metrics: under `protocols` psnr_y, ssim_y are scored, and not 'lpips'"],
+        ),
         (_set("baselines", "x"), ["baselines: it must map keys to values"]),
         (_set("variants/mask_low/base", ["x"]), ["variants.mask_low.base: must be a variant's name"]),
         (_set("variants/mask_low/base", 1), ["variants.mask_low.base: must be a variant's name, not 1"]),

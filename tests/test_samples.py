@@ -240,6 +240,8 @@ def test_the_controls_networks_are_sampled_on_the_other_methods_steps() -> None:
         ({"training": {"loss": "l1"}}, "model_of: it is not trained as 'srdiff' is"),
         ({"model_of": "nobody"}, "model_of: no variant 'nobody'"),
         ({"sampling": {"like": "nobody"}}, "sampling.like: no variant 'nobody'"),
+        ({"sampling": {"like": "sam_diffsr", "start": 50}}, "start: no effect beside `like`"),
+        ({"sampling": {"like": "bicubic"}}, "sampling.like: 'bicubic' has no steps to begin at"),
         ({"sampling": {"like": "srdiff_same_steps"}}, "has a sampling of its own"),
     ],
 )

@@ -85,8 +85,7 @@ def check_variant(config: Config, key: str) -> None:
     variant, study, where = config.variants[key], config.chosen, f"variants.{key}"
     if variant.kind == "baseline":
         _known(where, key, config.baselines, "baseline")
-    if variant.kind == "denoiser":
-        check_sampling(config, key)
+    check_sampling(config, key)
     if variant.foreign is not None:
         if key in study.encoders:
             raise ValueError(f"{where}.foreign: an encoder of study {config.study!r} has this name")
@@ -116,6 +115,10 @@ def check_sampling(config: Config, key: str) -> None:
         _known(f"{where}.like", own.like, config.variants, "variant")
         if config.variants[own.like].sampling is not None:
             raise ValueError(f"{where}.like: {own.like!r} has a sampling of its own; say `start`")
+        if config.variants[own.like].kind != "denoiser":
+            raise ValueError(f"{where}.like: {own.like!r} has no steps to begin at; name a denoiser")
+    if config.variants[key].kind != "denoiser":
+        return
     chain = config.chain(key)
     for field, most in (("start", config.diffusion.steps), ("steps", config.start(key))):
         number = getattr(chain, field)

@@ -104,6 +104,12 @@ class OwnSampling(Strict):
     steps: Positive | None = None
     """Network calls for one image. Default: the study's."""
 
+    @model_validator(mode="after")
+    def _one_beginning(self) -> OwnSampling:
+        if self.like is not None and self.start is not None:
+            raise ValueError("start: no effect beside `like`; leave one of the two out")
+        return self
+
 
 class Study(Strict):
     """Data, networks and effort of one study."""

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from samdiffsr.core.recipe import Name, NotNegative, Positive, Scale, Strict
 from samdiffsr.evaluation.metrics import METRICS, SamplesMetric
-from samdiffsr.evaluation.protocol import PROTOCOLS
+from samdiffsr.evaluation.protocol import PROTOCOL_METRICS, PROTOCOLS
 
 FigureName = Annotated[str, Field(pattern=r"^figure[a-z0-9_]+$")]
 
@@ -77,6 +77,14 @@ class Table(Strict):
                 raise ValueError(f"samples: {name!r} takes {takes}, not {self.samples}")
         if self.samples > 1 and self.protocols:
             raise ValueError("samples: not together with `protocols`")
+        return self
+
+    @model_validator(mode="after")
+    def _under_protocols(self) -> Table:
+        unscored = [name for name in self.metrics if name not in PROTOCOL_METRICS]
+        if self.protocols and unscored:
+            scored = ", ".join(PROTOCOL_METRICS)
+            raise ValueError(f"metrics: under `protocols` {scored} are scored, and not {unscored[0]!r}")
         return self
 
     @property
