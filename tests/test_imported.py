@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 
 from samdiffsr.checkpoints.imports import import_denoiser, import_encoder
 from samdiffsr.config.load import load_config
+from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core.errors import UserError
 from samdiffsr.diffusion.schedule import cosine_schedule
 from samdiffsr.models.recipe import ImportRecipe
+from samdiffsr.reporting.tables.differences import difference
 from samdiffsr.sampling.recipe import Draw
 from samdiffsr.sampling.restorers import DenoiserRestorer
 from tests.test_baselines import tiny_ldm
@@ -89,6 +92,28 @@ def test_an_impossible_import_is_named(root: Path, change: dict[str, Any], words
     raw["variants"]["authors"] |= change
     with pytest.raises(UserError, match=words):
         load_config(raw)
+
+
+def test_an_imported_network_is_one_training(root: Path) -> None:
+    """Its images could be drawn with every seed; how they differ is not how trainings do."""
+    raw = yaml.safe_load((root / "config.yaml").read_text())
+    config = load_config({**raw, "study": "small"})
+    recipe = table_recipe(config, "tables1")
+    ours, theirs = recipe.row("srdiff"), recipe.row("authors")
+    assert (len(ours.runs), theirs.runs) == (8, ("authors-x4-s0",))
+    rng = np.random.default_rng(0)
+    scores = pd.DataFrame(
+        [
+            {"run": run, "weights": row.weights[0], "dataset": "set14", "metric": "psnr_y", "image": str(i),
+             "number": 28 + rng.normal()}
+            for row in (ours, theirs) for run in row.runs for i in range(20)
+        ]
+    )  # fmt: skip
+    for pair, seeds in (((theirs, ours), "1 and 8"), ((ours, theirs), "8 and 1")):
+        found = difference(scores, *pair, "set14", "psnr_y")
+        assert found is not None
+        assert (found["method"], found["ci_low"], found["verdict"]) == ("one seed", None, "not decided")
+        assert f"{seeds} seeds, 20 images: too few seeds to decide" in found["words"]
 
 
 def _others(path: Path) -> Path:

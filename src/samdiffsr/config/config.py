@@ -132,8 +132,12 @@ class Config(Strict):
             raise ValueError(f"variants.{variant}.training.{problem(error)}") from None
 
     def runs(self, variant: str, scale: int) -> list[Run]:
-        """The runs whose mean is a table's cell: one a seed, or one where nothing is random."""
-        seeds = self.chosen.seeds[:1] if self.trivial(variant) else self.chosen.seeds
+        """The runs whose mean is a table's cell: one a seed, or one where this study trains nothing.
+
+        Images drawn again of one imported network would say nothing of another training.
+        """
+        once = self.trivial(variant) or self.variants[variant].foreign is not None
+        seeds = self.chosen.seeds[:1] if once else self.chosen.seeds
         return [Run(variant=variant, scale=scale, seed=seed) for seed in seeds]
 
     def encoder_of(self, variant: str) -> str:

@@ -180,7 +180,7 @@ def _difference_view(row: dict[str, str]) -> dict[str, Any]:
         "detectable": shown(row["detectable"]) if row["detectable"] else "",
         "p": f"{float(row['p_holm']):.3g}" if row["p_holm"] else "",
         "images": row["n_images"],
-        "seeds": row["n_seeds"],
+        "seeds": min(row["n_seeds"], row["n_seeds_minus"], key=int),
     }
 
 
