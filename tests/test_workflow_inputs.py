@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from collections.abc import Callable
@@ -283,6 +284,21 @@ def test_content_counts_and_dates_do_not(tmp_path: Path) -> None:
     assert content([path], cache) == new  # a damaged cache is made anew
     with pytest.raises(UserError, match=r"gone\.png: cannot be read"):
         content([tmp_path / "gone.png"], cache)
+
+
+def test_where_no_hash_can_be_kept_content_is_read_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, cache = tmp_path / "a.png", tmp_path / "cache.json"
+    path.write_bytes(b"new")
+    wanted = content([path], tmp_path / "kept.json")
+
+    def deny(*arguments: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", deny)  # a read-only checkout; the tests' user may write everywhere
+    assert content([path], cache) == wanted
+    assert not cache.exists()
 
 
 # ---- the configuration ----

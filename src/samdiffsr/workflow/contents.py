@@ -34,7 +34,7 @@ def content(files: Sequence[Path], cache: Path) -> str:
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if found != known:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UserError):
             write_json(cache, found)
     return sha256_json([[name, mark[-1]] for name, mark in sorted(found.items())])
 
