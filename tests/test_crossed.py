@@ -120,6 +120,13 @@ def test_power_is_that_of_the_noncentral_t() -> None:
     assert seeds_needed(0.5, Spread(1, 0, 0), 10**6) == 34  # Cohen's table: d = 0.5, 80 %, paired
 
 
+@pytest.mark.parametrize("still", [Spread(0, 0, 0), Spread(1e-90, 1e-90, 0), Spread(1e-60, 0, 1e-60)])
+def test_where_nothing_varies_every_effect_is_found(still: Spread) -> None:
+    assert [power(effect, still, 8, 14) for effect in (-0.1, 1e-9)] == [1, 1]
+    assert power(0, still, 8, 14) == pytest.approx(0.05, abs=1e-3)
+    assert seeds_needed(0.1, still, 14) == 3
+
+
 def test_how_many_seeds_decide_the_published_difference() -> None:
     over_seeds = Spread(seed=0.225, image=0, residual=0)
     assert [seeds_needed(effect, over_seeds, 100) for effect in (0.74, 0.2)] == [3, 12]
