@@ -23,7 +23,7 @@ from samdiffsr.training.state import StateFolder
 from samdiffsr.workflow import plan as planning
 from samdiffsr.workflow.arguments import training_code
 from samdiffsr.workflow.calibration import calibrate
-from tests.workflow import TINY, Workflow
+from tests.workflow import TINY, Workflow, tiny
 
 FOUND = {
     "device": "Abacus", "threads": 1, "precision": "float32", "measured_batch": 2, "step_seconds": 0.5,
@@ -150,7 +150,11 @@ def test_the_workflow_refuses_before_it_makes_or_fetches_anything(tmp_path: Path
     result = workflow("results/table2.csv", "--config", "slow_hours=0.0000001")
     assert result.code != 0
     assert "allow it with allow_slow: true" in result.text
-    assert "Traceback" not in result.text
+    workflow.config = tiny(tmp_path / "few.yaml", studies={"demo": {"sampling": {"steps": 5}}})
+    few = workflow("results/demo/scores/sam_diffsr-x4-s0/demo_test.csv")
+    assert few.code != 0
+    assert "variant sam_diffsr: sampling without e_sam is exact in 12 steps or more" in few.text
+    assert "Traceback" not in result.text + few.text
     assert not (workflow.folder / "data").exists()
     assert not list(workflow.folder.glob("results/demo/**/*.safetensors"))
     assert json.loads(next(workflow.folder.glob("work/calibration/*.json")).read_text())["step_seconds"] > 0
