@@ -226,7 +226,8 @@ def test_a_block_that_cannot_be_read_is_one_line(root: Path, block: dict[str, An
 def test_a_baseline_is_a_row_like_any_other(root: Path) -> None:
     raw = yaml.safe_load((root / "config.yaml").read_text())
     raw["baselines"] = {"esrgan": {"label": "ESRGAN", "adapter": "images", "folder": "x/{dataset}"}}
-    raw["tables"]["table2"]["rows"][0] = "esrgan"
+    rows = raw["tables"]["table2"]["rows"]
+    rows.insert(0, rows.pop(rows.index("esrgan")))
     row = table_recipe(load_config(raw), "table2").rows[0]
     assert (row.published, row.runs, row.weights) == ("ESRGAN", ("esrgan-x4-s0",), ("none",))
     good = raw["baselines"]
