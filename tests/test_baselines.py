@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -258,9 +260,33 @@ def test_a_program_that_does_not_end_is_killed_with_what_it_started(tmp_path: Pa
     code = "echo $$ > {sr}/pids; sleep 600 & echo $! >> {sr}/pids; wait; : {lr}"
     with pytest.raises(UserError, match=r"'sh' was not done after 0\.001 h; give it more `command_hours`"):
         run_command(f"sh -c '{code}'", Store(lr), 4, tmp_path / "scratch", hours=0.001)
-    pids = [int(pid) for pid in (tmp_path / "scratch" / "sr" / "pids").read_text().split()]
-    assert len(pids) == 2
-    for pid in pids:
+    _ended(tmp_path / "scratch/sr/pids")
+
+
+def test_a_program_ends_with_the_job_that_started_it(tmp_path: Path, lr: Path) -> None:
+    """A scheduler ends a job by SIGTERM to one process."""
+    code = "echo $$ > {sr}/pids; sleep 600 & echo $! >> {sr}/pids; wait; : {lr}"
+    script = (
+        "from pathlib import Path\n"
+        "from samdiffsr.data.store import Store\n"
+        "from samdiffsr.sampling.baselines import run_command\n"
+        f"run_command({f'sh -c {code!r}'!r}, Store({str(lr)!r}), 4, Path({str(tmp_path / 'scratch')!r}))\n"
+    )
+    job = subprocess.Popen([sys.executable, "-c", script])
+    pids = tmp_path / "scratch/sr/pids"
+    while not pids.exists() or pids.read_text().count("\n") < 2:
+        assert job.poll() is None
+        time.sleep(0.05)
+    job.terminate()
+    assert job.wait() == 128 + signal.SIGTERM
+    _ended(pids)
+
+
+def _ended(pids: Path) -> None:
+    """Waits until both processes whose numbers are in the file have ended."""
+    found = [int(pid) for pid in pids.read_text().split()]
+    assert len(found) == 2
+    for pid in found:
         with contextlib.suppress(psutil.NoSuchProcess):
             while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 time.sleep(0.05)

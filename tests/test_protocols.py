@@ -66,6 +66,15 @@ def test_one_run_under_each(tmp_path: Path) -> None:
     assert {r["protocol"] for r in rows if r["dataset"] == "set/stretch"} == {
         "Y(BT.601 studio), crop 0, HR mod 1, SR stretched"
     }
+    with StoreWriter(tmp_path / "hr") as store:
+        store.add("a", hr)
+        store.add("b", hr)
+    score_protocols("r-x4-s0", "set", [tmp_path / "set.json"], tmp_path / "hr", tmp_path / "o.csv", recipe)
+    more = list(csv.DictReader((tmp_path / "o.csv").read_text().splitlines()))
+    assert [r for r in more if r["image"] == "a"] == rows
+    absent = [r for r in more if r["image"] == "b"]
+    assert len(absent) == len(rows)
+    assert {(r["value"], r["why_empty"]) for r in absent} == {("", f"no image {tmp_path / 'set/b.png'}")}
     write_png(tmp_path / "set/a.png", hr[:64, :56])
     with pytest.raises(UserError, match=r"a\.png: is not the file that was sampled"):
         score_protocols(

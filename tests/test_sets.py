@@ -153,14 +153,14 @@ def test_what_a_run_costs(tmp_path: Path) -> None:
 
     tensors = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}
     save_model(tmp_path / "m.safetensors", tensors, tensors, {"recipe": {"kind": "denoiser"}})
-    record = {
+    sampled = {
         "device": "A chip",
         "threads": 2,
         "weights": "ema",
         "peak_bytes": 7,
         "seconds": {"x": 1, "y": 1.46913578},
     }
-    write_json(tmp_path / "t.json", record)
+    write_json(tmp_path / "t.json", sampled)
     record = {
         "device": "A chip",
         "threads": 2,
@@ -184,4 +184,6 @@ def test_what_a_run_costs(tmp_path: Path) -> None:
     assert found["train_seconds"]["protocol"] == "A chip, 2 threads; extrapolated from 500 steps"
     assert found["image_seconds"]["n"] == "2"
     assert rows()["train_seconds"]["why_empty"] == "not trained here"
+    write_json(tmp_path / "t.json", sampled | {"seconds": {}})
+    assert rows()["image_seconds"]["why_empty"] == "not measured"
     assert json.loads((tmp_path / "t.json").read_text())["weights"] == found["parameters"]["weights"]

@@ -56,6 +56,13 @@ def test_scores_are_of_all_runs_and_of_one(study: Study) -> None:
     assert list(study.run("bicubic").scores()["value"]) == [20.5]
 
 
+def test_names_of_images_stay_as_they_are(study: Study) -> None:
+    path = study.root / "results/demo/scores/bicubic-x4-s0/demo_test.csv"
+    cells = ("0801", "NA", "'-1")
+    path.write_text(HEAD + "".join(f"bicubic-x4-s0,none,demo_test,{c},psnr_y,20.5,,Y\n" for c in cells))
+    assert list(study.run("bicubic").scores()["image"]) == ["0801", "NA", "-1"]
+
+
 def test_tables_are_as_printed(study: Study) -> None:
     (table,) = study.tables().values()
     assert table.to_dict("records") == [{"method": "Bicubic", "PSNR-Y": "20.50"}]
@@ -77,6 +84,22 @@ def test_a_run_restores_an_image_as_the_study_does(study: Study) -> None:
     assert np.array_equal(study.run("rrdb").restore(lr), theirs)
     with pytest.raises(UserError, match=r"float64 \(9, 12\): the image must be uint8 \(h, w, 3\)"):
         study.run("bicubic").restore(lr[..., 0].astype(float))
+
+
+def test_a_run_restores_with_the_weights_that_the_study_scores(study: Study) -> None:
+    path = study.root / "results/demo/encoders/default-x4-s0/model.safetensors"
+    network = EncoderNetwork(blocks=2, features=4, growth=2, scale=4)
+    raw, ema = (build_encoder(network).state_dict() for _ in range(2))
+    save_model(path, raw, ema, {"recipe": {"kind": "encoder", **network.model_dump()}, "digests": {}})
+    (overlay := study.root / "raw.yaml").write_text("studies: {demo: {sampling: {weights: [raw]}}}\n")
+    other = open_study("demo", study.root, configfile=[overlay], device="cpu", precision="float32")
+    lr = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    restored = [
+        encoder_restorer(path, weights, torch.device("cpu"), "float32")(lr, "a") for weights in ("raw", "ema")
+    ]
+    np.testing.assert_array_equal(other.run("rrdb").restore(lr, "a"), restored[0])
+    np.testing.assert_array_equal(study.run("rrdb").restore(lr, "a"), restored[1])
+    assert not np.array_equal(*restored)
 
 
 def test_images_and_e_sam_by_name(study: Study, tmp_path: Path) -> None:

@@ -83,9 +83,12 @@ class Study:
         Raises:
             UserError: nothing is scored yet.
         """
-        import pandas as pd
+        from samdiffsr.core.files import from_cell
+        from samdiffsr.reporting.frames import read_scores
 
-        return pd.concat([pd.read_csv(path) for path in self._scored()], ignore_index=True)
+        found = read_scores(self._scored())
+        found = found.assign(image=found["image"].map(from_cell), value=found["number"])
+        return found.drop(columns="number")
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables that are made, by name: a row for each method, cells as printed.
@@ -313,7 +316,8 @@ class StudyRun:
         from samdiffsr.sampling import restorers
 
         config, root = self.study.config, self.study.root
-        recipe = sampling_recipe(config, self.run, "ema")
+        scored = config.weights(self.run.variant)[0]
+        recipe = sampling_recipe(config, self.run, "raw" if scored == "raw" else "ema")
         if recipe.kind == "bicubic":
             return restorers.bicubic_restorer(recipe.scale)
         if recipe.kind == "baseline":

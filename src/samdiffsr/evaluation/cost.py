@@ -71,6 +71,8 @@ def train_memory(records: Records) -> Cost:
 def image_seconds(records: Records) -> Cost:
     """Seconds an image, the mean over the data set."""
     times = list(records.sample["seconds"].values())
+    if not times:
+        return Cost(None, 0, "not measured", protocol=_device(records.sample))
     return Cost(sum(times) / len(times), len(times), protocol=_device(records.sample))
 
 

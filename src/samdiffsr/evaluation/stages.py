@@ -130,17 +130,16 @@ def score_protocols(
     rows: list[dict[str, Any]] = []
     for manifest in manifests:
         samples = SampleSet.open(manifest)
-        for image in samples.hashes:
+        for image in dict.fromkeys([*store.names, *samples.hashes]):
             path, sr = samples.path(image), samples.read(image)
             if sr is None:
                 log.warning(f"{path} is missing; it is left out")
-                continue
             truth = np.asarray(store[store.index(image)]) if image in store.names else None
             for name in recipe.protocols:
                 values: dict[str, float | None] = dict.fromkeys(PROTOCOL_METRICS)
                 words = ""
                 try:
-                    if truth is not None:
+                    if sr is not None and truth is not None:
                         *images, protocol = lay(name, sr, truth, recipe.scale)
                         pair = Pair(*protocol.align(*images), protocol)
                         values |= {metric: metrics.measure(metric, pair) for metric in PROTOCOL_METRICS}
@@ -155,7 +154,7 @@ def score_protocols(
                         image=image,
                         metric=metric,
                         value=value,
-                        why_empty=NO_TRUTH,
+                        why_empty=f"no image {path}" if sr is None else NO_TRUTH,
                         protocol=words,
                     )
                     for metric, value in values.items()

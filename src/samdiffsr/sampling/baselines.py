@@ -13,6 +13,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,8 @@ def _run(command: list[str], hours: float) -> tuple[int, str]:
         )
     except OSError as error:
         raise NotHere(f"command {command[0]!r} cannot be run ({error.strerror})") from None
+    # the program is in a session of its own, so that a SIGTERM to this process alone would leave it running
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         printed, _ = process.communicate(timeout=None if math.isinf(hours) else hours * 3600)
     except subprocess.TimeoutExpired:
@@ -128,6 +131,7 @@ def _run(command: list[str], hours: float) -> tuple[int, str]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        signal.signal(signal.SIGTERM, before)
     return process.returncode, printed
 
 

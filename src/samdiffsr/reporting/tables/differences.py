@@ -133,7 +133,8 @@ def join(parts: Iterable[Path], out: Path) -> None:
 def joined(parts: Iterable[Path]) -> pd.DataFrame:
     """The differences of several tables; p_study is Holm's correction over all of them.
 
-    A difference that several tables claim is one claim.
+    A difference that several tables claim with the same labels is one claim. With other labels it is
+    counted again, which makes p larger.
     """
     rows = read(parts, COLUMNS, "a table's differences")
     family = rows[rows["p"] != ""].drop_duplicates(PAIR, keep="last").set_index(PAIR)["p"].astype(float)
