@@ -362,7 +362,7 @@ def test_lpips_from_local_files(lpips_weights: tuple[Path, dict[str, WeightFile]
 
     folder, table = lpips_weights
     metrics = ImageMetrics(["lpips"], folder, table=table)
-    assert metrics.weights_sha256 == {key: row.sha256 for key, row in table.items()}
+    assert metrics.files == {key: folder / row.file for key, row in table.items()}
     hr = smooth_image(8, 64, 72)
     near, far = (score_image(noisy(hr, sd), hr, lr_of(hr), 4, Protocol(), metrics)["lpips"] for sd in (5, 40))
     assert score_image(hr, hr, lr_of(hr), 4, Protocol(), metrics)["lpips"] == 0

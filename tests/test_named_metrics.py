@@ -156,7 +156,7 @@ def test_a_listed_file_is_checked_and_read(raw: dict[str, Any], tmp_path: Path) 
     config = defining(raw, cnniqa={"weights": [row]})
     names = score_recipe(config, 4).metrics
     metrics = ImageMetrics(names, tmp_path)
-    assert metrics.weights_sha256 == {file: sha256_file(tmp_path / file)}
+    assert metrics.files == {file: tmp_path / file}
     assert np.isfinite(metrics.measure("cnniqa", Pair(*pictures(), Protocol())))
     (built,) = (metric for key, metric in metrics._built.items() if "cnniqa" in key)
     assert all(torch.equal(built.net.state_dict()[key], tensor) for key, tensor in state.items())

@@ -63,13 +63,18 @@ def source(stores: dict[str, object], **options: object) -> PatchSource:
     return PatchSource(**(stores | defaults | options))
 
 
+def single(reader: PatchSource, index: int) -> dict[str, np.ndarray]:
+    """One sample, without the batch's axis."""
+    return {key: value[0] for key, value in reader.batch(index, 1).items()}
+
+
 @settings(max_examples=60, deadline=None)
 @given(index=st.integers(0, 10**12), seed=st.integers(0, 2**63), augment=st.booleans())
 def test_lr_hr_and_structure_map_show_one_place(
     stores: dict[str, object], index: int, seed: int, augment: bool
 ) -> None:
     """Every HR pixel lies in the LR pixel above it, and has its own region's value."""
-    sample = source(stores, seed=seed, augment=augment).patch(index)
+    sample = single(source(stores, seed=seed, augment=augment), index)
     lr, hr, e_sam = sample["lr"], sample["hr"], sample["e_sam"]
     assert (lr.dtype, hr.dtype, e_sam.dtype) == (np.uint8, np.uint8, np.float32)
     assert lr.shape == (3, PATCH // SCALE, PATCH // SCALE)
@@ -101,7 +106,7 @@ def test_a_planted_marker_is_found_in_all_three(tmp_path: Path) -> None:
     }
     seen = 0
     for index in range(40):
-        sample = source(stores).patch(index)
+        sample = single(source(stores), index)
         marker = (sample["lr"][0] > 0).repeat(4, 0).repeat(4, 1)
         np.testing.assert_array_equal(sample["hr"][0] > 0, marker)
         np.testing.assert_array_equal(sample["e_sam"][0] == 0.5, marker)
@@ -115,7 +120,7 @@ def test_released_crop_is_the_misplaced_one(stores: dict[str, object]) -> None:
     differ = 0
     for index in range(30):
         image, row, column, _ = released.place(index)
-        a, r = aligned.patch(index), released.patch(index)
+        a, r = single(aligned, index), single(released, index)
         np.testing.assert_array_equal(a["hr"], r["hr"])
         np.testing.assert_array_equal(a["lr"], r["lr"])
         side = PATCH // SCALE
@@ -147,7 +152,7 @@ def test_symmetry_turns_all_three_alike_and_all_eight_occur(stores: dict[str, ob
         assert place[:3] == plain.place(index)[:3]
         assert plain.place(index).symmetry == 0
         seen[place.symmetry] += 1
-        a, b = plain.patch(index), turned.patch(index)
+        a, b = single(plain, index), single(turned, index)
         for key in a:
             expected = a[key]
             if place.symmetry & 1:
@@ -171,7 +176,7 @@ def test_a_sample_depends_on_its_index_alone(
     indices = list(range(start, start + size))
     order.shuffle(indices)
     for index in indices:
-        for key, value in other.patch(index).items():
+        for key, value in single(other, index).items():
             np.testing.assert_array_equal(value, batch[key][index - start])
     for key, value in batch.items():
         own = value if key == "e_sam" else value.transpose(0, 2, 3, 1)  # images are channels last
@@ -196,19 +201,6 @@ def test_every_epoch_visits_every_image_once_in_a_new_order(stores: dict[str, ob
     assert orders != [
         tuple(source(stores, seed=2).place(3 * e + k).image for k in range(3)) for e in range(50)
     ]
-
-
-def test_area_sampling_follows_the_pixels(stores: dict[str, object]) -> None:
-    reader = source(stores, sampling="area")
-    count = 6000
-    seen = Counter(reader.place(i).image for i in range(count))
-    areas = np.array([h * w for h, w in SIZES.values()], float)
-    expected = areas / areas.sum() * count
-    # Each epoch gives every image the floor or the ceiling of its share.
-    assert all(abs(seen[i] - expected[i]) < 0.02 * count for i in range(3))
-    for epoch in range(20):
-        visits = Counter(reader.place(i).image for i in range(3 * epoch, 3 * epoch + 3))
-        assert all(abs(visits[i] - expected[i] / count * 3) < 1 for i in range(3))
 
 
 def test_positions_are_uniform_and_reach_the_edges(stores: dict[str, object]) -> None:
@@ -248,9 +240,9 @@ def test_reduce_zeroes_patches_of_one_area_only(stores: dict[str, object], tmp_p
     same = {"values": [np.full(2, 0.7, np.float32)] * 3}
     two_areas = stores | same | {"labels": write(tmp_path / "two", labels)}
     one_area = stores | same | {"labels": write(tmp_path / "one", one)}
-    assert (source(one_area, reduce=True).patch(0)["e_sam"] == 0).all()
+    assert (single(source(one_area, reduce=True), 0)["e_sam"] == 0).all()
     for kept in (source(one_area), source(two_areas), source(two_areas, reduce=True)):
-        assert (kept.patch(0)["e_sam"] == np.float32(0.7)).all()
+        assert (single(kept, 0)["e_sam"] == np.float32(0.7)).all()
 
 
 def test_without_labels_there_is_no_structure_map(stores: dict[str, object]) -> None:
@@ -269,8 +261,8 @@ def test_mistakes_are_named(stores: dict[str, object], tmp_path: Path) -> None:
         source(stores, patch=30)
     with pytest.raises(UserError, match="scale factor 4, not 2"):
         source(stores, scale=2)
-    with pytest.raises(UserError, match="sampling"):
-        source(stores, sampling="pixels")
+    with pytest.raises(UserError, match="unknown mask_crop 'moved'"):
+        source(stores, mask_crop="moved")
     with pytest.raises(UserError, match="2 value vectors for the 3 images"):
         source(stores | {"values": stores["values"][:2]})
     lr: Store = stores["lr"]
@@ -290,4 +282,4 @@ def test_mistakes_are_named(stores: dict[str, object], tmp_path: Path) -> None:
 def test_a_label_without_a_value_is_named(stores: dict[str, object]) -> None:
     reader = source(stores | {"values": [v[:3] for v in stores["values"]]})
     with pytest.raises(UserError, match=r"image '[abc]' has label \d+, its values end at 2"):
-        reader.patch(0)
+        single(reader, 0)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Generic, TypeVar
-
-from pydantic import AfterValidator
+from typing import Any, Generic, TypeVar
 
 from samdiffsr.core.errors import UserError
 
@@ -68,11 +66,6 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         if not isinstance(name, str) or name not in self:
             raise ValueError(self.unknown(name))
         return name
-
-    @property
-    def names(self) -> Any:
-        """A type for pydantic's models: the name of an entry, also of one that is registered later."""
-        return Annotated[str, AfterValidator(self.known)]
 
 
 def load(code: str) -> Any:

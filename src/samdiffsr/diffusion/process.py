@@ -17,7 +17,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,6 @@ from samdiffsr.core.registry import load
 from samdiffsr.diffusion.registry import FORMULATIONS, Clip, first_t
 from samdiffsr.diffusion.schedule import Schedule
 
-CLIPS = get_args(Clip)
 Map = Callable[[Tensor], Tensor]
 
 
@@ -141,13 +140,11 @@ def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     return table[t].to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def formulation(
-    name: str, schedule: Schedule, options: Mapping[str, float] | None = None, *, clip: Clip | None = None
-) -> Process:
-    """The process called `name`, one of FORMULATIONS; `clip` (one of CLIPS) overrides its clipping rule.
+def formulation(name: str, schedule: Schedule, options: Mapping[str, float] | None = None) -> Process:
+    """The process called `name`, one of FORMULATIONS.
 
     options: further arguments of its function, such as `strength` of `consistent` and `gamma` of `scaled`.
-    UserError for an unknown name, option or clip, and for an option out of its range.
+    UserError for an unknown name or option, and for an option out of its range.
     """
     arm = FORMULATIONS[name]
     tables = load(arm.code)
@@ -157,10 +154,8 @@ def formulation(
         raise UserError(f"formulation {name!r} has no option {', '.join(sorted(unknown))}")
     if wrong := arm.against(options):
         raise UserError(f"formulation {name!r} {wrong}")
-    if clip not in (None, *CLIPS):
-        raise UserError(f"unknown clip {clip!r} for formulation {name!r}: choose one of {', '.join(CLIPS)}")
     maps = Maps(*tables(schedule, **options))
-    return Process(name, schedule, maps.m, maps.k, clip or arm.clip, maps.mean, maps.scale)
+    return Process(name, schedule, maps.m, maps.k, arm.clip, maps.mean, maps.scale)
 
 
 def plain(schedule: Schedule) -> tuple[Tensor, Tensor]:

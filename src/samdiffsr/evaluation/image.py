@@ -81,8 +81,7 @@ class ImageMetrics:
         table: the weight table to check files against; the packaged one if None.
 
     Raises, before anything is scored: UserError for an unknown name, MissingWeights for a file that is
-    absent, WrongWeights for one that is not the pinned one. `weights_sha256` maps each weight key in use to
-    its file's hash: write it beside the scores.
+    absent, WrongWeights for one that is not the pinned one.
     """
 
     def __init__(
@@ -95,7 +94,6 @@ class ImageMetrics:
         self.names = tuple(dict.fromkeys(names))
         self.table = catalogue.weights() if table is None else table
         self.device = device
-        self.weights_sha256: dict[str, str] = {}
         self.files: dict[str, Path] = {}
         self._built: dict[str, Any] = {}
         for name in self.names:
@@ -109,8 +107,7 @@ class ImageMetrics:
                         f"metric {name!r} needs weights ({key}); say in which folder they are"
                     )
                 if key not in self.files:
-                    found = verify(key, weights, self.table)
-                    self.files[key], self.weights_sha256[key] = found.path, found.sha256
+                    self.files[key] = verify(key, weights, self.table).path
 
     @classmethod
     def available(

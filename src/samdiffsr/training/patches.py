@@ -16,10 +16,9 @@ from samdiffsr.data.store import Store
 from samdiffsr.masks.reduce import reduced, structure_map
 
 MaskCrop = Literal["aligned", "released"]
-Sampling = Literal["image", "area"]
 
 # Streams of the hash, so that e.g. the crop of sample 5 tells nothing about the order of epoch 5.
-_ORDER, _OFFSET, _ROW, _COLUMN, _FLIP = range(5)
+_ORDER, _ROW, _COLUMN, _FLIP = 0, 2, 3, 4
 _UINT64 = 2**64
 
 
@@ -47,9 +46,6 @@ class PatchSource:
         patch: side of the HR patch, a multiple of `scale`.
         seed: with the sample index it decides everything.
         augment: draw one of the 8 symmetries of the square; the paper trains without (False).
-        sampling: "image" visits every image once an epoch, in a new order each; "area" gives each image
-            visits in proportion to its pixels, spread evenly over the epoch. An epoch is `len(lr)` samples in
-            both.
         mask_crop: "aligned", or "released" for the misplaced masks of the authors' preprocessing: the label
             map, at HR size, is cut at the LR coordinates and enlarged by `scale` (nearest neighbour), which
             shows another place, magnified.
@@ -69,25 +65,22 @@ class PatchSource:
         patch: int,
         seed: int,
         augment: bool = False,
-        sampling: Sampling = "image",
         mask_crop: MaskCrop = "aligned",
         reduce: bool = False,
     ) -> None:
         if patch <= 0 or patch % scale:
             raise UserError(f"patch size {patch} is not a multiple of the scale factor {scale}")
-        if sampling not in ("image", "area") or mask_crop not in ("aligned", "released"):
-            raise UserError(f"unknown sampling {sampling!r} or mask_crop {mask_crop!r}")
+        if mask_crop not in ("aligned", "released"):
+            raise UserError(f"unknown mask_crop {mask_crop!r}")
         if (labels is None) != (values is None):
             raise ValueError("labels and values come together or not at all")
         self.hr, self.lr, self.labels, self.scale, self.patch_size = hr, lr, labels, scale, patch
         self.values = None if values is None else [np.ascontiguousarray(v, np.float32) for v in values]
         self._channels = 1 if not self.values or self.values[0].ndim == 1 else self.values[0].shape[1]
-        self.seed, self.augment, self.sampling = seed, augment, sampling
+        self.seed, self.augment = seed, augment
         self.mask_crop, self.reduce = mask_crop, reduce
         self._check()
         self._sizes = [lr.shape(i)[:2] for i in range(len(lr))]
-        area = np.array([height * width for height, width in self._sizes], np.float64)
-        self._share = np.cumsum(area) / area.sum()
         self._latest = (0, self._epoch_order(0))  # spares a sort per sample and changes no result
 
     def __len__(self) -> int:
@@ -107,10 +100,6 @@ class PatchSource:
         column = _below(width - side + 1, self.seed, _COLUMN, index)
         symmetry = _below(8, self.seed, _FLIP, index) if self.augment else 0
         return Place(image, row, column, symmetry)
-
-    def patch(self, index: int) -> dict[str, np.ndarray]:
-        """One sample: `batch(index, 1)` without the first axis."""
-        return {key: value[0] for key, value in self.batch(index, 1).items()}
 
     def batch(self, start: int, size: int) -> dict[str, np.ndarray]:
         """Samples start .. start + size - 1.
@@ -160,15 +149,8 @@ class PatchSource:
         return reduced(e_sam, labels) if self.reduce else e_sam
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
-        """Image numbers of an epoch's samples, int64 (len,)."""
-        n = len(self.lr)
-        shuffled = np.argsort(_hash_array(self.seed, _ORDER, epoch, n), kind="stable")
-        if self.sampling == "image":
-            return shuffled
-        # Systematic sampling: n equidistant points over the summed areas, with a random offset.
-        offset = _hash(self.seed, _OFFSET, epoch) / _UINT64
-        points = (shuffled + offset) / n
-        return np.minimum(np.searchsorted(self._share, points, side="right"), n - 1)
+        """Image numbers of an epoch's samples, int64 (len,): every image once, in an order of its own."""
+        return np.argsort(_hash_array(self.seed, _ORDER, epoch, len(self.lr)), kind="stable")
 
     def _check(self) -> None:
         if not len(self.lr):
