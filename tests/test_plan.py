@@ -116,6 +116,9 @@ def test_the_plan_says_what_is_to_do_and_what_is_there(
     assert "seeds      to decide 0.74 dB: 3 seeds; 0.2 dB: 15 seeds (100 images" in text
     assert "in all     16.8 min" in text
     assert "1 h would be enough here" in text  # one and a half times the longest, rounded up
+    found = planning.estimate(_config(root), jobs, tmp_path)
+    assert ([cost.seconds for cost in found.trainings], found.images) == ([1000], 4)
+    assert found.seconds == pytest.approx(1000 + 397_444 * 20e-6, rel=0.1)
 
 
 def test_a_variants_own_steps_decide_how_long_it_samples(

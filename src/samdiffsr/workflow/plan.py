@@ -164,6 +164,78 @@ def dataset_pixels(config: Config, name: str, root: Path) -> tuple[int, int]:
     return count, int(sum(row.unpacked for row in rows) / PNG_BYTES)
 
 
+@dataclass(frozen=True)
+class TrainingCost:
+    """A training that is yet to run, and what the calibration of its networks found."""
+
+    training: PendingTraining
+    found: dict[str, Any]
+    compiling: float
+    """Seconds before the first step."""
+
+    @property
+    def seconds(self) -> float:
+        return self.training.steps * float(self.found["step_seconds"]) + self.compiling
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a target takes. Each list of files holds those that are there, too."""
+
+    trained: list[PlannedFile]
+    sampled: list[PlannedFile]
+    masks: list[tuple[PlannedFile, str]]
+    """With what is found, and in which data set."""
+    trainings: list[TrainingCost]
+    lacking: list[str]
+    """What is to be fetched."""
+    download: int
+    """Bytes."""
+    images: int
+    """To sample."""
+    drawing: float
+    """Seconds that they take."""
+    disk: int
+    """Bytes, with the download."""
+
+    @property
+    def seconds(self) -> float:
+        """Of trainings and sampling, one after the other."""
+        return sum(cost.seconds for cost in self.trainings) + self.drawing
+
+
+def estimate(config: Config, jobs: list[PlannedFile], root: Path) -> Estimate:
+    """What these jobs take; networks that were never timed on this device are timed."""
+    places = Layout(config.study)
+    trained = [(job, found) for job in jobs if (found := training_at(config, job.rule, job.path, root))]
+    trainings = [
+        TrainingCost(found, calibration(config, found.recipe, root), _compiling(config, found))
+        for job, found in trained
+        if job.pending
+    ]
+    sampled = [
+        found for spell in (places.samples, places.draws) for found in _made(jobs, spell, layout.SAMPLES[0])
+    ]
+    pending = [(found["run"], found["dataset"]) for job, found in sampled if job.pending]
+    images, drawing, png = _sampling(config, pending, root)
+    download, lacking = _downloads(jobs)
+    models = [int(cost.found["model_bytes"]) for cost in trainings]
+    return Estimate(
+        trained=[job for job, _ in trained],
+        sampled=[job for job, _ in sampled],
+        masks=[
+            (job, f"{found['masks']} of {config.dataset_label(found['dataset'])}")
+            for job, found in _made(jobs, layout.regions, layout.REGIONS[0])
+        ],
+        trainings=trainings,
+        lacking=lacking,
+        download=download,
+        images=images,
+        drawing=drawing,
+        disk=download + png + _disk(config, jobs, models, root),
+    )
+
+
 def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: Path) -> list[str]:
     """The plan as lines for people.
 
@@ -171,65 +243,53 @@ def plan(config: Config, targets: Sequence[str], options: Sequence[str], root: P
         config: with the test sets that can be had (availability.with_present_test_sets).
         options: what makes Snakemake see the same configuration.
     """
-    jobs = jobs_of(targets, options, root)
-    places = Layout(config.study)
-    trained = [(job, found) for job in jobs if (found := training_at(config, job.rule, job.path, root))]
-    trainings = [training for job, training in trained if job.pending]
-    costs = {t.name: calibration(config, t.recipe, root) for t in trainings}
+    found = estimate(config, jobs_of(targets, options, root), root)
     lines = [f"{' '.join(targets)} in study {config.study}: {config.chosen.about}"]
-    if costs:
-        first = next(iter(costs.values()))
-        threads = "" if config.device == "cuda" else f", {first['threads']} CPU thread(s) a process"
-        lines.append(f"on {first['device']}{threads}, {first['precision']}")
+    if found.trainings:
+        timed = found.trainings[0].found
+        threads = "" if config.device == "cuda" else f", {timed['threads']} CPU thread(s) a process"
+        lines.append(f"on {timed['device']}{threads}, {timed['precision']}")
     lines += [f"left out: test set {name}: {why}" for name, why in config.left_out.items()]
+    what = f"{_size(found.download)}: {', '.join(found.lacking)}" if found.lacking else "nothing"
+    lines.append(f"downloads  {what}")
+    lines.append(f"trainings  {_count(found.trained)}")
+    lines += _training_lines(config, found.trainings)
+    drawing = _time(found.drawing)
+    lines.append(f"sampling   {_count(found.sampled)}: {found.images} images, about {drawing}")
+    names = ", ".join(name for job, name in found.masks if job.pending)
+    lines.append(f"masks      {_count([job for job, _ in found.masks])}{names and f': {names}'}")
+    free = shutil.disk_usage(root).free
+    little = ": TOO LITTLE" if found.disk > free else ""
+    lines.append(f"disk       about {_size(found.disk)}; {_size(free)} are free{little}")
+    if found.trainings:
+        lines += [f"refused    test set {name}: {why}" for name, why in unfit(config, root).items()]
+        peak = max(cost.found["peak_bytes"] for cost in found.trainings)
+        has = _size(found.trainings[0].found["memory_bytes"])
+        lines.append(f"memory     about {_size(peak)} a process; the device has {has}")
+    lines.append(f"seeds      {needed_words(len(config.chosen.seeds))}")
+    lines.append(f"in all     {_time(found.seconds)} of one process; masks, scores and tables are not timed")
+    return lines
 
-    download, lacking = _downloads(jobs)
-    lines.append(f"downloads  {_size(download)}: {', '.join(lacking)}" if lacking else "downloads  nothing")
 
-    seconds = {t.name: t.steps * costs[t.name]["step_seconds"] + _compiling(config, t) for t in trainings}
-    lines.append(f"trainings  {_count(job for job, _ in trained)}")
-    width = max((len(t.name) for t in trainings), default=0)
-    for t in trainings:
-        cost = costs[t.name]
-        warnings = "  slow: needs allow_slow: true" if _slow(config, seconds[t.name]) else ""
-        warnings += "  more memory than there is" if cost["peak_bytes"] > cost["memory_bytes"] else ""
+def _training_lines(config: Config, trainings: list[TrainingCost]) -> list[str]:
+    """A line a training, and the limit that would be enough for each."""
+    lines = []
+    width = max((len(cost.training.name) for cost in trainings), default=0)
+    for cost in trainings:
+        found = cost.found
+        warnings = "  slow: needs allow_slow: true" if _slow(config, cost.seconds) else ""
+        warnings += "  more memory than there is" if found["peak_bytes"] > found["memory_bytes"] else ""
         lines.append(
-            f"  {t.name:<{width}}  {t.steps:>7} steps  {cost['step_seconds']:8.3f} s/step  "
-            f"{_time(seconds[t.name]):>9}  {_size(cost['peak_bytes']):>8}{warnings}"
+            f"  {cost.training.name:<{width}}  {cost.training.steps:>7} steps  "
+            f"{found['step_seconds']:8.3f} s/step  {_time(cost.seconds):>9}  "
+            f"{_size(found['peak_bytes']):>8}{warnings}"
         )
-    if seconds:
-        enough = math.ceil(1.5 * max(seconds.values()) / 3600)
+    if trainings:
+        enough = math.ceil(1.5 * max(cost.seconds for cost in trainings) / 3600)
         lines.append(
             f"limit      a cluster ends a training after {config.chosen.hours:g} h (`hours` of the study); "
             f"{enough} h would be enough here"
         )
-    sampled = [
-        found for spell in (places.samples, places.draws) for found in _made(jobs, spell, layout.SAMPLES[0])
-    ]
-    pending = [(found["run"], found["dataset"]) for job, found in sampled if job.pending]
-    images, drawing, png = _sampling(config, pending, root)
-    lines.append(f"sampling   {_count(job for job, _ in sampled)}: {images} images, about {_time(drawing)}")
-    masks = _made(jobs, layout.regions, layout.REGIONS[0])
-    names = [
-        f"{found['masks']} of {config.dataset_label(found['dataset'])}" for job, found in masks if job.pending
-    ]
-    lines.append(f"masks      {_count(job for job, _ in masks)}{': ' + ', '.join(names) if names else ''}")
-
-    disk = download + png + _disk(config, jobs, [cost["model_bytes"] for cost in costs.values()], root)
-    free = shutil.disk_usage(root).free
-    lines.append(
-        f"disk       about {_size(disk)}; {_size(free)} are free{': TOO LITTLE' if disk > free else ''}"
-    )
-    if trainings:
-        lines += [f"refused    test set {name}: {why}" for name, why in unfit(config, root).items()]
-    peak = max((cost["peak_bytes"] for cost in costs.values()), default=0)
-    if peak:
-        lines.append(
-            f"memory     about {_size(peak)} a process; the device has {_size(first['memory_bytes'])}"
-        )
-    lines.append(f"seeds      {needed_words(len(config.chosen.seeds))}")
-    total = sum(seconds.values()) + drawing
-    lines.append(f"in all     {_time(total)} of one process; masks, scores and tables are not timed")
     return lines
 
 
@@ -301,7 +361,7 @@ def _disk(config: Config, jobs: list[PlannedFile], models: list[int], root: Path
     return total
 
 
-def _count(jobs: Any) -> str:
+def _count(jobs: list[PlannedFile]) -> str:
     pending = [job.pending for job in jobs]
     return f"{sum(pending)} to do, {len(pending) - sum(pending)} there"
 
