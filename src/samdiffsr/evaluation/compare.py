@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypedDict
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 
 from samdiffsr.core.errors import UserError
-from samdiffsr.evaluation.crossed import Estimate, Spread, detectable, estimate, spread
+from samdiffsr.evaluation.crossed import Spread, detectable, estimate, spread
 from samdiffsr.evaluation.over_images import LEVEL, Bootstrap, Interval, over_images
 
 CLAIM_FROM = 6  # images; fewer do not show how skewed their differences are
@@ -91,7 +92,7 @@ def paired_difference(
     by_image = a.mean(axis=0) - b.mean(axis=0)
     mean = float(by_image.mean())
     bootstrap = Bootstrap((by_image,), np.mean, rng_seed, n_resamples)
-    return _result("difference", mean, (a, b), (a, b), pair, lambda offset: mean + offset, bootstrap)
+    return _Comparison("difference", mean, a, b, a, b, pair, lambda off: mean + off, bootstrap).result()
 
 
 def paired_ratio(
@@ -114,8 +115,10 @@ def paired_ratio(
             raise UserError(f"ratio with a mean of {mean:g}; use a difference for this metric")
     ratio = float(a.mean() / b.mean())
     bootstrap = Bootstrap((a.mean(axis=0), b.mean(axis=0)), _ratio_of_means, rng_seed, n_resamples)
-    relative = (a / a.mean(), b / b.mean())
-    return _result("ratio", ratio, (a, b), relative, pair, lambda off: ratio * math.exp(off), bootstrap)
+    x, y = a / a.mean(), b / b.mean()
+    return _Comparison(
+        "ratio", ratio, a, b, x, y, pair, lambda off: ratio * math.exp(off), bootstrap
+    ).result()
 
 
 def verdict(difference: Difference) -> Verdict:
@@ -193,73 +196,98 @@ def sentence(difference: Difference, unit: str = "", digits: int = 2) -> str:
     return f"{head}, 95 % CI {bounds(methods)}, {counts}: {claim}; {alone}"
 
 
-def _result(
-    kind: Literal["difference", "ratio"],
-    mean: float,
-    scores: tuple[np.ndarray, np.ndarray],
-    tables: tuple[np.ndarray, np.ndarray],
-    pair: bool,
-    at: Callable[[float], float],
-    bootstrap: Bootstrap,
-) -> Difference:
-    """tables: what is inferred about; at: an offset from the mean, in their unit -> a bound."""
-    (a, b), (x, y) = scores, tables
-    layout = (x - y, None) if pair else (x, y)
-    result = Difference(
-        kind=kind,
-        mean=mean,
-        ci_low=None,
-        ci_high=None,
-        method="",
-        methods=Interval(low=None, high=None, method="few images"),
-        trainings=Interval(low=None, high=None, method="few images"),
-        se=None,
-        df=None,
-        p=None,
-        n_images=a.shape[1],
-        n_seeds=len(a),
-        n_seeds_base=len(b),
-        seed_sd=_seed_sd(a),
-        seed_sd_base=_seed_sd(b),
-        seed_sd_difference=_seed_sd(x - y) if pair else None,
-        spread=spread(*layout) if min(len(a), len(b), a.shape[1] - 1) > 1 else None,
-        detectable=None,
-        rng_seed=bootstrap.rng_seed,
-        n_resamples=bootstrap.n_resamples,
-    )
-    if result["n_images"] >= CLAIM_FROM:
-        result["trainings"] = over_images(x.mean(axis=0) - y.mean(axis=0), _rounding(x, y), at, bootstrap)
-        if min(len(a), len(b)) > 1:
-            _claim(result, estimate(*layout), _rounding(x, y), pair, at)
-        else:
-            result["methods"]["method"] = "one seed"
-    methods = result["methods"]
-    result |= {"ci_low": methods["low"], "ci_high": methods["high"], "method": methods["method"]}
-    return result
+class _Test(NamedTuple):
+    """What seeds and images, both random, say of the methods beside the interval."""
+
+    se: float | None = None
+    df: float | None = None
+    p: float | None = None
+    detectable: float | None = None
 
 
-def _claim(
-    result: Difference, found: Estimate, rounding: float, pair: bool, at: Callable[[float], float]
-) -> None:
-    """Fill in what seeds and images, both random, say of the methods."""
-    from scipy import stats
+@dataclass(frozen=True)
+class _Comparison:
+    """Two methods' scores a and b, (seeds, images).
 
-    se, df = float(found.variance) ** 0.5, float(found.df)
-    offset = result["mean"] if result["kind"] == "difference" else math.log(result["mean"])
-    if se <= rounding:  # the same everywhere: no test
-        result["methods"] = Interval(low=at(0.0), high=at(0.0), method="constant")
-        result |= {"se": 0.0, "df": df, "p": 1.0 if abs(offset) <= rounding else 0.0}
-        return
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, df)) * se
-    method = (str(found.floor) or "crossed") + ("" if pair else ", unpaired")
-    result["methods"] = Interval(low=at(-half), high=at(half), method=method)
-    least = detectable(se**2, df)
-    result |= {
-        "se": se,
-        "df": df,
-        "p": float(2 * stats.t.sf(abs(offset) / se, df)),
-        "detectable": math.exp(least) if result["kind"] == "ratio" else least,
-    }
+    x, y: the tables whose difference is inferred about. pair: whether their rows pair by seed. at: an offset
+    from the mean, in their unit -> a bound.
+    """
+
+    kind: Literal["difference", "ratio"]
+    mean: float
+    a: np.ndarray
+    b: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    pair: bool
+    at: Callable[[float], float]
+    bootstrap: Bootstrap
+
+    def result(self) -> Difference:
+        a, b, x, y = self.a, self.b, self.x, self.y
+        methods, test = self._methods()
+        return Difference(
+            kind=self.kind,
+            mean=self.mean,
+            ci_low=methods["low"],
+            ci_high=methods["high"],
+            method=methods["method"],
+            methods=methods,
+            trainings=self._trainings(),
+            se=test.se,
+            df=test.df,
+            p=test.p,
+            n_images=a.shape[1],
+            n_seeds=len(a),
+            n_seeds_base=len(b),
+            seed_sd=_seed_sd(a),
+            seed_sd_base=_seed_sd(b),
+            seed_sd_difference=_seed_sd(x - y) if self.pair else None,
+            spread=spread(*self._tables) if min(len(a), len(b), a.shape[1] - 1) > 1 else None,
+            detectable=test.detectable,
+            rng_seed=self.bootstrap.rng_seed,
+            n_resamples=self.bootstrap.n_resamples,
+        )
+
+    def _trainings(self) -> Interval:
+        """Over images, of these trainings alone."""
+        if self._few_images:
+            return Interval(low=None, high=None, method="few images")
+        by_image = self.x.mean(axis=0) - self.y.mean(axis=0)
+        return over_images(by_image, self._rounding, self.at, self.bootstrap)
+
+    def _methods(self) -> tuple[Interval, _Test]:
+        """Over seeds and images."""
+        from scipy import stats
+
+        if self._few_images or min(len(self.a), len(self.b)) == 1:
+            why = "few images" if self._few_images else "one seed"
+            return Interval(low=None, high=None, method=why), _Test()
+        found = estimate(*self._tables)
+        se, df = float(found.variance) ** 0.5, float(found.df)
+        offset = self.mean if self.kind == "difference" else math.log(self.mean)
+        if se <= self._rounding:  # the same everywhere: no test
+            same = Interval(low=self.at(0.0), high=self.at(0.0), method="constant")
+            return same, _Test(se=0.0, df=df, p=1.0 if abs(offset) <= self._rounding else 0.0)
+        half = float(stats.t.ppf(0.5 + LEVEL / 2, df)) * se
+        method = (str(found.floor) or "crossed") + ("" if self.pair else ", unpaired")
+        p, least = float(2 * stats.t.sf(abs(offset) / se, df)), detectable(se**2, df)
+        test = _Test(se=se, df=df, p=p, detectable=math.exp(least) if self.kind == "ratio" else least)
+        return Interval(low=self.at(-half), high=self.at(half), method=method), test
+
+    @property
+    def _few_images(self) -> bool:
+        return self.a.shape[1] < CLAIM_FROM
+
+    @property
+    def _tables(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """What `crossed` takes: one table where seeds pair, else two."""
+        return (self.x - self.y, None) if self.pair else (self.x, self.y)
+
+    @property
+    def _rounding(self) -> float:
+        """What differences of these values differ by through rounding alone."""
+        return 1e-12 * max(float(np.abs(self.x).max()), float(np.abs(self.y).max()), 1e-300)
 
 
 def _checked(a: np.ndarray, b: np.ndarray, seeds_pair: bool | None) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -287,11 +315,6 @@ def _scores(x: np.ndarray, label: str) -> np.ndarray:
 def _seeds(difference: Difference) -> list[int]:
     """The numbers of seeds of the two methods; one number if they are the same."""
     return list(dict.fromkeys((difference["n_seeds"], difference["n_seeds_base"])))
-
-
-def _rounding(x: np.ndarray, y: np.ndarray) -> float:
-    """What differences of these values differ by through rounding alone."""
-    return 1e-12 * max(float(np.abs(x).max()), float(np.abs(y).max()), 1e-300)
 
 
 def _ratio_of_means(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
