@@ -21,7 +21,7 @@ from samdiffsr.cli.app import main
 from samdiffsr.config.load import load_config
 from samdiffsr.config.recipes.tables import table_recipe
 from samdiffsr.core.errors import NotHere, UserError
-from samdiffsr.core.files import sha256_file
+from samdiffsr.core.files import read_json, sha256_file
 from samdiffsr.data.images import read_rgb, write_png
 from samdiffsr.data.store import Store, StoreWriter
 from samdiffsr.sampling.adapters import baseline_restorer
@@ -61,6 +61,7 @@ def test_a_folder_of_images_is_taken_as_it_is_and_what_it_lacks_is_left_out(
     names = _restore(tmp_path, _recipe("images"), tmp_path / "theirs")
     assert names == ["a"]
     assert np.array_equal(read_rgb(tmp_path / "out/a.png"), image)
+    assert read_json(tmp_path / "out.timing.json")["seconds"] == {}  # reading a file is not its time
     assert any(line.startswith("b is left out") and "theirs/b.png" in line for line in said.messages)
     said.clear()
     names = _restore(tmp_path, _recipe("images"), tmp_path / "nowhere")

@@ -26,18 +26,20 @@ class Adapter:
         needs: the field of a baseline's block that says where its images come from; what a folder or file
             holds is given to the sampling stage as --source.
         code: "module:name" of what makes the restorer, called as `baseline_restorer`.
+        measured: whether the method itself runs image by image, so that its time and memory are known.
     """
 
     needs: Literal["folder", "command", "file"]
     code: str
+    measured: bool = True
 
 
 _HERE = "samdiffsr.sampling.baselines"
 ADAPTERS = Registry(
     "adapter",
     {
-        "images": Adapter("folder", f"{_HERE}:images"),
-        "command": Adapter("command", f"{_HERE}:command"),
+        "images": Adapter("folder", f"{_HERE}:images", measured=False),
+        "command": Adapter("command", f"{_HERE}:command", measured=False),
         "spandrel": Adapter("file", f"{_HERE}:spandrel_network"),
         "diffusers": Adapter("folder", f"{_HERE}:diffusers_pipeline"),
     },

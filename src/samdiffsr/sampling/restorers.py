@@ -37,7 +37,7 @@ from samdiffsr.models.denoiser import build_formulation, load_denoiser
 from samdiffsr.models.encoder import load_encoder
 from samdiffsr.models.quick import quicken
 from samdiffsr.models.recipe import DenoiserNetwork
-from samdiffsr.sampling.adapters import baseline_restorer
+from samdiffsr.sampling.adapters import ADAPTERS, baseline_restorer
 from samdiffsr.sampling.finished import finished_images
 from samdiffsr.sampling.recipe import (
     BaselineRecipe,
@@ -294,14 +294,16 @@ def restore_dataset(
                 finished[name] = entry
                 show.image(number, len(chosen), name, f"{seconds[-1]:.1f} s")
             images.append({"name": name, "sha256": finished[name]["sha256"]})
+    measured = not isinstance(recipe, BaselineRecipe) or ADAPTERS[recipe.adapter].measured
+    timed = [finished[x["name"]] for x in images] if measured else []
     write_json(
         timing_path(manifest),
         {
             "device": device_name(where),
             "threads": torch.get_num_threads() if where.type == "cpu" else None,
             "weights": recipe.weights,
-            "peak_bytes": max((finished[x["name"]].get("peak_bytes", 0) for x in images), default=0),
-            "seconds": {x["name"]: round(finished[x["name"]]["s"], 3) for x in images},
+            "peak_bytes": max((entry.get("peak_bytes", 0) for entry in timed), default=0),
+            "seconds": {entry["name"]: round(entry["s"], 3) for entry in timed},
         },
     )
     write_json(
