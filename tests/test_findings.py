@@ -22,7 +22,8 @@ TABLES = ("tables2", "tables3", "tables4")  # of the pilots, the first two
 
 @pytest.mark.workflow
 @pytest.mark.parametrize(
-    ("study", "asked"), [("pilot", "pilot"), ("pilot_full", "pilot"), ("small", "small")]
+    ("study", "asked"),
+    [("pilot", "pilot"), ("pilot_full", "pilot"), ("small", "small"), ("small_border", "small_border")],
 )
 def test_the_committed_tables_are_those_of_the_committed_scores(
     study: str, asked: str, tmp_path: Path
