@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -247,7 +248,7 @@ def test_wide_clip_never_cuts_and_srdiff_clip_does():
     free = monte_carlo(arm, 0.8, clip=False)
     assert torch.equal(monte_carlo(arm, 0.8, e_max=0.8), free)
     assert float(free.mean()) == pytest.approx(MU, abs=0.01)
-    cut = monte_carlo(formulation("published", SCHEDULE, clip="srdiff"), 0.8)
+    cut = monte_carlo(replace(arm, clip="srdiff"), 0.8)
     assert float(cut.mean()) - MU == pytest.approx(-0.175, abs=0.01)
 
 
