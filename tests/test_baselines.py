@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,12 @@ def test_a_program_that_does_not_end_is_killed_with_what_it_started(tmp_path: Pa
     with pytest.raises(UserError, match=r"'sh' was not done after 0\.001 h; give it more `command_hours`"):
         run_command(f"sh -c '{code}'", Store(lr), 4, tmp_path / "scratch", hours=0.001)
     _ended(tmp_path / "scratch/sr/pids")
+
+
+def test_a_program_may_be_waited_for_in_a_thread(tmp_path: Path, lr: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(run_command, "cp -r {lr}/. {sr}", Store(lr), 4, tmp_path / "scratch").result()
+    assert (found / "a.png").exists()
 
 
 def test_a_program_ends_with_the_job_that_started_it(tmp_path: Path, lr: Path) -> None:

@@ -21,7 +21,7 @@ from samdiffsr.core.errors import UserError
 from samdiffsr.core.files import sha256_file
 from samdiffsr.data.prepare import build_hr_store, build_lr_store
 from samdiffsr.data.store import StoreWriter
-from samdiffsr.evaluation.fits import too_small
+from samdiffsr.evaluation.fits import too_small, try_named
 from samdiffsr.evaluation.image import ImageMetrics, Pair
 from samdiffsr.evaluation.metrics import METRICS, ImageMetric, of_kind
 from samdiffsr.evaluation.protocol import Protocol
@@ -211,6 +211,16 @@ def test_a_metric_that_needs_a_file_which_no_definition_lists_is_found_by_the_sa
         main([*command, "--scores", recipe, "--weights", str(tmp_path)])
     said = capsys.readouterr().err
     assert "pyiqa's niqe cannot be built: it needs the weight file niqe_modelparameters.mat" in said
+
+
+@pytest.mark.usefixtures("own_metrics")
+def test_a_metric_whose_files_are_not_there_yet_is_passed_over(root: Path, tmp_path: Path) -> None:
+    """With `missing_weights: fail` the job may run while they are fetched."""
+    raw = yaml.safe_load((root / "config.yaml").read_text()) | {"metrics": {"dists": {"weights": ["dists"]}}}
+    raw["tables"]["table2"]["metrics"].append("dists")
+    recipe = score_recipe(load_config(raw), 4)
+    assert "dists" in recipe.metrics
+    try_named([recipe], tmp_path)
 
 
 def test_trainings_wait_for_weights_without_which_scoring_fails(root: Path) -> None:

@@ -184,6 +184,7 @@ def test_what_a_run_costs(tmp_path: Path) -> None:
     assert found["train_seconds"]["protocol"] == "A chip, 2 threads; extrapolated from 500 steps"
     assert found["image_seconds"]["n"] == "2"
     assert rows()["train_seconds"]["why_empty"] == "not trained here"
-    write_json(tmp_path / "t.json", sampled | {"seconds": {}})
-    assert rows()["image_seconds"]["why_empty"] == "not measured"
+    write_json(tmp_path / "t.json", sampled | {"seconds": {}, "peak_bytes": 0})
+    for metric in ("image_seconds", "image_memory"):
+        assert (rows()[metric]["value"], rows()[metric]["why_empty"]) == ("", "not measured")
     assert json.loads((tmp_path / "t.json").read_text())["weights"] == found["parameters"]["weights"]

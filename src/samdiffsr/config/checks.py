@@ -64,8 +64,7 @@ def check_labels(config: Config) -> None:
     for key, table in config.tables.items():
         rows: dict[str, str] = {}
         for row in table.rows:
-            name = row.variant or row.published
-            label = row.label or (config.variants[row.variant].label if row.variant else name)
+            name, label = row.variant or row.published, config.row_label(row)
             if rows.get(label) == name:
                 raise ValueError(f"tables.{key}.rows: {name!r} stands there twice; give one row a `label`")
             for taken in (rows, variants) if row.variant else (rows,):

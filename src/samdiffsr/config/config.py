@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from samdiffsr.config.checks import check_references
 from samdiffsr.config.inheritance import completed
 from samdiffsr.config.schema import Baseline, Dataset, OwnSampling, Run, Study, Variant
-from samdiffsr.config.tables import FigureName, Protocol, Report, Table
+from samdiffsr.config.tables import FigureName, Protocol, Report, Row, Table
 from samdiffsr.core.errors import UserError
 from samdiffsr.core.layout import mask_name
 from samdiffsr.core.recipe import Name, Precision, Strict, problem
@@ -196,6 +196,10 @@ class Config(Strict):
     def mask_name(self, mask_set: str, scale: int) -> str:
         """File name of a mask set's regions: those found on LR images belong to one scale factor."""
         return mask_name(mask_set, None if self.mask_sets[mask_set].image == "hr" else scale)
+
+    def row_label(self, row: Row) -> str:
+        """What a table calls a row: its scores are averaged, and its claims joined, by this."""
+        return row.label or (row.published if row.variant is None else self.variants[row.variant].label)
 
     def dataset_label(self, name: str) -> str:
         return self.datasets[name].label or name

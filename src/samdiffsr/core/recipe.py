@@ -43,7 +43,7 @@ class Strict(BaseModel):
 
 
 class Recipe(Strict):
-    """One stage's recipe. Subclasses live in the room of their stage and import no torch.
+    """One stage's recipe. Subclasses live in their stage's subpackage and import no torch.
 
     later: fields that came later. At their default they are no part of the JSON, so that a recipe which does
     without them keeps its text, and nothing is made again for them.

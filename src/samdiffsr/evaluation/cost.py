@@ -79,7 +79,9 @@ def image_seconds(records: Records) -> Cost:
 def image_memory(records: Records) -> Cost:
     """Bytes at the peak of sampling."""
     peak = records.sample.get("peak_bytes")
-    return Cost(peak, why_empty="" if peak else "not recorded", protocol=_device(records.sample))
+    if not peak:
+        return Cost(None, 0, "not measured", protocol=_device(records.sample))
+    return Cost(peak, protocol=_device(records.sample))
 
 
 def count_parameters(model: Path) -> int:

@@ -36,11 +36,14 @@ def too_small(images: Iterable[Sized], recipe: ScoreRecipe) -> str:
 def try_named(recipes: Iterable[ScoreRecipe], weights: Path | None = None) -> None:
     """Build each metric of pyiqa that the configuration defines, from the files in the folder `weights`.
 
-    Raises UserError naming the file that a metric needs and its definition does not list.
+    A metric of which a listed file is not there yet is passed over. Raises UserError naming the file that a
+    metric needs and its definition does not list.
     """
     wanted = {name: METRICS[name] for recipe in recipes for name in recipe.metrics}
     for name, metric in wanted.items():
         if isinstance(metric, NamedMetric):
             from samdiffsr.evaluation.image import ImageMetrics, build_named
 
-            build_named(metric, ImageMetrics([name], weights))
+            usable, absent = ImageMetrics.available([name], weights)
+            if not absent:
+                build_named(metric, usable)

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from samdiffsr.core.errors import UserError
+from samdiffsr.core.extras import optional
 from samdiffsr.models.registry import DiffusersUNet
 from samdiffsr.models.unet import IMAGE_CHANNELS, Denoiser
 
@@ -23,12 +23,6 @@ class DiffusersDenoiser(Denoiser):
 
     def __init__(self, settings: DiffusersUNet, cond_channels: int, scale: int, mask_channels: int) -> None:
         super().__init__()
-        try:
-            from diffusers import UNet2DModel
-        except ImportError:
-            raise UserError(
-                "backbone 'diffusers_unet' needs the package diffusers; run `pip install '.[baselines]'`"
-            ) from None
         self.dim, self.scale, self.mask_channels = settings.channels[0], scale, mask_channels
         self.settings = settings
         levels = len(settings.channels)
@@ -36,7 +30,7 @@ class DiffusersDenoiser(Denoiser):
         self.cond_proj = nn.ConvTranspose2d(
             cond_channels, self.dim, 2 * scale, stride=scale, padding=scale // 2
         )
-        made = UNet2DModel(
+        made = optional("diffusers", "baselines").UNet2DModel(
             in_channels=IMAGE_CHANNELS + self.dim + mask_channels,
             out_channels=IMAGE_CHANNELS,
             block_out_channels=settings.channels,
@@ -46,7 +40,7 @@ class DiffusersDenoiser(Denoiser):
             up_block_types=[kind.replace("Down", "Up") for kind in kinds[::-1]],
             add_attention=settings.attention,
         )
-        self.net = cast(nn.Module, made)  # its types show a stand-in for machines without torch
+        self.net = cast(nn.Module, made)
 
     @property
     def size_multiple(self) -> int:

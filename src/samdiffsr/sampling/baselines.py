@@ -15,7 +15,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,25 @@ def run_command(template: str, lr: Store, scale: int, folder: Path, hours: float
 def _run(command: list[str], hours: float) -> tuple[int, str]:
     """Exit status and output of a program; none of its processes outlives this."""
     environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+    # the program is in a session of its own, so that a SIGTERM to this process alone would leave it running
+    with _ending_on_sigterm():
+        return _waited_for(command, environment, hours)
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """SIGTERM as SystemExit, which cleans up; only the main thread can ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _waited_for(command: list[str], environment: dict[str, str], hours: float) -> tuple[int, str]:
     try:
         process = subprocess.Popen(
             command,
@@ -119,8 +139,6 @@ def _run(command: list[str], hours: float) -> tuple[int, str]:
         )
     except OSError as error:
         raise NotHere(f"command {command[0]!r} cannot be run ({error.strerror})") from None
-    # the program is in a session of its own, so that a SIGTERM to this process alone would leave it running
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         printed, _ = process.communicate(timeout=None if math.isinf(hours) else hours * 3600)
     except subprocess.TimeoutExpired:
@@ -131,7 +149,6 @@ def _run(command: list[str], hours: float) -> tuple[int, str]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        signal.signal(signal.SIGTERM, before)
     return process.returncode, printed
 
 

@@ -100,8 +100,10 @@ class StateFolder:
         for path in sorted(set(self.folder.glob("state-*.pt")) - sealed):
             log.info(f"{path}: unfinished, passed over")
         if any(self.above.glob("*/state-*.pt")) and not any(self.folder.glob("state-*.pt")):
-            what = "another recipe, data, precision or code"
-            log.info(f"{self.above}: holds states of {what}, which are left alone")
+            log.info(
+                f"{self.above}: holds states of another recipe, data, precision or code, which are left "
+                "alone; delete them if they are not needed"
+            )
         for step, path, seal in reversed(self._sealed()):
             if seal["sha256"] == sha256_file(path):
                 return step, torch.load(path, map_location="cpu", weights_only=True)

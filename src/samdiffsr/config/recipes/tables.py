@@ -88,7 +88,7 @@ def row_recipe(
     if row.variant is None:
         return Row(
             variant=None,
-            label=row.label or row.published,
+            label=config.row_label(row),
             published=row.published,
             masks=None,
             runs=(),
@@ -99,7 +99,7 @@ def row_recipe(
     runs = [] if absent.keys() >= set(datasets) else config.runs(row.variant, scale)
     return Row(
         variant=row.variant,
-        label=row.label or variant.label,
+        label=config.row_label(row),
         published=row.published or row.label or variant.published or variant.label,
         masks=_mask_words(config, row.variant),
         runs=tuple(run.name for run in runs),
