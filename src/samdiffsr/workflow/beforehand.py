@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -84,16 +84,20 @@ def unfit(config: Config, root: Path = Path()) -> dict[str, str]:
     return found
 
 
+def _manifests(made: Iterable[tuple[str, str]], *spellings: Callable[..., str]) -> Iterator[dict[str, str]]:
+    """What the paths of manifests among `made`, pairs of rule and path, are made of."""
+    for _, path in made:
+        stem = path.removesuffix(layout.SAMPLES[0])
+        if stem != path:
+            yield from filter(None, (layout.read(stem, spell) for spell in spellings))
+
+
 def samples_bytes(config: Config, made: Iterable[tuple[str, str]], root: Path = Path()) -> int:
     """About how much the images take that are sampled for manifests among `made`, pairs of rule and path."""
     places = layout.Layout(config.study)
     pixels: dict[str, int] = {}
     total = 0
-    for _, path in made:
-        stem = path.removesuffix(layout.SAMPLES[0])
-        found = layout.read(stem, places.samples) or layout.read(stem, places.draws)
-        if found is None or stem == path:
-            continue
+    for found in _manifests(made, places.samples, places.draws):
         dataset = found["dataset"]
         if dataset not in pixels:
             sizes = image_sizes(config, dataset, root)
@@ -112,13 +116,10 @@ def undrawable(config: Config, made: Iterable[tuple[str, str]]) -> dict[str, str
     """Variant -> why a manifest among `made`, pairs of rule and path, cannot be sampled in its few steps."""
     places = layout.Layout(config.study)
     asked: dict[tuple[str, int], None] = {}
-    for _, path in made:
-        stem = path.removesuffix(layout.SAMPLES[0])
-        for spell in (places.samples, places.draws, places.steps) if stem != path else ():
-            found = layout.read(stem, spell)
-            run = layout.read_run(found["run"]) if found else None
-            if found and run and config.variants[run[0]].kind == "denoiser":
-                asked[run[0], int(found.get("steps", config.calls(run[0])))] = None
+    for found in _manifests(made, places.samples, places.draws, places.steps):
+        run = layout.read_run(found["run"])
+        if run and config.variants[run[0]].kind == "denoiser":
+            asked[run[0], int(found.get("steps", config.calls(run[0])))] = None
     refused = {}
     for name, steps in asked:
         arm, start = FORMULATIONS[config.variants[name].formulation], config.start(name)
